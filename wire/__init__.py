@@ -1,0 +1,1 @@
+"""What Samtala programs say to each other: identities, TLS channel, frames, messages, links, descriptors."""

@@ -1,0 +1,48 @@
+"""Bounds of everything that crosses the wire, each with its unit and its reason."""
+
+from typing import Final
+
+FRAME_BYTES_MAX: Final = 1024 * 1024
+"""One frame, length prefix not counted. Larger than any batch; small enough to buffer per connection."""
+
+ENTRY_BYTES_MAX: Final = 64 * 1024
+"""One room entry (a padded MLS message). Larger things are files."""
+
+BLOCK_ENTRIES_MAX: Final = 128
+"""Entries of one block: one sender's pipelined messages that travelled together."""
+
+BLOCK_BYTES_MAX: Final = 64 * 1024 + 1024
+"""One application block with its header: small entries together, or one entry of the largest size."""
+
+COMMIT_BYTES_MAX: Final = 768 * 1024
+"""One commit bundle: commit, GroupInfo with its tree, Welcomes. 5,000 members' GroupInfo does not fit yet."""
+
+BLOCKS_PER_APPEND_MAX: Final = 32
+"""Blocks of one Append frame; equal to the session window, so that a resend fits in one frame."""
+
+SESSION_WINDOW: Final = 32
+"""Unanswered requests (blocks) of one session."""
+
+DELIVERIES_PER_FRAME_MAX: Final = 256
+"""Deliveries that a server puts in one frame."""
+
+GENESIS_BYTES_MAX: Final = 512 * 1024
+"""The record a room starts from: members, keys, sealed GroupInfo, signed descriptor."""
+
+NAME_CHARACTERS_MAX: Final = 64
+"""Names of rooms, people and nodes."""
+
+ROOMS_PER_CONNECTION_MAX: Final = 256
+"""Rooms that one connection may attach to."""
+
+REQUESTS_IN_FLIGHT_MAX: Final = 64
+"""Unanswered calls (messages with an id) of one connection."""
+
+HANDSHAKE_S_MAX: Final = 10.0
+"""Seconds for TLS and hellos, after which a silent connection is closed."""
+
+IDLE_S_MAX: Final = 60.0
+"""Seconds without a frame after which a connection is closed; clients ping after a third of it."""
+
+WELCOMES_PER_COMMIT_MAX: Final = 256
+"""Welcome messages stored with one commit."""

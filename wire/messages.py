@@ -1,0 +1,343 @@
+"""What clients and servers say to each other, and the hello of two servers.
+
+Every frame (`wire.frames`) holds one message: a msgpack array whose first element is its tag. After TLS:
+
+    client                                server
+      Hello(nonce) ────────────────────▶
+      ◀──────────────── ServerHello(nonce)
+      Prove(room, READ, epoch, signature) ▶   ◀ Proved
+      Subscribe(room, after) ──────────▶      ◀ Subscribed(next, chain), Deliver, Deliver, …
+      OpenSession(room, client_id) ────▶      ◀ SessionOpened(session)
+      Append(room, session, n, blocks) ▶      ◀ Appended(room, session, [(n, result), …])
+
+Calls with an `id` are answered by one message with that id, or by `Refused`. Append is pipelined and answered by
+(session, number). Nobody names a person: a proof is a signature by a key that all members of an epoch share
+(e2ee.md §3.1), over the server's key and both nonces, so that it cannot be relayed or replayed.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+import msgspec
+
+from wire.errors import DecodeError, RefusalCode
+from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId, Sequence
+from wire.room import Delivery
+
+PROTOCOL_VERSION: Final = 1
+NONCE_BYTES: Final = 32
+_PROOF_LABEL: Final = b"samtala/proof/v1"
+
+
+class Purpose(IntEnum):
+    """What a proof opens."""
+
+    READ = 1
+    WRITE = 2
+    JOIN = 3
+    ADMIN = 4
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag_field="type"):
+    pass
+
+
+class Hello(_Message, frozen=True, tag=1):
+    """First frame of a client."""
+
+    version: int
+    nonce: bytes
+    agent: str = ""
+
+
+class ServerHello(_Message, frozen=True, tag=2):
+    """First frame of a server to a client. `wall_us` is its clock, unix microseconds."""
+
+    version: int
+    nonce: bytes
+    node_key: NodeKey
+    name: str
+    wall_us: int
+
+
+class PeerHello(_Message, frozen=True, tag=3):
+    """First frame between two servers, both ways, after mutual TLS."""
+
+    version: int
+    replica_id: bytes
+    name: str
+    software: str
+
+
+class PeerFrame(_Message, frozen=True, tag=4):
+    """Replication traffic between two servers; opaque here, decoded by `vr.host`."""
+
+    data: bytes
+
+
+class Ping(_Message, frozen=True, tag=5):
+    """Are you there?"""
+
+    id: int
+
+
+class Pong(_Message, frozen=True, tag=6):
+    """I am here."""
+
+    id: int
+
+
+class Refused(_Message, frozen=True, tag=7):
+    """A call failed; nothing changed. `retry_after_s` > 0 where a retry makes sense."""
+
+    id: int
+    code: RefusalCode
+    text: str
+    retry_after_s: float = 0.0
+
+
+class GetNodeInfo(_Message, frozen=True, tag=10):
+    """Which servers are in this cluster?"""
+
+    id: int
+
+
+class NodeAddress(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A server as clients reach it. `replica_id` is empty where it is not known yet."""
+
+    name: str
+    node_key: NodeKey
+    replica_id: bytes
+    host: str
+    port: int
+    up: bool
+
+
+class NodeInfo(_Message, frozen=True, tag=11):
+    """The servers that this one knows, itself first."""
+
+    id: int
+    nodes: tuple[NodeAddress, ...]
+
+
+class CreateRoom(_Message, frozen=True, tag=12):
+    """Host this room: `genesis` is an encoded `wire.room.Genesis`. Repeating it is harmless."""
+
+    id: int
+    genesis: bytes
+
+
+class RoomCreated(_Message, frozen=True, tag=13):
+    """The genesis is on this server's stable storage."""
+
+    id: int
+    room_id: RoomId
+
+
+class GetRoomStatus(_Message, frozen=True, tag=14):
+    """How is this room?"""
+
+    id: int
+    room_id: RoomId
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One replica as the answering server sees it. `lag_ops` is -1 where unknown."""
+
+    node_key: NodeKey
+    name: str
+    up: bool
+    lag_ops: int
+
+
+class RoomStatus(_Message, frozen=True, tag=15):
+    """A room as the answering server sees it; `spare_failures` is how many more replicas it can lose, -1: no quorum."""
+
+    id: int
+    room_id: RoomId
+    view: int
+    status: str
+    primary: NodeKey
+    op_number: int
+    commit_number: int
+    epoch: RoomEpoch
+    next_sequence: Sequence
+    chain: bytes
+    spare_failures: int
+    replicas: tuple[ReplicaStatus, ...]
+
+
+class Prove(_Message, frozen=True, tag=20):
+    """Open `purpose` of a room for this connection. JOIN and ADMIN proofs carry epoch 0."""
+
+    id: int
+    room_id: RoomId
+    purpose: Purpose
+    epoch: RoomEpoch
+    signature: bytes
+
+
+class Proved(_Message, frozen=True, tag=21):
+    """The proof holds. `epoch` is the room's now, which may be above the proven one."""
+
+    id: int
+    room_id: RoomId
+    purpose: Purpose
+    epoch: RoomEpoch
+
+
+class Subscribe(_Message, frozen=True, tag=22):
+    """Deliver everything after sequence `after` (0: from the start), as far as READ is proven, and go on."""
+
+    id: int
+    room_id: RoomId
+    after: Sequence
+
+
+class Subscribed(_Message, frozen=True, tag=23):
+    """Deliveries follow. `next_sequence`, `epoch` and `chain` are the room's now."""
+
+    id: int
+    room_id: RoomId
+    next_sequence: Sequence
+    epoch: RoomEpoch
+    chain: bytes
+
+
+class Deliver(_Message, frozen=True, tag=24):
+    """Accepted blocks, in order, without gaps within one subscription."""
+
+    room_id: RoomId
+    deliveries: tuple[Delivery, ...]
+
+
+class Unsubscribe(_Message, frozen=True, tag=25):
+    """Stop delivering this room."""
+
+    id: int
+    room_id: RoomId
+
+
+class Done(_Message, frozen=True, tag=26):
+    """A call without other answer is done."""
+
+    id: int
+
+
+class OpenSession(_Message, frozen=True, tag=30):
+    """Register a session for exactly-once appends (VRR §4.5, logged). Needs WRITE or JOIN."""
+
+    id: int
+    room_id: RoomId
+    client_id: ClientId
+
+
+class SessionOpened(_Message, frozen=True, tag=31):
+    """The session's number; its requests count from 1."""
+
+    id: int
+    room_id: RoomId
+    session: int
+
+
+class Append(_Message, frozen=True, tag=32):
+    """Blocks for the log: requests `number`, `number`+1, … of `session`. A resend is the same bytes again."""
+
+    room_id: RoomId
+    client_id: ClientId
+    session: int
+    number: int
+    blocks: tuple[bytes, ...]
+
+
+class Appended(_Message, frozen=True, tag=33):
+    """Committed: each is (request number, encoded `wire.room.BlockResult`), durable at a majority."""
+
+    room_id: RoomId
+    session: int
+    results: tuple[tuple[int, bytes], ...]
+
+
+class AppendRefused(_Message, frozen=True, tag=34):
+    """Requests of this session from `number` on were not taken up here; their outcome stays open until resent."""
+
+    room_id: RoomId
+    session: int
+    number: int
+    code: RefusalCode
+    retry_after_s: float = 0.0
+
+
+class GetJoinBundle(_Message, frozen=True, tag=40):
+    """The sealed GroupInfo of the room's epoch. Needs JOIN, READ or WRITE."""
+
+    id: int
+    room_id: RoomId
+
+
+class JoinBundle(_Message, frozen=True, tag=41):
+    """Answer: `sequence` is that of the commit which began `epoch` (0 for genesis); `chain` the hash through it."""
+
+    id: int
+    room_id: RoomId
+    epoch: RoomEpoch
+    group_info: bytes
+    sequence: Sequence
+    chain: bytes
+
+
+class GetWelcome(_Message, frozen=True, tag=42):
+    """The Welcome stored under a KeyPackage reference. Needs JOIN, READ or WRITE."""
+
+    id: int
+    room_id: RoomId
+    reference: bytes
+
+
+class StoredWelcomeReply(_Message, frozen=True, tag=43):
+    """Answer: the Welcome, and the sequence and chain hash of the commit that carried it."""
+
+    id: int
+    room_id: RoomId
+    welcome: bytes
+    sequence: Sequence
+    chain: bytes
+
+
+Message: TypeAlias = (
+    Hello | ServerHello | PeerHello | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
+    | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
+    | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
+    | GetWelcome | StoredWelcomeReply
+)  # fmt: skip
+
+_DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """Encode one message; `wire.frames` adds the length."""
+    return _ENCODER.encode(message)
+
+
+def decode(data: bytes | memoryview) -> Message:
+    """Decode one message.
+
+    Raises:
+        DecodeError: unknown tag, wrong types, or trailing bytes.
+    """
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DecodeError(f"malformed message: {error}") from error
+
+
+def proof_message(
+    *, purpose: Purpose, node_key: NodeKey, server_nonce: bytes, client_nonce: bytes, room_id: RoomId, epoch: RoomEpoch
+) -> bytes:
+    """The bytes that a proof signs: bound to this server, this connection, this room and this epoch."""
+    return b"".join(
+        (_PROOF_LABEL, bytes((purpose,)), node_key, server_nonce, client_nonce, room_id, epoch.to_bytes(8, "big"))
+    )
