@@ -1,0 +1,155 @@
+"""House rules that no linter knows: sizes, test files, packages under contract, where trio and shields may be."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("samtala", "room_server", "client", "wire", "vr", "mls", "dht")
+FILE_LINES_MAX = 600
+FUNCTION_LINES_MAX = 60
+POSITIONAL_PARAMETERS_MAX = 5
+"""Four and self."""
+
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in (*SOURCES, *TESTS)}
+
+TRIO_MODULES = {
+    "client/*": "the client library is a trio shell around client's pure cores",
+    "dht/node.py": "the DHT's only shell",
+    "room_server/*": "the server program is a trio shell around pure cores",
+    "samtala/*": "the face",
+    "vr/host/*": "many replicas in one trio process",
+    "wire/channel.py": "frames over TLS",
+    "wire/tls.py": "the MemoryBIO pump",
+}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("path", TREES, ids=relative)
+def test_no_file_is_longer_than_a_reader_can_hold(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= FILE_LINES_MAX
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_no_function_is_longer_than_a_screen(path: Path) -> None:
+    long = {
+        node.name: (node.end_lineno or node.lineno) - node.lineno + 1
+        for node in functions(TREES[path])
+        if (node.end_lineno or node.lineno) - node.lineno >= FUNCTION_LINES_MAX
+    }
+
+    assert not long
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_parameters_beyond_four_have_names(path: Path) -> None:
+    crowded = [
+        node.name
+        for node in functions(TREES[path])
+        if len(node.args.posonlyargs) + len(node.args.args) > POSITIONAL_PARAMETERS_MAX
+    ]
+
+    assert not crowded
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_every_module_opens_with_its_theory(path: Path) -> None:
+    assert ast.get_docstring(TREES[path])
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.name not in {"__init__.py", "__main__.py"}], ids=relative)
+def test_every_module_has_its_test_file(path: Path) -> None:
+    package = path.relative_to(ROOT)
+    wanted = ROOT / "tests" / package.parent / f"test_{package.stem.strip('_')}.py"
+
+    assert wanted.exists(), f"{relative(path)} has no {relative(wanted)}"
+
+
+def test_every_package_is_under_the_import_contracts() -> None:
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench"}
+
+    assert folders == set(configuration["tool"]["importlinter"]["root_packages"]) == set(PACKAGES)
+    assert folders == set(configuration["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+
+
+def test_only_listed_modules_import_trio() -> None:
+    importers = set()
+    for path in SOURCES:
+        for node in ast.walk(TREES[path]):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "trio" for name in names):
+                importers.add(path)
+
+    strangers = [
+        relative(path)
+        for path in importers
+        if not any(path.relative_to(ROOT).match(pattern) for pattern in TRIO_MODULES)
+        and not any(relative(path).startswith(pattern[:-1]) for pattern in TRIO_MODULES if pattern.endswith("/*"))
+    ]
+
+    assert not strangers
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_no_shield_without_a_deadline(path: Path) -> None:
+    for node in ast.walk(TREES[path]):
+        if not isinstance(node, ast.Call):
+            continue
+        shielded = any(word.arg == "shield" and getattr(word.value, "value", False) is True for word in node.keywords)
+        name = ast.unparse(node.func)
+        assert not shielded or name.endswith(("move_on_after", "fail_after", "move_on_at", "fail_at")), (
+            f"{relative(path)}:{node.lineno}: {name} shields without a deadline"
+        )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_nothing_catches_everything(path: Path) -> None:
+    broad = [
+        node.lineno
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException", "trio.Cancelled"})
+    ]
+
+    assert not broad
+
+
+@pytest.mark.parametrize("path", TESTS, ids=relative)
+def test_tests_do_not_sleep(path: Path) -> None:
+    """Sleeps in tests are either slow or wrong. `trio.sleep` is for tests on the autojump clock alone."""
+    for node in ast.walk(TREES[path]):
+        assert not (isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"), (
+            f"{relative(path)}:{node.lineno}"
+        )
+
+
+def test_names_no_registry_and_no_machine() -> None:
+    forbidden = ("pypi" + ".org", "files.python" + "hosted", "/work" + "/", "registry" + ".npmjs")
+    texts = [*SOURCES, *TESTS, *ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("docs/**/*.md"), ROOT / "Makefile"]
+    texts += list(ROOT.glob("requirements/*.txt"))
+
+    found = [relative(path) for path in texts for word in forbidden if word in path.read_text()]
+
+    assert not found
+
+
+def test_change_fragments_are_named_for_their_readers() -> None:
+    kinds = {"added", "changed", "fixed", "breaking", "security"}
+
+    for fragment in (ROOT / "changelog.d").glob("*.md"):
+        assert fragment.name.split(".")[-2] in kinds, fragment.name
