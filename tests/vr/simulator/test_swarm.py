@@ -1,0 +1,48 @@
+"""Drawing worlds."""
+
+from random import Random
+
+from vr.simulator.swarm import Swarm, draw_swarm
+
+
+def swarms() -> list[Swarm]:
+    return [draw_swarm(Random(seed)) for seed in range(300)]
+
+
+def test_the_same_seed_draws_the_same_world() -> None:
+    assert swarms() == swarms()
+
+
+def test_each_fault_is_absent_in_some_worlds_and_present_in_others() -> None:
+    drawn = swarms()
+    rates = {
+        "loss": [swarm.network.loss for swarm in drawn],
+        "duplicate": [swarm.network.duplicate for swarm in drawn],
+        "hold": [swarm.network.hold for swarm in drawn],
+        "corrupt": [swarm.network.corrupt for swarm in drawn],
+        "stall": [swarm.disk.stall for swarm in drawn],
+        "sync_error": [swarm.disk.sync_error for swarm in drawn],
+        "rot": [swarm.disk.rot_interval_us for swarm in drawn],
+        "crash": [swarm.process.crash_interval_us for swarm in drawn],
+        "pause": [swarm.process.pause_interval_us for swarm in drawn],
+        "partition": [swarm.partition.interval_us for swarm in drawn],
+        "clog": [swarm.partition.clog_interval_us for swarm in drawn],
+    }
+
+    for name, values in rates.items():
+        absent = sum(value == 0 for value in values)
+        assert 60 < absent < 240, name
+
+
+def test_calm_worlds_have_no_faults() -> None:
+    for swarm in swarms():
+        network, disk = swarm.network.calmed(), swarm.disk.calmed()
+        assert (network.loss, network.duplicate, network.hold, network.corrupt) == (0, 0, 0, 0)
+        assert (disk.stall, disk.sync_error, disk.rot_interval_us) == (0, 0, 0)
+
+
+def test_groups_have_one_to_five_members_and_mostly_three() -> None:
+    counts = [swarm.node_count for swarm in swarms()]
+
+    assert set(counts) == {1, 2, 3, 5}
+    assert counts.count(3) > 150

@@ -1,0 +1,85 @@
+"""`python -m vr.simulator`: replay a seed, search for a failing one, or try the mutants.
+
+Exit codes: 0 nothing found, 1 a violation (or a surviving mutant), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from vr.simulator.cluster import Outcome, run_seed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.mutants:
+        return _try_mutants(options.only)
+    if options.seeds is not None:
+        return search(range(options.start, options.start + options.seeds), keep_going=options.keep_going)
+    return _replay(options.seed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vr.simulator", description="Deterministic simulation of vr.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seed", type=int, help="replay one seed and print its story")
+    what.add_argument("--seeds", type=int, metavar="N", help="run N seeds, stop at the first that fails")
+    what.add_argument("--mutants", action="store_true", help="break each rule in turn; a surviving mutant is an error")
+    parser.add_argument("--start", type=int, default=0, metavar="S", help="first seed of --seeds (default 0)")
+    parser.add_argument("--keep-going", action="store_true", help="with --seeds: run all, list every failing seed")
+    parser.add_argument("--only", metavar="NAME", help="with --mutants: only this one")
+    return parser
+
+
+def _replay(seed: int) -> int:
+    outcome = run_seed(seed, keep_story=True)
+    print("\n".join(outcome.story))
+    print(f"\nseed {seed}: {outcome.events} events, trace {outcome.trace:08x}")
+    print("counts: " + ", ".join(f"{name} {count}" for name, count in sorted(outcome.counts.items())))
+    if outcome.violation is None:
+        print("nothing found")
+        return 0
+    print(describe(outcome))
+    return 1
+
+
+def describe(outcome: Outcome) -> str:
+    """The finding and how to see it again."""
+    return f"seed {outcome.seed}: {outcome.violation}\nreplay: python -m vr.simulator --seed {outcome.seed}"
+
+
+def search(seeds: Sequence[int], *, keep_going: bool = False) -> int:
+    """Run the seeds and print the rates; returns 1 if one failed."""
+    began_s = time.perf_counter()
+    events = done = failed = 0
+    totals: Counter[str] = Counter()
+    for seed in seeds:
+        outcome = run_seed(seed)
+        done += 1
+        events += outcome.events
+        totals.update(outcome.counts)
+        if outcome.violation is not None:
+            failed += 1
+            print(describe(outcome), flush=True)
+            if not keep_going:
+                break
+    took_s = time.perf_counter() - began_s
+    print(f"{done} seeds, {failed} failed; {done / took_s:.1f} seeds/s, {events / took_s:.0f} events/s", end="; ")
+    print(f"{events // max(1, done)} events per seed")
+    print("counts: " + ", ".join(f"{name} {count}" for name, count in sorted(totals.items())))
+    return 1 if failed else 0
+
+
+def _try_mutants(only: str | None) -> int:
+    from vr.simulator.mutants import print_table
+
+    return print_table(only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""The promises, checked at every step. Each raises `Violation` with the name of the promise.
+
+| check | promise | source |
+|---|---|---|
+| one_entry_per_viewstamp | (view, op) has one content, everywhere and for ever | VRR 4.1 |
+| chain_unbroken | an entry's parent is the entry before it | vr brief §1 |
+| prefixes_equal | committed op k is the same on every replica, before and after restarts | VRR 4, correctness |
+| states_equal | the service's state after op k is the same everywhere | determinism |
+| committed_on_quorum | committed means durable on a quorum | VRR 4.1 |
+| committed_op_kept | a disk that holds a committed op keeps it | VRR 4.2 |
+| recovery_keeps_durable | what was synced is found again, or reported faulty | vr brief §3 |
+| tied_to_storage | no message promises what is not durable at its sender | vr brief §1, table |
+| do_view_change_frozen | one DoViewChange per view and sender, also across restarts | vr brief §1 |
+| monotone | view, log view, commit never go back, also across restarts | VRR 4.2 |
+| one_primary_per_view | at most one replica leads a view | VRR 4 |
+| exactly_once, reply_right, reply_final, real_time | sessions: each request once, its own result, never changed, in order | VRR 4.5 |
+| bounded | every queue stays below its stated limit | limits.py |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vr.configuration import Configuration
+from vr.log import Entry
+from vr.messages import DoViewChange, Message, Prepare, PrepareOk, StartView, encode
+from vr.ready import CommittedOp, Ready, Reply
+from vr.replica import Replica
+from vr.simulator.errors import Violation
+from vr.simulator.ledger import Ledger, Mark, Write
+from vr.types import OpNumber
+
+RequestKey = tuple[bytes, int, int]  # client, session, number
+
+
+class Checkers:
+    """All promises of one group. The world reports what happens; nothing here influences it."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        count = len(configuration.members)
+        self.ledger = Ledger(count)
+        self.logs = LogChecker(configuration.genesis_checksum())
+        self.sessions = SessionChecker()
+        self.progress = ProgressChecker(count)
+        self._frozen: dict[tuple[int, int], bytes] = {}
+        self._quorum = configuration.quorum
+
+    def on_ready(self, node: int, ready: Ready) -> None:
+        """The replica asks for effects."""
+        for entry in ready.append:
+            self.logs.on_entry(node, entry)
+        for committed in ready.committed:
+            header = committed.entry.header
+            self.logs.on_committed(node, committed)
+            self.ledger.on_committed(header.op, header.checksum, self._quorum)
+            self.sessions.on_committed(committed)
+        for reply in ready.replies:
+            self.sessions.on_reply(reply)
+
+    def on_send(self, node: int, message: Message) -> None:
+        """A message leaves its node: everything it promises must be durable there.
+
+        Raises:
+            Violation: it is not.
+        """
+        disk = self.ledger.disks[node]
+        match message:
+            case Prepare():
+                self._require(disk.log_view == message.view, node, message)
+            case PrepareOk():
+                self._require(disk.view <= message.view or message.view <= disk.log_view, node, message)
+                self._require(disk.log_view >= message.view, node, message)
+                self._require(self.ledger.holds_through(node, message.op, message.checksum), node, message)
+            case DoViewChange():
+                self._require(disk.view >= message.view, node, message)
+                self._require(disk.log_view == message.log_view, node, message)
+                self._require_frozen(node, message)
+            case StartView():
+                self._require(disk.log_view >= message.view, node, message)
+            case _:
+                pass
+
+    def _require(self, promised: bool, node: int, message: Message) -> None:
+        if not promised:
+            disk = self.ledger.disks[node]
+            raise Violation(
+                "tied_to_storage",
+                f"node {node} (durable view {disk.view:#x}, log view {disk.log_view:#x}, head {disk.head}) "
+                f"sent {str(message)[:200]}",
+            )
+
+    def _require_frozen(self, node: int, message: DoViewChange) -> None:
+        encoded = encode(message)
+        if self._frozen.setdefault((node, message.view), encoded) != encoded:
+            raise Violation("do_view_change_frozen", f"node {node} sent two for view {message.view:#x}")
+
+    def on_stepped(self, node: int, replica: Replica) -> None:
+        """The replica has done something."""
+        self.progress.on_stepped(node, replica)
+
+
+def writes_of(ready: Ready) -> Write:
+    """The ledger's view of one Ready."""
+    meta = ready.meta
+    return Write(
+        view=None if meta is None else meta.view,
+        log_view=None if meta is None else meta.log_view,
+        truncate_above=None if meta is None else meta.truncate_above,
+        marks=tuple(Mark(entry.header.op, entry.header.checksum) for entry in ready.append),
+    )
+
+
+class LogChecker:
+    """Entries, committed prefixes, states."""
+
+    def __init__(self, genesis: bytes) -> None:
+        self.committed: dict[int, bytes] = {0: genesis}
+        self.entries: dict[tuple[int, int], bytes] = {}
+        self._parents: dict[tuple[int, bytes], bytes] = {}
+        self._digests: dict[int, bytes] = {}
+        self._checkpoints: dict[int, bytes] = {}
+
+    def on_entry(self, node: int, entry: Entry) -> None:
+        """A replica puts an entry into its log."""
+        header = entry.header
+        known = self.entries.setdefault((header.view, header.op), header.checksum)
+        if known != header.checksum:
+            raise Violation("one_entry_per_viewstamp", f"node {node}: view {header.view:#x} op {header.op}")
+
+    def on_committed(self, node: int, committed: CommittedOp) -> None:
+        """A replica says an op is committed."""
+        header = committed.entry.header
+        known = self.committed.setdefault(header.op, header.checksum)
+        if known != header.checksum:
+            raise Violation(
+                "prefixes_equal",
+                f"node {node} committed op {header.op} as {header.checksum.hex()[:8]}, others as {known.hex()[:8]}",
+            )
+        parent = self.committed.get(header.op - 1)
+        if parent != header.parent:
+            raise Violation("chain_unbroken", f"node {node}: op {header.op} does not follow its predecessor")
+
+    def on_applied(self, node: int, op: OpNumber, digest: bytes) -> None:
+        """A service reached this state."""
+        if self._digests.setdefault(op, digest) != digest:
+            raise Violation("states_equal", f"node {node} has another state after op {op}")
+
+    def on_checkpoint(self, node: int, op: OpNumber, encoded: bytes) -> None:
+        """A replica made a checkpoint: deterministic bytes."""
+        if self._checkpoints.setdefault(op, encoded) != encoded:
+            raise Violation("states_equal", f"node {node} made another checkpoint of op {op}")
+
+
+class SessionChecker:
+    """Requests and replies, seen from outside."""
+
+    def __init__(self) -> None:
+        self.results: dict[RequestKey, tuple[int, bytes]] = {}
+        self.registers: set[tuple[bytes, int, int]] = set()  # client, session, op
+        self.acknowledged: dict[RequestKey, tuple[int, bytes]] = {}
+        self.acknowledged_op_max = 0
+        self._seen_op = 0
+
+    def on_committed(self, committed: CommittedOp) -> None:
+        """Note what an op did; only the first replica to commit it teaches, the others must agree."""
+        op = committed.entry.header.op
+        for request, result in zip(committed.requests, committed.results, strict=True):
+            key = (bytes(request.client), int(request.session), int(request.number))
+            if self.results.setdefault(key, (op, result)) != (op, result):
+                raise Violation("exactly_once", f"request {_name(key)} in op {op}, and in {self.results[key]}")
+        if op > self._seen_op:
+            self._seen_op = op
+            for index, request in enumerate(committed.entry.requests()):
+                if request.session == 0:
+                    self.registers.add((bytes(request.client), op << 8 | index, op))
+
+    def on_reply(self, reply: Reply) -> None:
+        """A reply leaves for a client."""
+        key = (bytes(reply.client), int(reply.session), int(reply.number))
+        if reply.number == 0:
+            if (key[0], key[1], reply.op) not in self.registers:
+                raise Violation("reply_right", f"session {reply.session:#x} of {_name(key)} was never registered")
+        elif self.results.get(key) != (reply.op, reply.result):
+            raise Violation("reply_right", f"{_name(key)}: op {reply.op}, committed {self.results.get(key)}")
+        if self.acknowledged.setdefault(key, (reply.op, reply.result)) != (reply.op, reply.result):
+            raise Violation("reply_final", f"{_name(key)} was answered differently before")
+
+    def on_acknowledged(self, op: int, *, floor_op: int) -> None:
+        """A client takes a reply: the op must come after everything acknowledged before the request was made."""
+        if op <= floor_op:
+            raise Violation("real_time", f"a request made after op {floor_op} was acknowledged became op {op}")
+        self.acknowledged_op_max = max(self.acknowledged_op_max, op)
+
+
+def _name(key: RequestKey) -> str:
+    return f"{key[0].hex()[:4]}/{key[1]:#x}/{key[2]}"
+
+
+Bound = tuple[str, Callable[[Replica], int], int]
+
+
+class ProgressChecker:
+    """Views and commits per node, over restarts; one primary per view; bounded queues."""
+
+    def __init__(self, node_count: int, bounds: Sequence[Bound] = ()) -> None:
+        self.view = [0] * node_count
+        self.log_view = [0] * node_count
+        self.commit = [0] * node_count
+        self.primaries: dict[int, int] = {}
+        self._bounds = tuple(bounds)
+
+    def on_stepped(self, node: int, replica: Replica) -> None:
+        """Compare with the step before."""
+        self._advance("view", self.view, node, replica.view)
+        self._advance("log view", self.log_view, node, replica.log_view)
+        self._advance("commit number", self.commit, node, replica.commit_number)
+        if replica.log_view > replica.view:
+            raise Violation("monotone", f"node {node}: log view {replica.log_view:#x} above view {replica.view:#x}")
+        if replica.is_primary and self.primaries.setdefault(replica.view, node) != node:
+            raise Violation("one_primary_per_view", f"view {replica.view:#x}: {self.primaries[replica.view]}, {node}")
+        for name, measure, limit in self._bounds:
+            if measure(replica) > limit:
+                raise Violation("bounded", f"node {node}: {name} {measure(replica)} above {limit}")
+
+    def _advance(self, what: str, table: list[int], node: int, value: int) -> None:
+        if value < table[node]:
+            raise Violation("monotone", f"node {node}: {what} from {table[node]:#x} back to {value:#x}")
+        table[node] = value
+
+    def on_restarted(self, node: int, *, view: int, log_view: int) -> None:
+        """A new process: only what was durable counts from here."""
+        self.view[node] = view
+        self.log_view[node] = log_view
+        self.commit[node] = 0

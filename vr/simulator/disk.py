@@ -1,0 +1,266 @@
+"""The simulated disk: a page cache that forgets, sectors that tear, bits that rot.
+
+```
+  write_at ─▶ page cache (what every read sees) ── sync ─▶ platter
+                    │ power loss: each unsynced 512-byte sector keeps any one of its
+                    ▼ versions since the last sync, or the old one; names likewise
+```
+
+kill -9 loses nothing (the kernel keeps the cache), but what was not synced is still not synced: a process that recovers
+from it and then promises something has to sync first, because the power may fail later.
+
+A sync that fails settles every unsynced sector there and then, as if the kernel had dropped the pages: reading them back
+shows what is really there. (Not modelled: ext4's habit of showing the new bytes until the next boot.)
+
+Bits rot only in sectors that are *provably synced*: the file system has since completed a write that began after their
+sync, so the log had its chance to say so. Rot of anything newer cannot be told from a torn write by any log.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from random import Random
+
+from vr.storage.errors import FolderInUse
+
+SECTOR_BYTES = 512
+UNPROVEN = 1 << 62  # a sync number nothing is ever proven to have reached
+SYNCED_WRITES_MAX = 4096  # remembered per file as candidates for rot
+
+
+class SimContent:
+    """One file: its cached content and how to undo what is not on the platter."""
+
+    __slots__ = ("_undo", "_writes", "content", "size_synced", "synced_writes")
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.size_synced = 0
+        self._undo: list[tuple[int, bytes]] = []  # (sector-aligned offset, bytes before), oldest first
+        self._writes: list[tuple[int, int, int]] = []  # (offset, end, syncs of the disk before it) not yet synced
+        self.synced_writes: list[tuple[int, int, int]] = []  # (offset, end, number of its sync), oldest first
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview, syncs: int) -> None:
+        """Change the cache; `syncs` is how many syncs the disk has finished."""
+        end = offset + len(data)
+        if end > len(self.content):
+            self.content.extend(bytes(end - len(self.content)))
+        first = offset - offset % SECTOR_BYTES
+        last = -(-end // SECTOR_BYTES) * SECTOR_BYTES
+        self._undo.append((first, bytes(self.content[first:last])))
+        self.content[offset:end] = data
+        self._writes.append((offset, end, syncs))
+
+    def extend_to(self, size: int) -> None:
+        """Grow with zeros."""
+        if size > len(self.content):
+            self.content.extend(bytes(size - len(self.content)))
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether a power loss could change this file."""
+        return bool(self._undo) or self.size_synced != len(self.content)
+
+    def sync(self, number: int) -> int:
+        """Everything in the cache is on the platter; returns the newest sync known to have ended before one of it."""
+        self._undo.clear()
+        proven = max((syncs for _, _, syncs in self._writes), default=0)
+        self.synced_writes += [(offset, end, number) for offset, end, _ in self._writes]
+        del self.synced_writes[:-SYNCED_WRITES_MAX]
+        self._writes.clear()
+        self.size_synced = len(self.content)
+        return proven
+
+    def lose_power(self, random: Random) -> None:
+        """Settle every unsynced sector on one of its versions.
+
+        The four ways: everything lost, everything kept, a sharp tear (the first writes only, the last of them cut at a
+        sector), each sector by itself.
+        """
+        if not self.is_dirty:
+            return
+        way = random.randrange(4)
+        if way == 0:
+            self._undo_from(0, 0)
+            del self.content[self.size_synced :]
+        elif way == 2 and self._undo:
+            self._undo_from(random.randrange(len(self._undo)), random.randrange(8) * SECTOR_BYTES)
+        elif way == 3:
+            self._settle_sectors(random)
+        self.sync(UNPROVEN)
+
+    def _undo_from(self, kept: int, kept_bytes: int) -> None:
+        """Take back all writes but the first `kept`, and of the next one all but its first `kept_bytes`."""
+        for index in range(len(self._undo) - 1, kept - 1, -1):
+            offset, before = self._undo[index]
+            skip = kept_bytes if index == kept else 0
+            if skip < len(before):
+                self.content[offset + skip : offset + len(before)] = before[skip:]
+
+    def _settle_sectors(self, random: Random) -> None:
+        versions: dict[int, list[bytes]] = {}
+        for offset, before in self._undo:
+            for position in range(0, len(before), SECTOR_BYTES):
+                versions.setdefault(offset + position, []).append(before[position : position + SECTOR_BYTES])
+        for offset, candidates in versions.items():
+            chosen = random.randrange(len(candidates) + 1)
+            if chosen < len(candidates):
+                self.content[offset : offset + len(candidates[chosen])] = candidates[chosen]
+
+    def rottable(self, proven: int) -> list[tuple[int, int]]:
+        """The ranges (offset, end) written before sync `proven` ended, synced by it, and not written since."""
+        found: list[tuple[int, int]] = []
+        newer = [(offset, end) for offset, end, _ in self._writes]
+        for offset, end, number in reversed(self.synced_writes):
+            if number <= proven and not any(offset < other_end and other < end for other, other_end in newer):
+                found.append((offset, end))
+            newer.append((offset, end))
+        return found
+
+
+class SimHandle:
+    """An open file of the simulated disk."""
+
+    def __init__(self, disk: SimFileSystem, path: str, content: SimContent) -> None:
+        self._disk = disk
+        self._path = path
+        self._content = content
+
+    def size(self) -> int:
+        return len(self._content.content)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return bytes(self._content.content[offset : offset + size])
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        self._disk.on_effect()
+        self._content.write(offset, data, self._disk.syncs)
+
+    def allocate(self, size: int) -> None:
+        self._disk.on_effect()
+        self._content.extend_to(size)
+
+    def sync(self) -> None:
+        self._disk.on_effect()
+        self._disk.sync_content(self._content)
+
+    def close(self) -> None:
+        pass
+
+
+class SimLock:
+    """The lock of a living process; processes of the simulation never overlap on one disk."""
+
+    def __init__(self, held: set[str], path: str) -> None:
+        self._held = held
+        self._path = path
+
+    def release(self) -> None:
+        self._held.discard(self._path)
+
+
+class SimFileSystem:
+    """The disk of one node, for `vr.storage`.
+
+    `on_effect` is called before each change (the simulated kill strikes there). `sync_error` is the probability that a
+    sync fails.
+    """
+
+    def __init__(
+        self, random: Random, *, on_effect: Callable[[], None] = lambda: None, sync_error: float = 0.0
+    ) -> None:
+        self.on_effect = on_effect
+        self.sync_error = sync_error
+        self.syncs = 0
+        self._proven = 0
+        self._random = random
+        self._files: dict[str, SimContent] = {}
+        self._names_unsynced: list[dict[str, SimContent]] = []  # what the names were before each unsynced change
+        self._locks: set[str] = set()
+
+    def _change_names(self) -> None:
+        self.on_effect()
+        self._names_unsynced.append(dict(self._files))
+
+    def open(self, path: str, *, create: bool = False) -> SimHandle:
+        content = self._files.get(path)
+        if content is None:
+            if not create:
+                raise FileNotFoundError(errno.ENOENT, "no such simulated file", path)
+            self._change_names()
+            content = self._files[path] = SimContent()
+        return SimHandle(self, path, content)
+
+    def rename(self, source: str, target: str) -> None:
+        self._change_names()
+        self._files[target] = self._files.pop(source)
+
+    def remove(self, path: str) -> None:
+        self._change_names()
+        del self._files[path]
+
+    def list(self, directory: str) -> list[str]:
+        prefix = directory.rstrip("/") + "/"
+        return sorted(path.removeprefix(prefix) for path in self._files if path.startswith(prefix))
+
+    def make_directory(self, path: str) -> None:
+        self.on_effect()
+
+    def sync_directory(self, path: str) -> None:
+        self.on_effect()
+        self._names_unsynced.clear()
+
+    def lock(self, path: str) -> SimLock:
+        if path in self._locks:
+            raise FolderInUse(path)
+        self._locks.add(path)
+        return SimLock(self._locks, path)
+
+    def free_bytes(self, path: str) -> int:
+        return 1 << 40
+
+    def sync_content(self, content: SimContent) -> None:
+        """Sync one file, or fail to.
+
+        Raises:
+            OSError: as drawn; what was unsynced is settled on something.
+        """
+        if self.sync_error and self._random.random() < self.sync_error:
+            content.lose_power(self._random)
+            raise OSError(errno.EIO, "simulated sync error")
+        self.syncs += 1
+        self._proven = max(self._proven, content.sync(self.syncs))
+
+    def lose_power(self) -> None:
+        """Forget what was not synced, names and bytes."""
+        self._locks.clear()
+        if self._names_unsynced:
+            kept = self._random.randrange(len(self._names_unsynced) + 1)
+            if kept < len(self._names_unsynced):
+                self._files = self._names_unsynced[kept]
+            self._names_unsynced.clear()
+        for content in self._files.values():
+            content.lose_power(self._random)
+
+    def kill(self) -> None:
+        """The process dies, the machine does not: its locks are free, its cache stays."""
+        self._locks.clear()
+
+    def calm(self) -> None:
+        """No more errors."""
+        self.sync_error = 0.0
+
+    def rot(self) -> str | None:
+        """Flip one bit in a provably synced write; returns where, or None when nothing may rot."""
+        candidates = [
+            (path, offset, end)
+            for path, content in sorted(self._files.items())
+            for offset, end in content.rottable(self._proven)
+        ]
+        if not candidates:
+            return None
+        path, offset, end = self._random.choice(candidates)
+        position = self._random.randrange(offset, end)
+        self._files[path].content[position] ^= 1 << self._random.randrange(8)
+        return f"{path} at {position}"

@@ -1,0 +1,34 @@
+"""The committed past of one node, as history.db keeps it: entries and the newest checkpoint, saved together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vr.ready import CommittedOp
+from vr.replica import Checkpoint
+
+READ_OPS_MAX = 64  # of one answer to a peer
+
+
+class SimHistory:
+    """Survives every crash; saving is atomic, as one SQLite transaction is."""
+
+    def __init__(self) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self.entries: dict[int, bytes] = {}  # op -> encoded entry, contiguous from op 1
+
+    def save(self, ops: Sequence[CommittedOp], checkpoint: Checkpoint) -> None:
+        """Store the ops and the checkpoint that covers them."""
+        for committed in ops:
+            self.entries[committed.entry.header.op] = committed.entry.data
+        self.checkpoint = checkpoint
+
+    def read(self, first_op: int, last_op: int) -> list[bytes]:
+        """The encoded entries of a range, as far as they are here without a gap."""
+        found = []
+        for op in range(first_op, min(last_op, first_op + READ_OPS_MAX - 1) + 1):
+            data = self.entries.get(op)
+            if data is None:
+                break
+            found.append(data)
+        return found

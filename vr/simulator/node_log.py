@@ -1,0 +1,129 @@
+"""The writer of one node: the production write-ahead log, its queue, and what is tied to its syncs.
+
+One job runs at a time, as in the real host's writer thread: everything that queued up is written in one frame, the sync
+takes the disk's latency, and when it returns the tokens of the job complete in order. While it runs, the process lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vr.ready import Ready
+from vr.simulator.checkers import writes_of
+from vr.simulator.disk import SimFileSystem
+from vr.simulator.world import World
+from vr.storage.write_ahead_log import Record, RecordKind, Recovery, WriteAheadLog, WriteAheadLogOptions
+
+DIRECTORY = "wal"
+JOB_READYS_MAX = 1024
+IDLE_MARK_US = 50_000  # a log idle for so long writes its sync mark
+
+
+class NodeLog:
+    """The log of one incarnation of a process. `on_durable(readys)` is called when they are."""
+
+    def __init__(
+        self,
+        world: World,
+        node: int,
+        *,
+        file_system: SimFileSystem,
+        on_durable: Callable[[Sequence[Ready]], None],
+        guard: Callable[..., None],
+        boundary: Callable[[], None],
+    ) -> None:
+        self._world = world
+        self._node = node
+        self._on_durable = on_durable
+        self._guard = guard
+        self._boundary = boundary
+        self._queue: list[Ready] = []
+        self._running: list[Ready] = []
+        self._written = 0
+        options = WriteAheadLogOptions(segment_bytes=world.swarm.disk.segment_bytes)
+        self._wal, self.recovery = WriteAheadLog.open(file_system, DIRECTORY, options=options)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or under way."""
+        return not self._queue and not self._running
+
+    def enqueue(self, ready: Ready) -> None:
+        """Queue a Ready with a token; it is written with the next job."""
+        assert ready.token is not None, "nothing to make durable"
+        self._queue.append(ready)
+        if not self._running:
+            self._write()
+
+    def tie_to_last(self, ready: Ready) -> bool:
+        """Whether something earlier is not durable yet; then the messages of `ready` go when it is."""
+        if self.is_idle:
+            return False
+        (self._queue or self._running).append(ready)
+        return True
+
+    def _write(self) -> None:
+        self._running, self._queue = self._queue[:JOB_READYS_MAX], self._queue[JOB_READYS_MAX:]
+        writes = [ready for ready in self._running if ready.token is not None]
+        self._boundary()
+        self._world.checkers.ledger.on_written(self._node, [writes_of(ready) for ready in writes])
+        records = [record for ready in writes for record in self._records(ready)]
+        if records:
+            self._wal.write(records)
+            self._written += 1
+        self._boundary()
+        self._world.schedule.after(self._latency_us(), self._guard, self._sync)
+
+    def _records(self, ready: Ready) -> list[Record]:
+        group = self._world.configuration.group
+        records = []
+        if ready.meta is not None:
+            records.append(
+                Record(
+                    group=group,
+                    kind=RecordKind.META,
+                    view=ready.meta.view,
+                    op=0,
+                    checksum=bytes(16),
+                    payload=ready.meta.to_bytes(),
+                )
+            )
+        for entry in ready.append:
+            header = entry.header
+            records.append(
+                Record(
+                    group=group,
+                    kind=RecordKind.ENTRY,
+                    view=header.view,
+                    op=header.op,
+                    checksum=header.checksum,
+                    payload=entry.data,
+                )
+            )
+        return records
+
+    def _latency_us(self) -> int:
+        draw, faults = self._world.random, self._world.swarm.disk
+        if self._world.storming and draw.random() < faults.stall:
+            return int(draw.random() * faults.stall_us_max)
+        return 50 + int(draw.expovariate(1.0) * faults.latency_us_mean)
+
+    def _sync(self) -> None:
+        self._boundary()
+        self._wal.sync()
+        self._world.checkers.ledger.on_synced(self._node)
+        self._boundary()
+        done, self._running = self._running, []
+        if self._queue:
+            self._write()
+        else:
+            self._world.schedule.after(IDLE_MARK_US, self._guard, self._mark, self._written)
+        self._on_durable(done)
+
+    def _mark(self, written: int) -> None:
+        if self.is_idle and written == self._written:
+            self._wal.write_sync_mark()
+
+    def release(self, base_op: int) -> None:
+        """Entries up to `base_op` are in the history."""
+        self._wal.release(self._world.configuration.group, base_op)

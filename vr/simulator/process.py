@@ -1,0 +1,423 @@
+"""One simulated node: a process that runs the production replica over the production log, and dies a lot.
+
+```
+ packets, requests, timers ─▶ replica.step/submit/tick ─▶ turn: replica.ready() ─▶ effects, one by one
+                                                                                   ┊ fuse burns at each
+                    write-ahead log: write ┊ latency ┊ sync ┊ storage_done ┊ tied messages
+```
+
+The process can be killed at every `┊`: a lit fuse counts effects, and the one it reaches does not happen any more. The
+disk stays, the process is built again from it. Between write and sync the process lives on, as the real host does with
+its writer thread. Its clock has its own rate and offset.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from vr.liveness import NodeLiveness
+from vr.log import Request
+from vr.messages import Entries, Message, decode, encode
+from vr.ready import CommittedOp, HistoryRead, Ready, Rejected, Reply
+from vr.replica import Checkpoint, Replica, ReplicaOptions, Restored
+from vr.simulator.clock import NodeClock
+from vr.simulator.disk import SimFileSystem
+from vr.simulator.errors import ProcessKilled
+from vr.simulator.history import SimHistory
+from vr.simulator.node_log import NodeLog
+from vr.simulator.schedule import MILLISECOND_US, Action
+from vr.simulator.service import JournalService
+from vr.simulator.world import World
+from vr.storage.errors import StoragePoisoned
+from vr.types import ClientId, ReplicaIndex, SessionNumber
+
+HEARTBEAT = b"\x00"
+READYS_PER_TURN_MAX = 64
+BACKLOG_MAX = 20_000  # inputs a paused process finds waiting when it wakes
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """The world as a process sees it: whom it can call."""
+
+    send: Callable[[int, int, bytes], None]
+    on_reply: Callable[[int, Reply], None]
+    on_rejected: Callable[[int, Rejected], None]
+    on_died: Callable[[int], None]
+    on_started: Callable[[int], None]
+
+
+class Process:
+    """Node `node` of the world, over all its incarnations."""
+
+    def __init__(self, world: World, node: int, surroundings: Surroundings) -> None:
+        self.node = node
+        self.replica: Replica | None = None
+        self.service = JournalService()
+        self.history = SimHistory()
+        self.file_system = SimFileSystem(world.random, on_effect=self._boundary, sync_error=world.swarm.disk.sync_error)
+        self._world = world
+        self._surroundings = surroundings
+        self._clock = NodeClock(world.schedule, world.random, world.swarm.process)
+        self._incarnation = 0
+        self._fuse: int | None = None
+        self._frozen = False
+        self._paused_until_us = 0
+        self._backlog: list[tuple[Action, tuple[object, ...]]] = []
+        self._turn_due = False
+        self._timer_us: float = math.inf
+        self._unsaved: list[CommittedOp] = []
+        self._saving = False
+        self._log: NodeLog
+        self._liveness: NodeLiveness
+
+    # --- life and death ---
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process exists (it may be paused)."""
+        return self.replica is not None
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether its replica leads its view."""
+        return self.replica is not None and self.replica.is_primary
+
+    def start(self) -> None:
+        """Recover from the disk and serve; being killed on the way is part of the game."""
+        if self.replica is not None or self._frozen:
+            return
+        self._incarnation += 1
+        self._timer_us = math.inf
+        self._turn_due = self._saving = False
+        self._unsaved = []
+        try:
+            self._recover()
+        except (ProcessKilled, StoragePoisoned) as death:
+            self._die(death)
+            return
+        self._surroundings.on_started(self.node)
+        self._run(self._incarnation, self._on_started)
+
+    def _recover(self) -> None:
+        world = self._world
+        now_s = self._clock.now_s()
+        self._log = NodeLog(
+            world,
+            self.node,
+            file_system=self.file_system,
+            on_durable=self._on_durable,
+            guard=partial(self._run, self._incarnation),
+            boundary=self._boundary,
+        )
+        restored = self._log.restored(self.history.checkpoint)
+        self.service = JournalService(partial(world.checkers.logs.on_applied, self.node))
+        self._liveness = NodeLiveness(
+            now_s, [ReplicaIndex(peer) for peer in range(world.swarm.node_count) if peer != self.node]
+        )
+        self.replica = Replica(
+            world.configuration,
+            ReplicaIndex(self.node),
+            self.service,
+            restored,
+            now=now_s,
+            seed=world.random.getrandbits(64),
+            options=ReplicaOptions(wall_clock_us=self._clock.wall_us),
+        )
+        world.counts["start"] += 1
+        world.tell(self.node, f"started: {self.summary()}")
+
+    def _summary(self) -> str:
+        replica = self.replica
+        if replica is None:
+            return f"node {self.node} down"
+        return (
+            f"node {self.node} {replica.status.name} view {replica.view & 0xFFFFFFFF}/{replica.log_view & 0xFFFFFFFF} "
+            f"head {replica.head_op} commit {replica.commit_number}"
+        )
+
+    def _on_started(self) -> None:
+        """The first turn of an incarnation: nothing but its effects."""
+
+    def light_fuse(self, effects: int) -> None:
+        """Kill the process `effects` effects from now."""
+        self._fuse = effects
+
+    def _boundary(self) -> None:
+        if self._fuse is not None:
+            if self._fuse == 0:
+                raise ProcessKilled
+            self._fuse -= 1
+
+    def _die(self, death: BaseException) -> None:
+        world = self._world
+        power = world.random.random() < world.swarm.process.power_loss
+        how = "poisoned" if isinstance(death, StoragePoisoned) else "killed"
+        world.counts[how] += 1
+        world.tell(self.node, f"{how}{', power lost' if power else ''}: {self.summary()}")
+        self.replica = None
+        self._fuse = None
+        self._paused_until_us = 0
+        self._backlog.clear()
+        if power:
+            self.file_system.lose_power()
+        else:
+            self.file_system.kill()
+        self._surroundings.on_died(self.node)
+        down_us = int(world.random.expovariate(1.0) * world.swarm.process.down_us_mean)
+        world.schedule.after(down_us, self.start)
+
+    def pause(self, duration_us: int) -> None:
+        """SIGSTOP: inputs wait, the disk goes on."""
+        self._paused_until_us = self._world.schedule.now_us + duration_us
+        self._world.counts["pause"] += 1
+        self._world.tell(self.node, f"paused for {duration_us / 1e6:.3f} s")
+        self._world.schedule.after(duration_us, self._wake, self._incarnation)
+
+    def _wake(self, incarnation: int) -> None:
+        if incarnation != self._incarnation or self._world.schedule.now_us < self._paused_until_us:
+            return
+        self._paused_until_us = 0
+        backlog, self._backlog = self._backlog, []
+        for action, arguments in backlog:
+            self._run(incarnation, action, *arguments)
+
+    def freeze(self) -> None:
+        """Stop for ever, as a machine nobody will switch on again."""
+        self._frozen = True
+        self.replica = None
+        self._fuse = None
+        self._world.tell(self.node, "frozen for ever")
+
+    def calm(self) -> None:
+        """No more deaths and pauses."""
+        self._fuse = None
+        self.file_system.calm()
+        if self._paused_until_us:
+            self._paused_until_us = self._world.schedule.now_us
+            self._wake(self._incarnation)
+
+    def rot(self) -> None:
+        """Flip one bit on the disk, if there is one that may rot."""
+        where = self.file_system.rot()
+        if where is not None:
+            self._world.checkers.ledger.rotted[self.node] = True
+            self._world.counts["rot"] += 1
+            self._world.tell(self.node, f"rot in {where}")
+
+    # --- inputs ---
+
+    def _run(self, incarnation: int, action: Action, *arguments: object) -> None:
+        """Run one input of the process, unless it is dead, paused or another one by now."""
+        if incarnation != self._incarnation or self.replica is None:
+            return
+        if self._paused_until_us:
+            if len(self._backlog) < BACKLOG_MAX:
+                self._backlog.append((action, arguments))
+            return
+        try:
+            action(*arguments)
+            if self._world.swarm.process.turn_us_max == 0:
+                self._turn()
+            elif not self._turn_due:
+                self._turn_due = True
+                delay_us = self._world.random.randrange(self._world.swarm.process.turn_us_max)
+                self._world.schedule.after(delay_us, self._run_turn, incarnation)
+        except (ProcessKilled, StoragePoisoned) as death:
+            self._die(death)
+
+    def _run_turn(self, incarnation: int) -> None:
+        if incarnation == self._incarnation:
+            self._turn_due = False
+            if self._paused_until_us and self.replica is not None:
+                self._backlog.append((self._turn, ()))
+                return
+        self._run_now(incarnation, self._turn)
+
+    def _run_now(self, incarnation: int, action: Callable[[], None]) -> None:
+        if incarnation == self._incarnation and self.replica is not None:
+            try:
+                action()
+            except (ProcessKilled, StoragePoisoned) as death:
+                self._die(death)
+
+    def receive(self, source: int, data: bytes) -> None:
+        """A packet arrives."""
+        self._run(self._incarnation, self._on_packet, source, data)
+
+    def _on_packet(self, source: int, data: bytes) -> None:
+        now_s = self._clock.now_s()
+        self._liveness.on_heard(ReplicaIndex(source), now_s)
+        if data is not HEARTBEAT:
+            message = decode(data)
+            assert message.replica == source, "links are authenticated"
+            self._require_replica().step(message, now_s)
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Requests of a client attached here arrive."""
+        self._run(self._incarnation, self._on_submit, requests)
+
+    def _on_submit(self, requests: Sequence[Request]) -> None:
+        self._require_replica().submit(requests, self._clock.now_s())
+
+    def forget(self, client: ClientId, session: SessionNumber) -> None:
+        """A client attached here has gone."""
+        self._run(self._incarnation, self._on_forget, client, session)
+
+    def _on_forget(self, client: ClientId, session: SessionNumber) -> None:
+        self._require_replica().forget(client, session)
+
+    def connect_soon(self, peer: int) -> None:
+        """The link to `peer` comes up again in a moment."""
+        delay_us = self._world.random.randrange(200 * MILLISECOND_US)
+        self._world.schedule.after(delay_us, self._run, self._incarnation, self._on_connected, peer)
+
+    def _on_connected(self, peer: int) -> None:
+        now_s = self._clock.now_s()
+        self._liveness.on_connected(ReplicaIndex(peer), now_s)
+        self._require_replica().peer_connected(ReplicaIndex(peer), now_s)
+
+    def disconnect_soon(self, peer: int) -> None:
+        """The connection to `peer` is reset: its process died."""
+        delay_us = self._world.random.randrange(5 * MILLISECOND_US)
+        self._world.schedule.after(delay_us, self._run, self._incarnation, self._on_disconnected, peer)
+
+    def _on_disconnected(self, peer: int) -> None:
+        self._liveness.on_disconnected(ReplicaIndex(peer), self._clock.now_s())
+
+    def _on_timer(self) -> None:
+        self._timer_us = math.inf
+        now_s = self._clock.now_s()
+        replica = self._require_replica()
+        if now_s >= self._liveness.next_deadline():
+            self._tick_liveness(now_s)
+        if now_s >= replica.next_deadline():
+            replica.tick(now_s)
+
+    def _tick_liveness(self, now_s: float) -> None:
+        replica = self._require_replica()
+        change = self._liveness.tick(now_s)
+        for peer in change.suspected:
+            replica.suspect(peer, now_s)
+        for peer in change.trusted:
+            replica.trust(peer, now_s)
+        if change.heartbeat_due:
+            for target in range(self._world.swarm.node_count):
+                if target != self.node:
+                    self._surroundings.send(self.node, target, HEARTBEAT)
+
+    def _require_replica(self) -> Replica:
+        assert self.replica is not None, "inputs run in living processes"
+        return self.replica
+
+    # --- effects ---
+
+    def _turn(self) -> None:
+        replica = self._require_replica()
+        now_s = self._clock.now_s()
+        for _ in range(READYS_PER_TURN_MAX):
+            ready = replica.ready(now_s)
+            if ready is None:
+                break
+            self._perform(ready)
+        self._world.checkers.on_stepped(self.node, replica)
+        self._checkpoint_when_due(replica)
+        self._arm_timer(replica)
+
+    def _arm_timer(self, replica: Replica) -> None:
+        deadline_s = min(replica.next_deadline(), self._liveness.next_deadline())
+        if deadline_s == math.inf:
+            return
+        delay_us = self._clock.delay_us(deadline_s)
+        due_us = self._world.schedule.now_us + delay_us
+        if due_us < self._timer_us:
+            self._timer_us = due_us
+            self._world.schedule.after(delay_us, self._run_timer, self._incarnation, due_us)
+
+    def _run_timer(self, incarnation: int, due_us: int) -> None:
+        if due_us == self._timer_us:
+            self._run(incarnation, self._on_timer)
+
+    def _perform(self, ready: Ready) -> None:
+        """The effects of one Ready. Writing and sending may happen in either order: only send_after is tied."""
+        self._world.checkers.on_ready(self.node, ready)
+        write_first = self._world.random.random() < 0.5
+        if write_first:
+            self._store(ready)
+        self._send(ready.send_now)
+        if not write_first:
+            self._store(ready)
+        for committed in ready.committed:
+            self._unsaved.append(committed)
+        for reply in ready.replies:
+            self._boundary()
+            self._surroundings.on_reply(self.node, reply)
+        for rejected in ready.rejected:
+            self._surroundings.on_rejected(self.node, rejected)
+        for read in ready.history_reads:
+            self._answer_from_history(read)
+
+    def _store(self, ready: Ready) -> None:
+        if ready.token is not None:
+            self._log.enqueue(ready)
+        elif ready.send_after and not self._log.tie_to_last(ready):
+            self._send(ready.send_after)
+
+    def _send(self, messages: Sequence[tuple[ReplicaIndex, Message]]) -> None:
+        encoded: dict[int, bytes] = {}
+        for target, message in messages:
+            self._boundary()
+            data = encoded.get(id(message))
+            if data is None:
+                self._world.checkers.on_send(self.node, message)
+                data = encoded[id(message)] = encode(message)
+            self._surroundings.send(self.node, target, data)
+
+    def _on_durable(self, readys: Sequence[Ready]) -> None:
+        """A sync returned: complete its tokens in order, let go what was tied to them."""
+        replica = self._require_replica()
+        for ready in readys:
+            if ready.token is not None:
+                self._boundary()
+                replica.storage_done(ready.token, self._clock.now_s())
+            self._send(ready.send_after)
+            if ready.meta is not None and ready.meta.base_op:
+                self._log.release(ready.meta.base_op)
+
+    def _answer_from_history(self, read: HistoryRead) -> None:
+        delay_us = 100 + int(self._world.random.expovariate(1.0) * self._world.swarm.disk.latency_us_mean)
+        self._world.schedule.after(delay_us, self._run, self._incarnation, self._send_history, read)
+
+    def _send_history(self, read: HistoryRead) -> None:
+        replica = self._require_replica()
+        data = self.history.read(read.first_op, read.last_op)
+        self._world.counts["history_read"] += 1
+        if data:
+            self._send([(read.to, Entries(view=replica.view, replica=ReplicaIndex(self.node), data=data))])
+
+    def _checkpoint_when_due(self, replica: Replica) -> None:
+        saved_op = 0 if self.history.checkpoint is None else self.history.checkpoint.op
+        if self._saving or replica.applied_op - saved_op < self._world.swarm.load.checkpoint_ops:
+            return
+        checkpoint = replica.checkpoint()
+        self._world.checkers.logs.on_checkpoint(self.node, checkpoint.op, checkpoint.sessions + checkpoint.service)
+        self._saving = True
+        delay_us = 1000 + int(self._world.random.expovariate(1.0) * self._world.swarm.disk.latency_us_mean * 2)
+        self._world.schedule.after(delay_us, self._run, self._incarnation, self._save, checkpoint)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        self._boundary()
+        covered = [op for op in self._unsaved if op.entry.header.op <= checkpoint.op]
+        self._unsaved = self._unsaved[len(covered) :]
+        self.history.save(covered, checkpoint)
+        self._world.checkers.ledger.on_checkpoint_saved(self.node, checkpoint.op)
+        self._world.counts["checkpoint"] += 1
+        self._boundary()
+        self._saving = False
+        self._require_replica().checkpoint_done(checkpoint.op, self._clock.now_s())
+
+
+__all__ = ["HEARTBEAT", "Process", "Restored", "Surroundings"]

@@ -1,0 +1,53 @@
+"""Virtual time: a heap of actions in integer microseconds.
+
+Two actions at the same microsecond run in the order they were scheduled, so nothing depends on hashing or on the
+platform. Cancelling is left to the actions (they compare an incarnation number and return), which keeps the heap flat.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+Action = Callable[..., None]
+
+SECOND_US = 1_000_000
+MILLISECOND_US = 1_000
+
+
+class Schedule:
+    """The event queue of one simulated world."""
+
+    __slots__ = ("_heap", "_sequence", "events", "now_us")
+
+    def __init__(self) -> None:
+        self.now_us = 0
+        self.events = 0
+        self._sequence = 0
+        self._heap: list[tuple[int, int, Action, tuple[object, ...]]] = []
+
+    def after(self, delay_us: int, action: Action, *arguments: object) -> None:
+        """Run `action(*arguments)` in `delay_us` microseconds (never in the past)."""
+        assert delay_us >= 0, "time does not run backwards"
+        self._sequence += 1
+        heapq.heappush(self._heap, (self.now_us + delay_us, self._sequence, action, arguments))
+
+    def run(self, until_us: int, *, stop: Callable[[], bool] | None = None, events_max: int = 1_000_000) -> None:
+        """Run actions up to and including `until_us`, or until `stop()` holds after one of them.
+
+        `events_max` bounds the run: a world that schedules without advancing time must not hang its tester.
+        """
+        heap = self._heap
+        budget = events_max
+        while heap and heap[0][0] <= until_us and budget > 0:
+            self.now_us, _, action, arguments = heapq.heappop(heap)
+            action(*arguments)
+            budget -= 1
+            self.events += 1
+            if stop is not None and stop():
+                return
+        if budget > 0:
+            self.now_us = max(self.now_us, until_us)
+
+    def __len__(self) -> int:
+        return len(self._heap)

@@ -1,0 +1,31 @@
+"""The story of one seed: what happened, for a human reader, and a hash over it, for comparing two runs.
+
+The hash folds in every delivered packet with its time; the text is only kept when somebody wants to read it.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from vr.simulator.schedule import SECOND_US, Schedule
+
+LINES_MAX = 200_000  # of one story: a bound on memory, not a target
+
+
+class Story:
+    """What happened so far. `keep` stores lines; without it `tell` only counts."""
+
+    def __init__(self, schedule: Schedule, *, keep: bool) -> None:
+        self.lines: list[str] = []
+        self.keep = keep
+        self.trace = 0
+        self._schedule = schedule
+
+    def tell(self, what: str) -> None:
+        """Add a line."""
+        if self.keep and len(self.lines) < LINES_MAX:
+            self.lines.append(f"{self._schedule.now_us / SECOND_US:10.6f}  {what}")
+
+    def fold(self, data: bytes, key: int) -> None:
+        """Add an event to the trace hash."""
+        self.trace = crc32(data, self.trace ^ ((self._schedule.now_us ^ key) & 0xFFFFFFFF))

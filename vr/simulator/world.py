@@ -1,0 +1,31 @@
+"""What every part of one simulated world shares: time, chance, the drawn faults, the checkers, the story."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from vr.configuration import Configuration
+from vr.simulator.checkers import Checkers
+from vr.simulator.schedule import Schedule
+from vr.simulator.story import Story
+from vr.simulator.swarm import Swarm
+
+
+class World:
+    """The shared context. `counts` notes how often each kind of event happened: a fault that never strikes tests nothing."""
+
+    def __init__(self, random: Random, swarm: Swarm, configuration: Configuration, *, keep_story: bool) -> None:
+        self.random = random
+        self.swarm = swarm
+        self.configuration = configuration
+        self.schedule = Schedule()
+        self.checkers = Checkers(configuration)
+        self.story = Story(self.schedule, keep=keep_story)
+        self.counts: Counter[str] = Counter()
+        self.storming = True  # faults strike only while it storms
+
+    def tell(self, node: int, what: str) -> None:
+        """Add a line about a node to the story."""
+        if self.story.keep:
+            self.story.tell(f"node {node}  {what}")
