@@ -1,0 +1,331 @@
+"""Configuration of a node: node.toml, the environment and flags become one checked `NodeConfig`.
+
+    flag > SAMTALA_A__B > node.toml > default
+
+An unknown key is an error that names the nearest right one, wherever it came from: a typing mistake must not silently
+leave a default in place. Environment names without `__` that resemble no key are left alone, because orchestrators
+put names like SAMTALA_SERVICE_HOST there themselves. Values in the environment are text; lists and tables are TOML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal, cast, get_type_hints
+
+import msgspec
+
+from room_server.errors import ConfigError
+from wire import limits as wire_limits
+
+ENVIRONMENT_PREFIX: Final = "SAMTALA_"
+REPLICA_ID_BYTES: Final = 16
+PORT_MAX: Final = 65535
+_SINGLE_WORD_LIKENESS: Final = 0.75
+
+
+class Endpoint(msgspec.Struct, frozen=True, order=True):
+    """A host name or address, and a port. Text form `host:port`, `[ipv6]:port`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class PeerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another server of this cluster. `address` is `HOST:PORT#KEY`, as `samtala node init` printed it there."""
+
+    name: str
+    address: str
+
+
+class DhtConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The discovery network. `listen`: UDP, by default the same as for clients. `bootstrap`: by default the peers.
+
+    `private`: only this cluster's servers and `allow` enter the routing table; anyone may ask.
+    """
+
+    enabled: bool = True
+    listen: str = ""
+    bootstrap: tuple[str, ...] = ()
+    private: bool = True
+    allow: tuple[str, ...] = ()
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where `/metrics`, `/livez` and `/readyz` answer; empty: nowhere. Keep it off public addresses."""
+
+    listen: str = "127.0.0.1:7612"
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`connections`: clients at once. `rooms`: hosted at most. `ring_mb`: recent deliveries kept in memory, MiB."""
+
+    connections: int = 10_000
+    rooms: int = 10_000
+    ring_mb: int = 256
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`format` auto: lines for people on a terminal, JSON otherwise."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a node is told. Endpoints are `host:port`; `advertise` (default: `listen`) is what others dial.
+
+    `replica_id` (32 hex digits, written by `node init`) makes the node refuse a data folder that is not its own.
+    """
+
+    name: str
+    data: str
+    listen: str = "0.0.0.0:7610"
+    advertise: str = ""
+    replica_id: str = ""
+    peers: tuple[PeerConfig, ...] = ()
+    dht: DhtConfig = DhtConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    limits: LimitsConfig = LimitsConfig()
+    log: LogConfig = LogConfig()
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read `host:port` or `[ipv6]:port`.
+
+    Raises:
+        ConfigError: no port, or one out of range, or no host.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(f"{text!r}: an IPv6 address needs brackets, as in [::1]:7610")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise ConfigError(f"{text!r} is not HOST:PORT")
+    return Endpoint(host, int(port))
+
+
+def load_config(
+    path: Path | None, *, overrides: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> NodeConfig:
+    """Read and check the configuration of a node.
+
+    Args:
+        path: node.toml, or None for none.
+        overrides: dotted keys from flags, for example `{"log.level": "debug"}`.
+        environ: the environment, whole; only names that begin with SAMTALA_ count.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key, a wrong type or value; the text names key and origin.
+    """
+    merged: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    if path is not None:
+        _merge(merged, origins, _read_file(path), origin=str(path))
+    for variable, value in sorted((environ or {}).items()):
+        key = _environment_key(variable)
+        if key is not None:
+            _set(merged, origins, key, _from_text(key, value, variable), origin=variable)
+    for key, setting in (overrides or {}).items():
+        _check_key(key, origin="flag")
+        _set(merged, origins, key, setting, origin="flag")
+    try:
+        config = msgspec.convert(merged, NodeConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from error
+    _check_values(config)
+    return config
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. `samtala node init` writes a first one.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def _merge(merged: dict[str, object], origins: dict[str, str], settings: dict[str, object], *, origin: str) -> None:
+    for key, value in settings.items():
+        if isinstance(value, dict) and key in _sections():
+            for inner, inner_value in value.items():
+                _check_key(f"{key}.{inner}", origin=origin)
+                _set(merged, origins, f"{key}.{inner}", inner_value, origin=origin)
+        else:
+            _check_key(key, origin=origin)
+            _set(merged, origins, key, value, origin=origin)
+            _check_peer_keys(key, value, origin=origin)
+
+
+def _set(merged: dict[str, object], origins: dict[str, str], key: str, value: object, *, origin: str) -> None:
+    section, dot, inner = key.partition(".")
+    if dot:
+        table = merged.setdefault(section, {})
+        assert isinstance(table, dict), "sections are only ever set key by key"
+        table[inner] = value
+    else:
+        merged[key] = value
+    origins[key] = origin
+
+
+@cache
+def _sections() -> dict[str, type[msgspec.Struct]]:
+    hints = get_type_hints(NodeConfig)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, msgspec.Struct)}
+
+
+@cache
+def known_keys() -> dict[str, object]:
+    """Every key that may be set, dotted, with its type."""
+    sections = _sections()
+    keys: dict[str, object] = {name: hint for name, hint in get_type_hints(NodeConfig).items() if name not in sections}
+    for section, struct in sections.items():
+        keys.update({f"{section}.{name}": hint for name, hint in get_type_hints(struct).items()})
+    return keys
+
+
+def _check_key(key: str, *, origin: str) -> None:
+    known = known_keys()
+    if key not in known:
+        raise ConfigError(f"{origin}: unknown key {key!r}{_suggestion(key, [*known, *_sections()])}")
+
+
+def _check_peer_keys(key: str, value: object, *, origin: str) -> None:
+    if key != "peers" or not isinstance(value, list):
+        return
+    known = list(get_type_hints(PeerConfig))
+    for peer in value:
+        for inner in peer if isinstance(peer, dict) else ():
+            if inner not in known:
+                raise ConfigError(f"{origin}: unknown key {'peers.' + inner!r}{_suggestion(inner, known)}")
+
+
+def _suggestion(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _environment_key(variable: str) -> str | None:
+    if not variable.startswith(ENVIRONMENT_PREFIX):
+        return None
+    key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+    known = known_keys()
+    if key in known:
+        return key
+    if "." in key or difflib.get_close_matches(key, list(known), n=1, cutoff=_SINGLE_WORD_LIKENESS):
+        near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+        spelled = f"; did you mean {_environment_name(near[0])}?" if near else ""
+        raise ConfigError(f"environment: unknown key {variable}{spelled}")
+    return None
+
+
+def _environment_name(key: str) -> str:
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+
+
+def _from_text(key: str, text: str, variable: str) -> object:
+    hint = known_keys()[key]
+    if hint is int or hint is bool:
+        literal = text.strip().lower()
+    elif getattr(hint, "__origin__", None) is tuple:
+        literal = text
+    else:
+        return text
+    try:
+        return cast("object", tomllib.loads(f"value = {literal}")["value"])
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{variable}: {text!r} is no value for {key}") from error
+
+
+def _explain(error: msgspec.ValidationError, origins: Mapping[str, str]) -> str:
+    text, _, place = str(error).partition(" - at `$.")
+    key = place.rstrip("`")
+    origin = next(
+        (origins[known] for known in origins if key == known or key.startswith((f"{known}[", f"{known}."))), None
+    )
+    if key:
+        return f"{origin or 'configuration'}: {key}: {text}"
+    return f"configuration: {text}"
+
+
+def _check_values(config: NodeConfig) -> None:
+    if not 0 < len(config.name) <= wire_limits.NAME_CHARACTERS_MAX:
+        raise ConfigError(f"name: 1 to {wire_limits.NAME_CHARACTERS_MAX} characters, not {len(config.name)}")
+    if not config.data:
+        raise ConfigError("data: a folder is needed")
+    for key, text in _endpoints(config):
+        try:
+            parse_endpoint(text)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from error
+    for key in ("connections", "rooms", "ring_mb"):
+        if getattr(config.limits, key) < 1:
+            raise ConfigError(f"limits.{key}: must be at least 1")
+    names = [config.name, *(peer.name for peer in config.peers)]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"peers: names must differ from each other and from this node's: {', '.join(names)}")
+    if config.replica_id:
+        replica_id(config)
+
+
+def _endpoints(config: NodeConfig) -> list[tuple[str, str]]:
+    texts = [("listen", config.listen), ("advertise", config.advertise), ("metrics.listen", config.metrics.listen)]
+    texts += [("dht.listen", config.dht.listen)]
+    texts += [(f"dht.bootstrap[{index}]", text) for index, text in enumerate(config.dht.bootstrap)]
+    texts += [(f"peers[{index}].address", peer.address.partition("#")[0]) for index, peer in enumerate(config.peers)]
+    return [(key, text) for key, text in texts if text or key == "listen" or key.startswith("peers")]
+
+
+def replica_id(config: NodeConfig) -> bytes | None:
+    """The replica id that the data folder must have, 16 bytes; None when the configuration does not say.
+
+    Raises:
+        ConfigError: not 32 hex digits.
+    """
+    if not config.replica_id:
+        return None
+    try:
+        value = bytes.fromhex(config.replica_id)
+    except ValueError as error:
+        raise ConfigError(f"replica_id: {config.replica_id!r} is not hex") from error
+    if len(value) != REPLICA_ID_BYTES:
+        raise ConfigError(f"replica_id: {2 * REPLICA_ID_BYTES} hex digits, not {len(config.replica_id)}")
+    return value
+
+
+def default_toml(*, name: str, data: str, listen: str, advertise: str, replica: bytes) -> str:
+    """The text of a first node.toml for `samtala node init`; `load_config` reads it back."""
+    quote = _quoted
+    return f"""\
+# A Samtala node. An environment variable SAMTALA_A__B overrides key a.b, a flag overrides both.
+name = {quote(name)}
+data = {quote(data)}
+replica_id = {quote(replica.hex())}  # this data folder's; a node with another folder refuses to start
+
+listen = {quote(listen)}  # TLS over TCP for clients and peers; the DHT uses the same port over UDP
+advertise = {quote(advertise)}  # what clients and peers dial
+
+# The other servers of this cluster, as `samtala node init` printed them there:
+# [[peers]]
+# name = "b"
+# address = "b.example:7610#…"
+
+[metrics]
+listen = {quote(MetricsConfig().listen)}  # /metrics, /livez, /readyz; keep it off public addresses
+
+[log]
+level = {quote(LogConfig().level)}
+format = {quote(LogConfig().format)}
+"""
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()

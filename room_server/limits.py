@@ -1,0 +1,66 @@
+"""Bounds of one node, each with its unit and its reason. What crosses the wire is bounded in `wire.limits`."""
+
+from typing import Final
+
+READ_KEYS_MAX: Final = 4096
+"""Epochs of a room whose read keys are kept (32 bytes each): who was away longer joins again."""
+
+WELCOMES_MAX: Final = 1024
+"""Welcomes kept per room until they are fetched; the oldest go first."""
+
+WELCOME_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of all Welcomes kept per room: they are part of every checkpoint."""
+
+CHUNK_BYTES_MAX: Final = 256 * 1024
+"""Blocks of one Deliver frame, unless one block alone is larger: a slow link takes seconds for more."""
+
+RING_BYTES_MAX: Final = 1024 * 1024
+"""Deliver frames kept in memory per room, so that who blinks does not cost a disk read."""
+
+RINGS_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Deliver frames kept in memory for all rooms; rooms quiet for longest give theirs up first."""
+
+HISTORY_PAGE_BYTES: Final = 256 * 1024
+"""Bytes of one read from history for one subscriber: what a send queue takes at once."""
+
+SEND_QUEUE_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Bytes waiting for one client. Above it deliveries stop (and resume by sequence) and nothing more is read from it."""
+
+SEND_BYTES_MAX: Final = 256 * 1024
+"""Bytes of one write to one client, so that progress of a slow one can be seen."""
+
+SEND_STALL_S_MAX: Final = 30.0
+"""Seconds that one write may take: 256 KiB at 70 kbit/s. Then the client is cut as a slow reader."""
+
+BAD_PROOFS_MAX: Final = 8
+"""Wrong proofs of one connection before it is closed: each costs us a signature check."""
+
+STALE_BLOCKS_MAX: Final = 128
+"""Blocks of an ended epoch that one connection may still append to a room until it proves a newer one."""
+
+DRAIN_S_MAX: Final = 60.0
+"""Seconds that a node in shutdown waits for appends in flight."""
+
+SWEEP_S: Final = 2.0
+"""Seconds between looks for silent and stalled connections: one task for all, no timer per connection."""
+
+PEER_QUEUE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes waiting for one peer; above it frames are dropped, as a network drops them (VR resends)."""
+
+PEER_BACKOFF_S_MIN: Final = 0.05
+"""Seconds before the first dial after a peer link broke: a restart is noticed at once."""
+
+PEER_BACKOFF_S_MAX: Final = 2.0
+"""Seconds between dials of a peer that stays away."""
+
+PEER_ROOMS_MAX: Final = 1024
+"""Room ids of one message between peers."""
+
+HTTP_REQUEST_BYTES_MAX: Final = 16 * 1024
+"""One request to the metrics port, head and body."""
+
+HTTP_CONNECTIONS_MAX: Final = 16
+"""Open connections of the metrics port: scrapers and probes, not the public."""
+
+HTTP_S_MAX: Final = 10.0
+"""Seconds for one request and its answer on the metrics port."""

@@ -1,0 +1,104 @@
+"""What operators watch (users-and-operators.md §5): families, their buckets, their children. No I/O.
+
+No label ever holds a room, a person, a client address or a key; peers are labelled by the names in the configuration.
+Children of labelled families are looked up once, here, because `labels()` costs as much as three increments. Durations
+are observed once per batch or frame, not per message. Gauges are set when somebody scrapes (`room_server.node`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from wire.errors import RefusalCode
+from wire.messages import PROTOCOL_VERSION
+
+_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_OPS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+ROOM_STATES: Final = ("normal", "view_change", "recovering", "catching_up", "no_quorum")
+SPARE_LABELS: Final = ("0", "1", "2+")
+DISCONNECT_REASONS: Final = (
+    "closed", "idle", "slow_reader", "drained", "frame", "decode", "handshake", "version", "out_of_order",
+    "bad_proof", "limit", "history_gap", "protocol",
+)  # fmt: skip
+
+
+class NodeMetrics:
+    """All families of one node in one registry. Counters and histograms are for their owners to use directly."""
+
+    def __init__(self, *, version: str, peers: Iterable[str], registry: CollectorRegistry | None = None) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there; halves the text
+        self.registry = registry if registry is not None else CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self.registry)
+        prometheus_client.GCCollector(registry=self.registry)
+        info = self._gauge("build_info", "Version and protocol of this node", ("version", "protocol"))
+        info.labels(version, str(PROTOCOL_VERSION)).set(1)
+        self._user_level()
+        self._groups()
+        self._replication(tuple(peers))
+        self._machine()
+
+    def _user_level(self) -> None:
+        self.ack_duration = self._histogram("ack_duration_seconds", "Append received until durable at a majority")
+        self.delivery_duration = self._histogram("delivery_duration_seconds", "Ordered until handed to subscribers")
+        sessions = self._gauge("client_sessions", "Client connections", ("transport",))
+        self.client_sessions = sessions.labels("tls")
+        ended = self._counter("client_disconnects", "Client connections that ended", ("reason",))
+        self._disconnects = {reason: ended.labels(reason) for reason in DISCONNECT_REASONS}
+        refused = self._counter("requests_rejected", "Calls and appends refused", ("reason",))
+        self.rejected = {code: refused.labels(code.name.lower()) for code in RefusalCode}
+
+    def _groups(self) -> None:
+        rooms = self._gauge("rooms", "Rooms hosted here by state", ("state",))
+        self.rooms = {state: rooms.labels(state) for state in ROOM_STATES}
+        spare = self._gauge("rooms_by_spare_failures", "Rooms led here by replicas that may still fail", ("spare",))
+        self.rooms_by_spare = {label: spare.labels(label) for label in SPARE_LABELS}
+        self.rooms_led = self._gauge("rooms_led", "Rooms whose primary is here")
+
+    def _replication(self, peers: tuple[str, ...]) -> None:
+        committed = self._counter("ops_committed", "Operations committed here", ("kind",))
+        self.batches_committed = committed.labels("batch")
+        self.batch_ops = self._histogram("batch_ops", "Blocks per committed operation", buckets=_OPS)
+        self.view_changes = self._counter("view_changes", "Views begun here after the first")
+        self.uncommitted_ops = self._gauge("uncommitted_ops", "Operations logged here and not known committed")
+        up = self._gauge("peer_up", "1 while the link to this peer stands", ("peer",))
+        self.peer_up = {name: up.labels(name) for name in peers}
+        handshakes = self._counter("handshakes", "TLS and hello exchanges", ("result",))
+        self.handshakes_ok = handshakes.labels("ok")
+        self.handshakes_failed = handshakes.labels("failed")
+        self.peer_frames_dropped = self._counter("peer_frames_dropped", "Frames for peers dropped: down or queue full")
+
+    def _machine(self) -> None:
+        self.dht_nodes = self._gauge("dht_nodes", "Nodes in the discovery table")
+        self.dht_oldest_record_age = self._gauge(
+            "dht_oldest_record_age_seconds", "Since the stalest hosted room was last published"
+        )
+        published = self._counter("dht_publications", "Room descriptors published", ("result",))
+        self.dht_published_ok = published.labels("ok")
+        self.dht_published_failed = published.labels("failed")
+        self.wal_fsync_duration = self._histogram("wal_fsync_duration_seconds", "One sync of the write-ahead log")
+        self.wal_bytes = self._counter("wal_bytes", "Bytes written to the write-ahead log")
+        self.storage_free_bytes = self._gauge("storage_free_bytes", "Free space where the data folder is")
+        self.loop_lag = self._histogram("loop_lag_seconds", "How late the event loop is")
+        self.trio_tasks = self._gauge("trio_tasks", "Living trio tasks")
+        self.send_queue_bytes = self._gauge("send_queue_bytes", "Bytes waiting for all clients")
+
+    def disconnected(self, cause: str) -> None:
+        """Count the end of a client connection; a cause without a child of its own counts as protocol."""
+        self._disconnects.get(cause, self._disconnects["protocol"]).inc()
+
+    def render(self) -> bytes:
+        """The exposition text. Milliseconds of CPU: call it in a worker thread."""
+        return prometheus_client.generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(f"samtala_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"samtala_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+        return Histogram(f"samtala_{name}", text, registry=self.registry, buckets=buckets)

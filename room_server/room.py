@@ -1,0 +1,235 @@
+"""A room as a replicated state machine: blind to content, strict about epochs and order. Pure.
+
+    epoch n, write key, read keys ──▶ apply(block) ──▶ ACCEPTED(sequence) | STALE(n) | CONFLICT(sequence) | MALFORMED
+    next sequence, chain hash
+
+R1: an APP block is accepted if it is of epoch n (e2ee.md §3.1). R2: a COMMIT of epoch n is stored whole (GroupInfo,
+Welcomes, next keys) and begins n+1; whoever loses that race gets CONFLICT with the sequence of the winner. That the
+author *may* write (the proof of the epoch's write key) is checked where the client is attached, before the block enters
+the log; every replica then applies the same bytes with the same result, in the order that VR fixed.
+
+The state is small and goes whole into each checkpoint: keys, the sealed GroupInfo of epoch n, Welcomes not yet dropped.
+Blocks are not part of it; they are in the log and in history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from typing import Final
+
+import msgspec
+
+from room_server import limits
+from room_server.errors import SnapshotError
+from vr.log import Request
+from vr.types import OpNumber
+from wire.errors import DecodeError
+from wire.ids import NODE_KEY_BYTES, RoomEpoch, RoomId, Sequence
+from wire.room import (
+    CHAIN_BYTES,
+    BlockHeader,
+    BlockKind,
+    BlockResult,
+    Delivery,
+    Genesis,
+    ResultKind,
+    chain_next,
+    chain_start,
+    decode_block_header,
+    decode_commit,
+    decode_entries,
+    decode_result,
+    encode_result,
+)
+
+_FIRST_EPOCH: Final = RoomEpoch(0)
+
+
+class KeptWelcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A Welcome waiting for its member; `sequence` and `chain` are those of the commit that carried it."""
+
+    reference: bytes
+    welcome: bytes
+    sequence: Sequence
+    chain: bytes
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What a checkpoint holds. `read_keys` are those of the epochs that end with `epoch`, joined."""
+
+    version: int
+    room_id: RoomId
+    epoch: RoomEpoch
+    write_key: bytes
+    read_keys: bytes
+    group_info: bytes
+    next_sequence: Sequence
+    chain: bytes
+    commit_sequence: Sequence
+    commit_chain: bytes
+    welcomes: tuple[KeptWelcome, ...]
+
+
+_STATE_VERSION: Final = 1
+_STATE_DECODER: Final[msgspec.msgpack.Decoder[_State]] = msgspec.msgpack.Decoder(_State)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class RoomService:
+    """One room at one replica; implements `vr.service.Service`.
+
+    Readable by the host's edge at any time: `epoch`, `write_key`, `join_key`, `admin_key`, `read_key(epoch)`,
+    `next_sequence`, `chain` (hash through `next_sequence - 1`), `group_info` of `epoch` with the sequence and chain of
+    the commit that began it, `welcome(reference)`.
+    """
+
+    def __init__(self, genesis: Genesis) -> None:
+        self.room_id: RoomId = genesis.room_id
+        self.join_key = genesis.join_key
+        self.admin_key = genesis.admin_key
+        self.epoch = _FIRST_EPOCH
+        self.write_key = genesis.write_key
+        self.group_info = genesis.group_info
+        self.next_sequence = Sequence(1)
+        self.chain = chain_start(genesis.room_id)
+        self.commit_sequence = Sequence(0)
+        self.commit_chain = self.chain
+        self._read_keys: dict[RoomEpoch, bytes] = {_FIRST_EPOCH: genesis.read_key}
+        self._welcomes: dict[bytes, KeptWelcome] = {}
+        self._welcome_bytes = 0
+
+    def apply(self, op: OpNumber, timestamp_us: int, requests: Many[Request]) -> list[bytes]:
+        """Apply one committed operation: one encoded `BlockResult` per block, in order."""
+        del op
+        return [encode_result(self._apply_block(request, timestamp_us)) for request in requests]
+
+    def mark(self) -> int:
+        """The next sequence number: stored beside each operation in history, to find entries by sequence."""
+        return self.next_sequence
+
+    def read_key(self, epoch: RoomEpoch) -> bytes | None:
+        """Public key that readers of `epoch` prove; None for an epoch unknown here or long over."""
+        return self._read_keys.get(epoch)
+
+    def welcome(self, reference: bytes) -> KeptWelcome | None:
+        """The Welcome kept under a KeyPackage reference."""
+        return self._welcomes.get(reference)
+
+    def _apply_block(self, request: Request, timestamp_us: int) -> BlockResult:
+        try:
+            header = decode_block_header(request.body)
+            if header.kind is BlockKind.APP:
+                return self._apply_entries(header, request, timestamp_us)
+            return self._apply_commit(header, request, timestamp_us)
+        except DecodeError:
+            return BlockResult(ResultKind.MALFORMED, Sequence(0), self.epoch)
+
+    def _apply_entries(self, header: BlockHeader, request: Request, timestamp_us: int) -> BlockResult:
+        if header.epoch != self.epoch:
+            return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
+        decode_entries(request.body)
+        return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
+
+    def _apply_commit(self, header: BlockHeader, request: Request, timestamp_us: int) -> BlockResult:
+        if header.epoch != self.epoch:
+            return BlockResult(ResultKind.CONFLICT, self.commit_sequence, self.epoch)
+        body = decode_commit(request.body)
+        sequence = self._accept(header, request, timestamp_us)
+        self.epoch = RoomEpoch(self.epoch + 1)
+        self.write_key = body.next_write_key
+        self.group_info = body.group_info
+        self.commit_sequence = sequence
+        self.commit_chain = self.chain
+        self._read_keys[self.epoch] = body.next_read_key
+        if len(self._read_keys) > limits.READ_KEYS_MAX:
+            del self._read_keys[next(iter(self._read_keys))]
+        for stored in body.welcomes:
+            self._keep_welcome(KeptWelcome(stored.reference, stored.welcome, sequence, self.chain))
+        return BlockResult(ResultKind.ACCEPTED, sequence, self.epoch)
+
+    def _accept(self, header: BlockHeader, request: Request, timestamp_us: int) -> Sequence:
+        first = self.next_sequence
+        self.chain = chain_next(
+            self.chain, Delivery(first, timestamp_us, request.session, request.number, request.body)
+        )
+        self.next_sequence = Sequence(first + header.count)
+        return first
+
+    def _keep_welcome(self, kept: KeptWelcome) -> None:
+        self._drop_welcome(kept.reference)
+        self._welcomes[kept.reference] = kept
+        self._welcome_bytes += len(kept.welcome)
+        while len(self._welcomes) > limits.WELCOMES_MAX or self._welcome_bytes > limits.WELCOME_BYTES_MAX:
+            self._drop_welcome(next(iter(self._welcomes)))
+
+    def _drop_welcome(self, reference: bytes) -> None:
+        dropped = self._welcomes.pop(reference, None)
+        if dropped is not None:
+            self._welcome_bytes -= len(dropped.welcome)
+
+    def snapshot(self) -> bytes:
+        """The whole state as deterministic bytes: equal states give equal bytes at every replica."""
+        state = _State(
+            version=_STATE_VERSION,
+            room_id=self.room_id,
+            epoch=self.epoch,
+            write_key=self.write_key,
+            read_keys=b"".join(self._read_keys.values()),
+            group_info=self.group_info,
+            next_sequence=self.next_sequence,
+            chain=self.chain,
+            commit_sequence=self.commit_sequence,
+            commit_chain=self.commit_chain,
+            welcomes=tuple(self._welcomes.values()),
+        )
+        return _ENCODER.encode(state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take over the state of a snapshot.
+
+        Raises:
+            SnapshotError: the bytes are no state of this room; nothing changed.
+        """
+        state = _decode_state(snapshot, self.room_id)
+        keys = [
+            state.read_keys[start : start + NODE_KEY_BYTES] for start in range(0, len(state.read_keys), NODE_KEY_BYTES)
+        ]
+        first = state.epoch - len(keys) + 1
+        self.epoch = state.epoch
+        self.write_key = state.write_key
+        self.group_info = state.group_info
+        self.next_sequence = state.next_sequence
+        self.chain = state.chain
+        self.commit_sequence = state.commit_sequence
+        self.commit_chain = state.commit_chain
+        self._read_keys = {RoomEpoch(epoch): key for epoch, key in enumerate(keys, first)}
+        self._welcomes = {kept.reference: kept for kept in state.welcomes}
+        self._welcome_bytes = sum(len(kept.welcome) for kept in state.welcomes)
+
+
+def _decode_state(snapshot: bytes, room_id: RoomId) -> _State:
+    try:
+        state = _STATE_DECODER.decode(snapshot)
+    except msgspec.MsgspecError as error:
+        raise SnapshotError("checkpoint does not decode to a room") from error
+    keys, rest = divmod(len(state.read_keys), NODE_KEY_BYTES)
+    sizes_fit = rest == 0 and 0 < keys <= state.epoch + 1 and len(state.write_key) == NODE_KEY_BYTES
+    if state.version != _STATE_VERSION or state.room_id != room_id or not sizes_fit or len(state.chain) != CHAIN_BYTES:
+        raise SnapshotError("checkpoint is of another room or version")
+    return state
+
+
+def deliveries(timestamp_us: int, requests: Many[Request], results: Many[bytes]) -> list[Delivery]:
+    """What subscribers get of one committed operation: its accepted blocks, in order.
+
+    Args:
+        timestamp_us: the operation's, unix microseconds.
+        requests: those that were applied.
+        results: the encoded result of each.
+    """
+    delivered = []
+    for request, encoded in zip(requests, results, strict=True):
+        result = decode_result(encoded)
+        if result.kind is ResultKind.ACCEPTED:
+            delivered.append(Delivery(result.sequence, timestamp_us, request.session, request.number, request.body))
+    return delivered
