@@ -1,0 +1,239 @@
+"""Committed history in SQLite: what the log no longer has to hold, and what operators may look into with their own tools.
+
+```
+ groups       number, group, configuration, genesis
+ entries      group number, op, mark, entry, results        every committed operation, once, ascending
+ checkpoints  group number, op, checkpoint, hash            the newest two of each group
+```
+
+Written from one worker thread at a time. Appends are not synced by themselves; `create_group` and `save_checkpoint` are,
+and with them everything appended before (the journal is one file), so a checkpoint on the platter implies the history up
+to it: only then may the log be released. Entries carry their own hashes; checkpoints get one here, since SQLite's pages
+have none. Losing unsynced history is harmless: the log still holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from vr.ready import CommittedOp
+from vr.storage.errors import HistoryUnusable
+from vr.storage.limits import HISTORY_READ_BYTES_MAX
+from vr.types import Checkpoint, GroupId, OpNumber
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS groups (
+    number INTEGER PRIMARY KEY, group_id BLOB NOT NULL UNIQUE, configuration BLOB NOT NULL, genesis BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS entries (
+    group_number INTEGER NOT NULL, op INTEGER NOT NULL, mark INTEGER NOT NULL, entry BLOB NOT NULL, results BLOB NOT NULL,
+    PRIMARY KEY (group_number, op)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entries_by_mark ON entries (group_number, mark);
+CREATE TABLE IF NOT EXISTS checkpoints (
+    group_number INTEGER NOT NULL, op INTEGER NOT NULL, checkpoint BLOB NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (group_number, op)) WITHOUT ROWID;
+"""
+_CHECKPOINTS_KEPT = 2
+_results_decoder = msgspec.msgpack.Decoder(list[bytes])
+_checkpoint_decoder = msgspec.msgpack.Decoder(Checkpoint)
+
+
+class StoredGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """A group as created: encoded configuration, and the bytes its service starts from."""
+
+    group: GroupId
+    configuration: bytes
+    genesis: bytes
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed operation. `mark` is the service's mark after it; `results` one per request that was applied."""
+
+    op: OpNumber
+    mark: int
+    entry: bytes
+    results: list[bytes]
+
+
+class History:
+    """The history database of one data folder. Make it with `open`; every method may raise HistoryUnusable."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._numbers: dict[GroupId, int] = {}
+
+    @classmethod
+    def open(cls, path: str) -> History:
+        """Open or make the database file at `path`."""
+        with _translated():
+            # Autocommit: transactions are begun by hand. Threads take turns, the host sees to that.
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
+            history = cls(connection)
+            history._numbers = {
+                GroupId(group): number for number, group in connection.execute("SELECT number, group_id FROM groups")
+            }
+            return history
+
+    def close(self) -> None:
+        """Close the database; idempotent."""
+        with _translated():
+            self._connection.close()
+
+    # --- groups -----------------------------------------------------------------------------------------------------
+
+    def create_group(self, group: StoredGroup) -> None:
+        """Remember a group; durable when this returns. Nothing when it exists."""
+        with self._transaction(synced=True):
+            cursor = self._connection.execute(
+                "INSERT OR IGNORE INTO groups (group_id, configuration, genesis) VALUES (?, ?, ?) RETURNING number",
+                (group.group, group.configuration, group.genesis),
+            )
+            rows = cursor.fetchall()
+        if rows:
+            self._numbers[group.group] = rows[0][0]
+
+    def groups(self) -> list[StoredGroup]:
+        """All groups, oldest first."""
+        with _translated():
+            rows = self._connection.execute("SELECT group_id, configuration, genesis FROM groups ORDER BY number")
+            return [StoredGroup(group=GroupId(row[0]), configuration=row[1], genesis=row[2]) for row in rows]
+
+    # --- entries ----------------------------------------------------------------------------------------------------
+
+    def append(self, group: GroupId, ops: Sequence[CommittedOp]) -> None:
+        """Store committed operations; the same ones again change nothing. Durable with the next checkpoint."""
+        with self._transaction(synced=False):
+            self._append(self._number(group), ops)
+
+    def append_many(self, groups: Sequence[tuple[GroupId, Sequence[CommittedOp]]]) -> None:
+        """`append` for many groups in one transaction."""
+        with self._transaction(synced=False):
+            for group, ops in groups:
+                self._append(self._number(group), ops)
+
+    def read_entries(
+        self, group: GroupId, first_op: int, last_op: int, *, bytes_max: int = HISTORY_READ_BYTES_MAX
+    ) -> list[HistoryEntry]:
+        """Operations `first_op` to `last_op`, as many as fit `bytes_max` of entries but at least one if there is one."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT op, mark, entry, results FROM entries WHERE group_number = ? AND op BETWEEN ? AND ? ORDER BY op",
+                (self._number(group), first_op, last_op),
+            )
+            return _bounded(rows, bytes_max)
+
+    def read_from_mark(
+        self, group: GroupId, mark: int, *, bytes_max: int = HISTORY_READ_BYTES_MAX
+    ) -> list[HistoryEntry]:
+        """Operations that moved the service past `mark`, ascending: what a reader who has everything below it lacks."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT op, mark, entry, results FROM entries WHERE group_number = ? AND mark > ? ORDER BY mark, op",
+                (self._number(group), mark),
+            )
+            return _bounded(rows, bytes_max)
+
+    def last_op(self, group: GroupId) -> OpNumber:
+        """The newest operation stored; 0 when there is none."""
+        with _translated():
+            row = self._connection.execute(
+                "SELECT max(op) FROM entries WHERE group_number = ?", (self._number(group),)
+            ).fetchone()
+        return OpNumber(row[0] or 0)
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, group: GroupId, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint; it and everything appended before is durable when this returns."""
+        self.save_checkpoints([(group, checkpoint)])
+
+    def save_checkpoints(self, checkpoints: Sequence[tuple[GroupId, Checkpoint]]) -> None:
+        """`save_checkpoint` for many groups with one sync."""
+        with self._transaction(synced=True):
+            for group, checkpoint in checkpoints:
+                self._save_checkpoint(self._number(group), checkpoint)
+
+    def load_checkpoint(self, group: GroupId) -> Checkpoint | None:
+        """The newest sound checkpoint; None when there is none."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT checkpoint, hash FROM checkpoints WHERE group_number = ? ORDER BY op DESC",
+                (self._number(group),),
+            ).fetchall()
+        for data, digest in rows:
+            if _hash(data) == digest:
+                return _checkpoint_decoder.decode(data)
+        if rows:
+            raise HistoryUnusable(f"every checkpoint of group {group.hex()} has rotted; replace this node")
+        return None
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _number(self, group: GroupId) -> int:
+        number = self._numbers.get(group)
+        if number is None:
+            raise HistoryUnusable(f"history does not know group {group.hex()}")
+        return number
+
+    def _append(self, number: int, ops: Sequence[CommittedOp]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO entries (group_number, op, mark, entry, results) VALUES (?, ?, ?, ?, ?)",
+            [(number, op.entry.header.op, op.mark, op.entry.data, msgspec.msgpack.encode(op.results)) for op in ops],
+        )
+
+    def _save_checkpoint(self, number: int, checkpoint: Checkpoint) -> None:
+        data = msgspec.msgpack.encode(checkpoint)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO checkpoints (group_number, op, checkpoint, hash) VALUES (?, ?, ?, ?)",
+            (number, checkpoint.op, data, _hash(data)),
+        )
+        self._connection.execute(
+            "DELETE FROM checkpoints WHERE group_number = ?1 AND op NOT IN"
+            " (SELECT op FROM checkpoints WHERE group_number = ?1 ORDER BY op DESC LIMIT ?2)",
+            (number, _CHECKPOINTS_KEPT),
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self, *, synced: bool) -> Iterator[None]:
+        """All or nothing. With `synced` the journal is synced at the commit, and so is every commit before it."""
+        with _translated():
+            if synced:
+                self._connection.execute("PRAGMA synchronous = FULL")
+            try:
+                with self._connection:  # commits, or rolls back on any exception
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    yield
+            finally:
+                if synced:
+                    self._connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise HistoryUnusable(f"the history database failed: {error}") from error
+
+
+def _bounded(rows: sqlite3.Cursor, bytes_max: int) -> list[HistoryEntry]:
+    entries: list[HistoryEntry] = []
+    size = 0
+    for op, mark, entry, results in rows:
+        size += len(entry)
+        if entries and size > bytes_max:
+            break
+        entries.append(HistoryEntry(op=OpNumber(op), mark=mark, entry=entry, results=_results_decoder.decode(results)))
+    rows.close()
+    return entries
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
