@@ -32,11 +32,23 @@ SEND_BYTES_MAX: Final = 256 * 1024
 SEND_STALL_S_MAX: Final = 30.0
 """Seconds that one write may take: 256 KiB at 70 kbit/s. Then the client is cut as a slow reader."""
 
+SESSIONS_PER_CONNECTION_MAX: Final = 512
+"""Sessions whose answers one connection may wait for: one per room, and some for changes of session."""
+
 BAD_PROOFS_MAX: Final = 8
 """Wrong proofs of one connection before it is closed: each costs us a signature check."""
 
 STALE_BLOCKS_MAX: Final = 128
 """Blocks of an ended epoch that one connection may still append to a room until it proves a newer one."""
+
+FLUSH_S_MAX: Final = 2.0
+"""Seconds that a connection which we end has left to take what is queued for it."""
+
+HISTORY_RETRY_S: Final = 0.02
+"""Seconds before history is asked again for entries that are committed but not stored there yet."""
+
+DRAIN_POLL_S: Final = 0.02
+"""Seconds between looks whether appends in flight are answered, during shutdown only."""
 
 DRAIN_S_MAX: Final = 60.0
 """Seconds that a node in shutdown waits for appends in flight."""

@@ -1,0 +1,133 @@
+"""What one connection may do in one room: proofs checked, appends admitted. Pure.
+
+A proof is a signature by a key that all members of an epoch share, over this server's key and both nonces
+(`wire.messages.proof_message`): no account, no identity, one signature check per epoch and connection.
+
+| act | needs |
+|---|---|
+| read entries of epoch e | READ of an epoch >= e (the gate in `feed`) |
+| append a block of epoch e | WRITE of an epoch >= e; for an external commit JOIN is enough |
+| open a session | WRITE or JOIN |
+| fetch a join bundle or Welcome | READ, WRITE or JOIN |
+
+A block of an ended epoch is let through, because only the room may answer STALE or CONFLICT (the session's number must
+be used up, and the block may be a resend of one that was accepted); how many is bounded until a newer proof comes.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+import nacl.exceptions
+import nacl.signing
+
+from room_server import limits
+from room_server.errors import RefusedError
+from room_server.feed import Subscription
+from room_server.rooms import HostedRoom
+from wire.errors import DecodeError, RefusalCode
+from wire.ids import NodeKey, RoomEpoch
+from wire.messages import Prove, Purpose, proof_message
+from wire.room import BlockKind, decode_block_header, decode_commit
+
+_NO_EPOCH: Final = RoomEpoch(-1)
+
+
+class Attachment:
+    """One connection in one room. Epochs are the highest proven, -1 for none."""
+
+    __slots__ = ("is_admin", "is_joiner", "read_epoch", "room", "stale_blocks", "subscription", "write_epoch")
+
+    def __init__(self, room: HostedRoom) -> None:
+        self.room = room
+        self.read_epoch = _NO_EPOCH
+        self.write_epoch = _NO_EPOCH
+        self.is_joiner = False
+        self.is_admin = False
+        self.stale_blocks = 0
+        self.subscription: Subscription | None = None
+
+    @property
+    def may_read(self) -> bool:
+        """READ of some epoch is proven."""
+        return self.read_epoch >= 0
+
+    @property
+    def may_open_session(self) -> bool:
+        """WRITE or JOIN is proven."""
+        return self.write_epoch >= 0 or self.is_joiner
+
+    @property
+    def may_join(self) -> bool:
+        """Any proof that lets a member or a joiner fetch what joining needs."""
+        return self.may_read or self.may_open_session
+
+    def check_proof(self, prove: Prove, *, node_key: NodeKey, server_nonce: bytes, client_nonce: bytes) -> None:
+        """Verify a proof and remember what it opens.
+
+        Raises:
+            RefusedError: UNKNOWN_EPOCH (this replica has no key of that epoch: too old, or not there yet) or BAD_PROOF.
+        """
+        key = self._key_of(prove)
+        if key is None:
+            raise RefusedError(RefusalCode.UNKNOWN_EPOCH, f"the room is in epoch {self.room.service.epoch} here")
+        signed = proof_message(
+            purpose=prove.purpose,
+            node_key=node_key,
+            server_nonce=server_nonce,
+            client_nonce=client_nonce,
+            room_id=prove.room_id,
+            epoch=prove.epoch,
+        )
+        try:
+            nacl.signing.VerifyKey(key).verify(signed, prove.signature)
+        except (nacl.exceptions.CryptoError, ValueError) as error:
+            raise RefusedError(RefusalCode.BAD_PROOF, "the proof does not hold") from error
+        self._remember(prove)
+
+    def _key_of(self, prove: Prove) -> bytes | None:
+        service = self.room.service
+        match prove.purpose:
+            case Purpose.READ:
+                return service.read_key(prove.epoch)
+            case Purpose.WRITE:
+                return service.write_key if prove.epoch == service.epoch else None
+            case Purpose.JOIN:
+                return service.join_key if prove.epoch == 0 else None
+            case Purpose.ADMIN:
+                return service.admin_key if prove.epoch == 0 else None
+            case _:
+                assert_never(prove.purpose)
+
+    def _remember(self, prove: Prove) -> None:
+        match prove.purpose:
+            case Purpose.READ:
+                self.read_epoch = max(self.read_epoch, prove.epoch)
+                if self.subscription is not None:
+                    self.subscription.read_epoch = self.read_epoch
+            case Purpose.WRITE:
+                self.write_epoch = max(self.write_epoch, prove.epoch)
+                self.stale_blocks = 0
+            case Purpose.JOIN:
+                self.is_joiner = True
+            case Purpose.ADMIN:
+                self.is_admin = True
+            case _:
+                assert_never(prove.purpose)
+
+    def why_not_append(self, block: bytes) -> RefusalCode | None:
+        """Why this connection may not append `block`; None when it may (R1 and R2, e2ee.md §3.1)."""
+        try:
+            header = decode_block_header(block)
+            if header.epoch > self.write_epoch and not self._is_external_commit(header.kind, block):
+                return RefusalCode.NOT_PROVEN
+        except DecodeError:
+            return RefusalCode.MALFORMED
+        if header.epoch != self.room.service.epoch:
+            self.stale_blocks += 1
+            if self.stale_blocks > limits.STALE_BLOCKS_MAX:
+                return RefusalCode.NOT_PROVEN
+        return None
+
+    def _is_external_commit(self, kind: BlockKind, block: bytes) -> bool:
+        return self.is_joiner and kind is BlockKind.COMMIT and decode_commit(block).external

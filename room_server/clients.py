@@ -1,0 +1,242 @@
+"""Client connections: the trio shell around `ClientEdge`. Two tasks per connection, none per message.
+
+    reader: bytes ─▶ frames ─▶ messages of one chunk ─▶ edge.handle      (not reading while the outbox is full)
+    writer: edge.take_output ─▶ one TLS write; when there is nothing to send: catch up subscribers, from memory or history
+
+One sweeper looks after the clocks of all connections: a silent one is cut as idle, one whose write makes no progress as
+a slow reader. Who is cut resumes by sequence and by request number; nothing here is lost with a connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from collections.abc import Sequence as Many
+
+import structlog
+import trio
+
+from room_server import limits
+from room_server.backend import Backend
+from room_server.edge import ClientEdge
+from room_server.errors import ConnectionCutError, HistoryGapError, RefusedError
+from room_server.feed import Subscription
+from room_server.logs import room_label
+from room_server.rooms import HostedRoom
+from wire import limits as wire_limits
+from wire.errors import PeerError
+from wire.frames import FrameDecoder
+from wire.ids import RoomId, Sequence
+from wire.messages import CreateRoom, Message, RoomCreated, decode
+from wire.room import Delivery
+from wire.tls import TlsConnection
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class ClientServices:
+    """What connections need that must be waited for.
+
+    Attributes:
+        create_room: host a room of this encoded genesis, durably; raises RefusedError.
+        read_history: a page of deliveries of a room from a sequence on, contiguous, possibly empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        create_room: Callable[[bytes], Awaitable[RoomId]],
+        read_history: Callable[[HostedRoom, Sequence], Awaitable[list[Delivery]]],
+    ) -> None:
+        self.create_room = create_room
+        self.read_history = read_history
+
+
+class ClientConnection:
+    """One connection, from its first decoded messages to its end."""
+
+    def __init__(
+        self, tls: TlsConnection, decoder: FrameDecoder, edge_of: Callable[[Callable[[], None]], ClientEdge]
+    ) -> None:
+        self.edge = edge_of(self._wake_writer)
+        self.cause = "closed"
+        """Why it ended, for the metric."""
+        self._tls = tls
+        self._decoder = decoder
+        self._wake = trio.Event()
+        self._drained = trio.Event()
+        self._is_ending = False
+        self._scope = trio.CancelScope()
+        self._heard_at = trio.current_time()
+        self._sending_since = math.inf
+
+    def _wake_writer(self) -> None:
+        self._wake.set()
+
+    async def run(self, first: Many[Message], services: ClientServices) -> None:
+        """Serve until either side ends it. Leaves all rooms; does not close the socket."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, services)
+                    cause = await self._read(first, services)
+                    self.finish(cause)
+        finally:
+            self.edge.close()
+
+    def finish(self, cause: str) -> None:
+        """End it once what is queued is sent, or soon."""
+        self.cause = cause
+        self._is_ending = True
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + limits.FLUSH_S_MAX)
+        self._wake.set()
+
+    def cut(self, cause: str) -> None:
+        """End it now."""
+        self.cause = cause
+        self._scope.cancel()
+
+    def sweep(self, now: float) -> None:
+        """Cut a connection that has been silent, or stuck in one write, for too long."""
+        if now - self._sending_since > limits.SEND_STALL_S_MAX:
+            self.cut("slow_reader")
+        elif now - self._heard_at > wire_limits.IDLE_S_MAX and not self.edge.outbox.is_full:
+            self.cut("idle")
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    async def _read(self, messages: Many[Message], services: ClientServices) -> str:
+        """Handle messages until the end; returns its cause."""
+        try:
+            while True:
+                await self._handle(messages, services)
+                while self.edge.outbox.is_full:
+                    self._drained = trio.Event()
+                    await self._drained.wait()
+                data = await self._tls.receive_some()
+                if not data:
+                    return "closed"
+                self._heard_at = trio.current_time()
+                messages = [decode(frame) for frame in self._decoder.feed(data)]
+        except (PeerError, ConnectionCutError) as error:
+            return error.cause
+
+    async def _handle(self, messages: Many[Message], services: ClientServices) -> None:
+        run: list[Message] = []
+        for message in messages:
+            if isinstance(message, CreateRoom) and self.edge.is_open:
+                self.edge.handle(run)
+                run = []
+                await self._create_room(message, services)
+            else:
+                run.append(message)
+        self.edge.handle(run)
+
+    async def _create_room(self, message: CreateRoom, services: ClientServices) -> None:
+        try:
+            self.edge.reply(RoomCreated(message.id, await services.create_room(message.genesis)))
+        except RefusedError as error:
+            self.edge.refuse(message.id, error)
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    async def _write(self, services: ClientServices) -> None:
+        edge, tls = self.edge, self._tls
+        try:
+            while True:
+                frames = edge.take_output()
+                if frames:
+                    self._sending_since = trio.current_time()
+                    await tls.send(frames)
+                    self._sending_since = math.inf
+                    if not edge.outbox.is_full:
+                        self._drained.set()
+                elif self._is_ending:
+                    self._scope.cancel()
+                elif not await self._catch_up(services):
+                    await self._wake.wait()
+                    self._wake = trio.Event()
+        except PeerError as error:
+            self.cut(error.cause)
+        except HistoryGapError as error:
+            log.error("history_gap_found", reason=str(error))
+            self.cut("history_gap")
+
+    async def _catch_up(self, services: ClientServices) -> bool:
+        """Bring subscribers up to date; True if there may be more to send or to do."""
+        if not self.edge.behind:
+            return False
+        subscription = self.edge.catch_up()
+        if subscription is None:
+            return self.edge.outbox.bytes_now > 0
+        await self._read_page(subscription, services)
+        return True
+
+    async def _read_page(self, subscription: Subscription, services: ClientServices) -> None:
+        room = self.edge.room_of(subscription)
+        page = await services.read_history(room, subscription.cursor)
+        if self.edge.is_subscribed(subscription):
+            room.feed.catch_up_with(subscription, page)
+        if not page:
+            # Committed, no longer in memory, not yet in history: the host is about to store it.
+            log.debug("history_awaited", room=room_label(room.room_id), sequence=subscription.cursor)
+            if self._wake.is_set():
+                self._wake = trio.Event()
+                return
+            with trio.move_on_after(limits.HISTORY_RETRY_S):
+                await self._wake.wait()
+
+
+class ClientServer:
+    """All client connections of a node."""
+
+    def __init__(self, backend: Backend, services: ClientServices, *, nonce: Callable[[], bytes]) -> None:
+        self._backend = backend
+        self._services = services
+        self._nonce = nonce
+        self._connections: dict[ClientConnection, None] = {}
+        self._is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    @property
+    def send_queue_bytes(self) -> int:
+        """Bytes waiting for all clients."""
+        return sum(connection.edge.outbox.bytes_now for connection in self._connections)
+
+    async def serve(self, tls: TlsConnection, decoder: FrameDecoder, first: Many[Message]) -> None:
+        """Serve one connection whose first messages are decoded, until its end."""
+
+        def edge_of(on_output: Callable[[], None]) -> ClientEdge:
+            return ClientEdge(self._backend, nonce=self._nonce(), on_output=on_output)
+
+        connection = ClientConnection(tls, decoder, edge_of)
+        self._connections[connection] = None
+        try:
+            if self._is_draining:
+                connection.edge.drain()
+            await connection.run(first, self._services)
+        finally:
+            del self._connections[connection]
+            self._backend.metrics.disconnected(connection.cause)
+
+    async def sweep(self) -> None:
+        """Cut silent and stuck connections, until cancelled."""
+        while True:
+            await trio.sleep(limits.SWEEP_S)
+            now = trio.current_time()
+            for connection in tuple(self._connections):
+                connection.sweep(now)
+
+    async def drain(self) -> None:
+        """Tell clients to go, wait for appends in flight, end all connections. The caller sets the deadline."""
+        self._is_draining = True
+        for connection in tuple(self._connections):
+            connection.edge.drain()
+        while any(connection.edge.has_unanswered for connection in self._connections):
+            await trio.sleep(limits.DRAIN_POLL_S)
+        for connection in tuple(self._connections):
+            connection.finish("drained")
+        while self._connections:
+            await trio.sleep(limits.DRAIN_POLL_S)

@@ -1,0 +1,315 @@
+"""One client connection as a state machine: messages in, frames out. Sans-IO.
+
+    Hello ─▶ open ─▶ Prove, Subscribe, OpenSession, Append, … in any order        anything else: the connection is cut
+
+`handle` takes the messages of one received chunk, so that all appends of a chunk go to replication in one call.
+`take_output` gives the frames of one write; results that came in meanwhile leave as one Appended per session. The
+shell (`room_server.clients`) moves bytes and runs what must wait: creating rooms and reading history.
+
+Bounds: rooms and sessions per connection, bytes in the outbox (`Outbox`), wrong proofs, blocks of ended epochs. Every
+call is answered at once or by replication, so a client that floods calls only fills its own outbox, and then is not
+read any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from room_server import limits
+from room_server.appends import Appends
+from room_server.attachment import Attachment
+from room_server.backend import Backend
+from room_server.errors import ConnectionCutError, RefusedError
+from room_server.feed import CatchUp, Subscription
+from room_server.outbox import Outbox
+from room_server.rooms import HostedRoom
+from wire import limits as wire_limits
+from wire.errors import RefusalCode
+from wire.frames import encode_frame
+from wire.ids import RoomId
+from wire.messages import (
+    NONCE_BYTES,
+    PROTOCOL_VERSION,
+    Append,
+    Done,
+    GetJoinBundle,
+    GetNodeInfo,
+    GetRoomStatus,
+    GetWelcome,
+    Hello,
+    JoinBundle,
+    Message,
+    OpenSession,
+    Ping,
+    Pong,
+    Prove,
+    Proved,
+    Refused,
+    ServerHello,
+    StoredWelcomeReply,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+    encode,
+)
+
+
+class ClientEdge:
+    """The protocol of one client connection.
+
+    Args:
+        backend: the node.
+        nonce: this connection's 32 random bytes, which proofs sign.
+        on_output: called when `take_output` may have something new; must not block.
+    """
+
+    def __init__(self, backend: Backend, *, nonce: bytes, on_output: Callable[[], None]) -> None:
+        assert len(nonce) == NONCE_BYTES
+        self.outbox = Outbox()
+        self.behind: dict[Subscription, Attachment] = {}
+        """Subscriptions that the shell must bring up to date when the outbox has room."""
+        self._backend = backend
+        self._nonce = nonce
+        self._on_output = on_output
+        self._client_nonce: bytes | None = None
+        self._attachments: dict[RoomId, Attachment] = {}
+        self._by_subscription: dict[Subscription, Attachment] = {}
+        self._appends = Appends(backend, reply=self.reply, on_output=on_output)
+        self._bad_proofs = 0
+
+    # --- input ---------------------------------------------------------------------------------------------------
+
+    def handle(self, messages: Iterable[Message]) -> None:
+        """Act on received messages, in order.
+
+        Raises:
+            ConnectionCutError: this client broke the protocol; what came before is done.
+        """
+        try:
+            for message in messages:
+                handler = self._HANDLERS.get(type(message))
+                if handler is None or (self._client_nonce is None and not isinstance(message, Hello)):
+                    raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__}")
+                try:
+                    handler(self, message)
+                except RefusedError as error:
+                    self.refuse(getattr(message, "id", 0), error)
+        finally:
+            self._appends.submit()
+
+    def refuse(self, call: int, error: RefusedError) -> None:
+        """Answer a call with a refusal."""
+        self._backend.metrics.rejected[error.code].inc()
+        self.reply(Refused(call, error.code, error.text, error.retry_after_s))
+
+    def reply(self, message: Message) -> None:
+        """Queue one message."""
+        self.outbox.put(encode_frame(encode(message)))
+        self._on_output()
+
+    def drain(self) -> None:
+        """Take no new work; tell the client so that it moves on."""
+        self._appends.is_draining = True
+        self.refuse(0, RefusedError(RefusalCode.DRAINING, "this node is going down"))
+
+    @property
+    def is_draining(self) -> bool:
+        """No new work is taken."""
+        return self._appends.is_draining
+
+    @property
+    def is_open(self) -> bool:
+        """The hellos are exchanged."""
+        return self._client_nonce is not None
+
+    @property
+    def has_unanswered(self) -> bool:
+        """Appends of this connection are on their way through replication, or their answers not sent yet."""
+        return self.outbox.bytes_now > 0 or self._appends.has_unanswered
+
+    def close(self) -> None:
+        """The connection is gone: leave every room."""
+        for attachment in self._attachments.values():
+            if attachment.subscription is not None:
+                attachment.room.feed.remove(attachment.subscription)
+        self._appends.close()
+        self.behind.clear()
+
+    def _on_hello(self, message: Hello) -> None:
+        if self._client_nonce is not None:
+            raise ConnectionCutError("out_of_order", "second Hello")
+        if message.version != PROTOCOL_VERSION:
+            self.refuse(0, RefusedError(RefusalCode.VERSION, f"this server speaks version {PROTOCOL_VERSION}"))
+            raise ConnectionCutError("version", "another protocol version")
+        if len(message.nonce) != NONCE_BYTES:
+            raise ConnectionCutError("handshake", "nonce of a wrong size")
+        self._client_nonce = message.nonce
+        backend = self._backend
+        self.reply(ServerHello(PROTOCOL_VERSION, self._nonce, backend.node_key, backend.name, backend.wall_us()))
+
+    def _on_ping(self, message: Ping) -> None:
+        self.reply(Pong(message.id))
+
+    def _on_get_node_info(self, message: GetNodeInfo) -> None:
+        self.reply(self._backend.node_info(message.id))
+
+    def _on_get_room_status(self, message: GetRoomStatus) -> None:
+        self.reply(self._backend.room_status(message.id, self._hosted(message.room_id)))
+
+    def _hosted(self, room_id: RoomId) -> HostedRoom:
+        room = self._backend.rooms.get(room_id)
+        if room is None:
+            raise RefusedError(RefusalCode.UNKNOWN_ROOM, "this node does not host that room")
+        return room
+
+    def _attachment(self, room_id: RoomId) -> Attachment:
+        attachment = self._attachments.get(room_id)
+        if attachment is None:
+            self._hosted(room_id)
+            raise RefusedError(RefusalCode.NOT_PROVEN, "nothing is proven for that room")
+        return attachment
+
+    def _on_prove(self, message: Prove) -> None:
+        assert self._client_nonce is not None, "handle admits nothing before Hello"
+        attachment = self._attachments.get(message.room_id) or Attachment(self._hosted(message.room_id))
+        if len(self._attachments) >= wire_limits.ROOMS_PER_CONNECTION_MAX and message.room_id not in self._attachments:
+            raise RefusedError(
+                RefusalCode.LIMIT, f"at most {wire_limits.ROOMS_PER_CONNECTION_MAX} rooms per connection"
+            )
+        try:
+            attachment.check_proof(
+                message,
+                node_key=self._backend.node_key,
+                server_nonce=self._nonce,
+                client_nonce=self._client_nonce,
+            )
+        except RefusedError as error:
+            self._count_bad_proof(message.id, error)
+            raise
+        self._attachments[message.room_id] = attachment
+        if attachment.subscription is not None:
+            self.fell_behind(attachment.subscription)
+        self.reply(Proved(message.id, message.room_id, message.purpose, attachment.room.service.epoch))
+
+    def _count_bad_proof(self, call: int, error: RefusedError) -> None:
+        self._bad_proofs += error.code is RefusalCode.BAD_PROOF
+        if self._bad_proofs >= limits.BAD_PROOFS_MAX:
+            self.refuse(call, error)
+            raise ConnectionCutError("bad_proof", "too many wrong proofs") from error
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _on_subscribe(self, message: Subscribe) -> None:
+        attachment = self._attachment(message.room_id)
+        if not attachment.may_read:
+            raise RefusedError(RefusalCode.NOT_PROVEN, "READ is not proven")
+        if message.after < 0:
+            raise RefusedError(RefusalCode.MALFORMED, "negative sequence")
+        self._leave(attachment)
+        service = attachment.room.service
+        self.reply(Subscribed(message.id, message.room_id, service.next_sequence, service.epoch, service.chain))
+        subscription = Subscription(self, after=message.after, read_epoch=attachment.read_epoch)
+        attachment.subscription = subscription
+        self._by_subscription[subscription] = attachment
+        self.fell_behind(subscription)
+
+    def _on_unsubscribe(self, message: Unsubscribe) -> None:
+        self._leave(self._attachment(message.room_id))
+        self.reply(Done(message.id))
+
+    def _leave(self, attachment: Attachment) -> None:
+        subscription = attachment.subscription
+        if subscription is not None:
+            attachment.room.feed.remove(subscription)
+            self.behind.pop(subscription, None)
+            del self._by_subscription[subscription]
+            attachment.subscription = None
+
+    def offer(self, frame: bytes) -> bool:
+        """Take a delivery into the outbox if there is room (`feed.Sink`)."""
+        if self.outbox.offer(frame):
+            self._on_output()
+            return True
+        return False
+
+    def fell_behind(self, subscription: Subscription) -> None:
+        """Remember to bring this subscription up to date (`feed.Sink`)."""
+        self.behind[subscription] = self._by_subscription[subscription]
+        self._on_output()
+
+    def catch_up(self) -> Subscription | None:
+        """Bring subscriptions up to date from memory; returns one that needs a page of history, if any."""
+        for subscription, attachment in tuple(self.behind.items()):
+            state = attachment.room.feed.catch_up(subscription)
+            if state is CatchUp.HISTORY:
+                return subscription
+            if state is CatchUp.FULL:
+                return None
+            del self.behind[subscription]
+        return None
+
+    def room_of(self, subscription: Subscription) -> HostedRoom:
+        """The room of a living subscription."""
+        return self._by_subscription[subscription].room
+
+    def is_subscribed(self, subscription: Subscription) -> bool:
+        """Whether the subscription still stands."""
+        return subscription in self._by_subscription
+
+    # --- appending -----------------------------------------------------------------------------------------------
+
+    def _on_open_session(self, message: OpenSession) -> None:
+        self._appends.open_session(message, self._attachment(message.room_id))
+
+    def _on_append(self, message: Append) -> None:
+        self._appends.append(message, self._attachments.get(message.room_id))
+
+    # --- joining -------------------------------------------------------------------------------------------------
+
+    def _joinable(self, room_id: RoomId) -> HostedRoom:
+        attachment = self._attachment(room_id)
+        if not attachment.may_join:
+            raise RefusedError(RefusalCode.NOT_PROVEN, "none of JOIN, READ and WRITE is proven")
+        return attachment.room
+
+    def _on_get_join_bundle(self, message: GetJoinBundle) -> None:
+        service = self._joinable(message.room_id).service
+        self.reply(
+            JoinBundle(
+                message.id,
+                message.room_id,
+                service.epoch,
+                service.group_info,
+                service.commit_sequence,
+                service.commit_chain,
+            )
+        )
+
+    def _on_get_welcome(self, message: GetWelcome) -> None:
+        kept = self._joinable(message.room_id).service.welcome(message.reference)
+        if kept is None:
+            raise RefusedError(RefusalCode.NOT_FOUND, "no Welcome under that reference")
+        self.reply(StoredWelcomeReply(message.id, message.room_id, kept.welcome, kept.sequence, kept.chain))
+
+    # --- output --------------------------------------------------------------------------------------------------
+
+    def take_output(self) -> list[bytes]:
+        """The frames of one write, oldest first; empty when there is nothing to send."""
+        for appended in self._appends.take_answers():
+            self.outbox.put(encode_frame(encode(appended)))
+        return self.outbox.take(limits.SEND_BYTES_MAX)
+
+    _HANDLERS: ClassVar[dict[type[Message], Callable[[ClientEdge, Any], None]]] = {
+        Hello: _on_hello,
+        Ping: _on_ping,
+        GetNodeInfo: _on_get_node_info,
+        GetRoomStatus: _on_get_room_status,
+        Prove: _on_prove,
+        Subscribe: _on_subscribe,
+        Unsubscribe: _on_unsubscribe,
+        OpenSession: _on_open_session,
+        Append: _on_append,
+        GetJoinBundle: _on_get_join_bundle,
+        GetWelcome: _on_get_welcome,
+    }

@@ -1,0 +1,177 @@
+"""The rooms of one node: their services and feeds, and the way from replication back to connections.
+
+    edge ──Append──▶ submit ─▶ replicas ─▶ on_reply ─▶ Route(client, session) ─▶ the connection that appended last
+                                        ─▶ on_committed ─▶ feed ─▶ every subscriber here
+
+A route says which connection wants the answers of a session: the newest that appended with it, so that a client who
+moved is answered where it is now. Routes, pending opens and subscriptions belong to connections and go with them; a
+room itself holds only its service, its feed and its genesis. One task calls everything here; nothing awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
+from typing import Final, Protocol
+
+from room_server.feed import RingBudget, RoomFeed
+from room_server.room import RoomService, deliveries
+from vr.configuration import Configuration, Member
+from vr.ready import CommittedOp, Rejected, RejectReason, Reply
+from vr.types import ClientId, GroupId, ReplicaId, SessionNumber
+from wire.errors import RefusalCode
+from wire.ids import RoomId
+from wire.room import Genesis
+
+_REFUSALS: Final = {
+    reason: RefusalCode.__members__.get(reason.name, RefusalCode.UNAVAILABLE) for reason in RejectReason
+}
+
+
+class Recipient(Protocol):
+    """A connection, as answers see it."""
+
+    def answered(self, route: Route, number: int, result: bytes) -> None:
+        """Request `number` of a session is committed with this result."""
+
+    def append_refused(self, route: Route, number: int, code: RefusalCode, retry_after_s: float) -> None:
+        """Requests of a session from `number` on were not taken up."""
+
+    def session_opened(self, room: HostedRoom, client: ClientId, call: int, session: SessionNumber) -> None:
+        """The session asked for by `call` is registered."""
+
+    def open_refused(self, client: ClientId, call: int, code: RefusalCode, retry_after_s: float) -> None:
+        """The session asked for by `call` will not be registered for this connection."""
+
+
+class Route:
+    """Where answers of one session go. `submitted`/`answered`: highest request numbers seen going in and out."""
+
+    __slots__ = ("answered", "client", "recipient", "room", "sample", "session", "submitted")
+
+    def __init__(self, room: HostedRoom, client: ClientId, session: SessionNumber, recipient: Recipient) -> None:
+        self.room = room
+        self.client = client
+        self.session = session
+        self.recipient = recipient
+        self.submitted = 0
+        self.answered = 0
+        self.sample: tuple[int, float] | None = None
+        """One request number being timed, and when it was received (monotonic seconds)."""
+
+    @property
+    def key(self) -> tuple[ClientId, SessionNumber]:
+        """What the room knows this route by."""
+        return (self.client, self.session)
+
+
+class HostedRoom:
+    """One room on this node."""
+
+    __slots__ = ("encoded_genesis", "feed", "genesis", "opens", "room_id", "routes", "service")
+
+    def __init__(self, genesis: Genesis, encoded_genesis: bytes, budget: RingBudget) -> None:
+        self.room_id: RoomId = genesis.room_id
+        self.genesis = genesis
+        self.encoded_genesis = encoded_genesis
+        self.service = RoomService(genesis)
+        self.feed = RoomFeed(genesis.room_id, budget)
+        self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
+        self.opens: dict[ClientId, tuple[Recipient, int]] = {}
+
+    @property
+    def group(self) -> GroupId:
+        """The replication group that is this room."""
+        return GroupId(self.room_id)
+
+    def route(self, client: ClientId, session: SessionNumber, recipient: Recipient) -> Route:
+        """The route of a session, which from now on leads to `recipient`."""
+        route = self.routes.get((client, session))
+        if route is None or route.recipient is not recipient:
+            route = Route(self, client, session, recipient)
+            self.routes[client, session] = route
+        return route
+
+    def drop_route(self, route: Route) -> bool:
+        """Forget a route, unless a newer connection has taken its place; True if it was forgotten."""
+        if self.routes.get(route.key) is not route:
+            return False
+        del self.routes[route.key]
+        return True
+
+    def drop_open(self, client: ClientId, recipient: Recipient) -> None:
+        """Forget an OpenSession that `recipient` waits for."""
+        pending = self.opens.get(client)
+        if pending is not None and pending[0] is recipient:
+            del self.opens[client]
+
+
+def configuration_of(genesis: Genesis) -> Configuration:
+    """The replication group's first configuration: the genesis members, in their order."""
+    members = tuple(
+        Member(replica_id=ReplicaId(member.replica_id), node_key=member.node_key) for member in genesis.members
+    )
+    return Configuration(group=GroupId(genesis.room_id), members=members)
+
+
+class Rooms:
+    """All rooms of this node by id."""
+
+    def __init__(self, budget: RingBudget) -> None:
+        self.budget = budget
+        self._rooms: dict[bytes, HostedRoom] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def __iter__(self) -> Iterator[HostedRoom]:
+        return iter(tuple(self._rooms.values()))
+
+    def get(self, room_id: bytes) -> HostedRoom | None:
+        """A room that is hosted here."""
+        return self._rooms.get(room_id)
+
+    def add(self, genesis: Genesis, encoded_genesis: bytes) -> HostedRoom:
+        """Begin to serve a room; its state is that of the genesis until it is restored."""
+        room = HostedRoom(genesis, encoded_genesis, self.budget)
+        self._rooms[room.room_id] = room
+        return room
+
+    def on_committed(self, group: GroupId, operations: Many[CommittedOp]) -> int:
+        """Publish what was committed; returns the time stamp of the youngest block published, 0 for none."""
+        room = self._rooms[group]
+        blocks = [
+            delivery
+            for operation in operations
+            for delivery in deliveries(operation.entry.header.timestamp_us, operation.requests, operation.results)
+        ]
+        if not blocks:
+            return 0
+        room.feed.publish(blocks)
+        return blocks[-1].timestamp_us
+
+    def on_reply(self, group: GroupId, reply: Reply) -> None:
+        """Give a committed request's result, or a new session, to the connection that waits for it."""
+        room = self._rooms[group]
+        if reply.number == 0:
+            pending = room.opens.pop(reply.client, None)
+            if pending is not None:
+                pending[0].session_opened(room, reply.client, pending[1], reply.session)
+            return
+        route = room.routes.get((reply.client, reply.session))
+        if route is not None:
+            route.answered = max(route.answered, reply.number)
+            route.recipient.answered(route, reply.number, reply.result)
+
+    def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
+        """Tell the connection that waits that its request was not taken up."""
+        room = self._rooms[group]
+        code = _REFUSALS[rejected.reason]
+        if rejected.number == 0:
+            pending = room.opens.pop(rejected.client, None)
+            if pending is not None:
+                pending[0].open_refused(rejected.client, pending[1], code, rejected.retry_after_s)
+            return
+        route = room.routes.get((rejected.client, rejected.session))
+        if route is not None:
+            route.recipient.append_refused(route, rejected.number, code, rejected.retry_after_s)

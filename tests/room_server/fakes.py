@@ -1,0 +1,197 @@
+"""Replication in one object, for tests of the edge: commits when told to, exactly once, as `vr` does."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TypeVar
+
+import nacl.signing
+from vr.log import Request
+from vr.ready import CommittedOp, Reply
+from vr.types import ClientId as VrClientId
+from vr.types import OpNumber, SessionNumber
+from wire.frames import LENGTH_BYTES
+
+from room_server.edge import ClientEdge
+from room_server.errors import RefusedError
+from room_server.feed import RingBudget
+from room_server.metrics import NodeMetrics
+from room_server.rooms import HostedRoom, Rooms
+from tests.room_server.builders import ROOM_ID, genesis
+from wire.errors import RefusalCode
+from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId
+from wire.messages import (
+    Append,
+    AppendRefused,
+    Hello,
+    Message,
+    NodeInfo,
+    OpenSession,
+    Prove,
+    Purpose,
+    Refused,
+    RoomStatus,
+    ServerHello,
+    SessionOpened,
+    decode,
+    proof_message,
+)
+from wire.room import encode_genesis
+
+NODE_KEY = NodeKey(b"N" * 32)
+KEYS = {
+    Purpose.READ: nacl.signing.SigningKey(b"r" * 32),
+    Purpose.WRITE: nacl.signing.SigningKey(b"w" * 32),
+    Purpose.JOIN: nacl.signing.SigningKey(b"j" * 32),
+    Purpose.ADMIN: nacl.signing.SigningKey(b"a" * 32),
+}
+SERVER_NONCE = b"s" * 32
+CLIENT_NONCE = b"c" * 32
+CLIENT = ClientId(b"c" * 16)
+Kind = TypeVar("Kind", bound=Message)
+
+
+def keyed_genesis(room_id: RoomId = ROOM_ID, **changes: object) -> bytes:
+    """A genesis whose keys tests can sign with."""
+    keys = {
+        "write_key": bytes(KEYS[Purpose.WRITE].verify_key),
+        "read_key": bytes(KEYS[Purpose.READ].verify_key),
+        "join_key": bytes(KEYS[Purpose.JOIN].verify_key),
+        "admin_key": bytes(KEYS[Purpose.ADMIN].verify_key),
+    }
+    return encode_genesis(genesis(room_id, **(keys | changes)))
+
+
+def proof(
+    purpose: Purpose,
+    *,
+    epoch: int = 0,
+    call: int = 1,
+    room_id: RoomId = ROOM_ID,
+    key: nacl.signing.SigningKey | None = None,
+    node_key: NodeKey = NODE_KEY,
+    server_nonce: bytes = SERVER_NONCE,
+    client_nonce: bytes = CLIENT_NONCE,
+) -> Prove:
+    """A right proof, unless told otherwise."""
+    signed = proof_message(
+        purpose=purpose,
+        node_key=node_key,
+        server_nonce=server_nonce,
+        client_nonce=client_nonce,
+        room_id=room_id,
+        epoch=RoomEpoch(epoch),
+    )
+    return Prove(call, room_id, purpose, RoomEpoch(epoch), (key or KEYS[purpose]).sign(signed).signature)
+
+
+class LocalBackend:
+    """The node of one replica: requests wait in `waiting` until `commit` (`room_server.backend.Backend`)."""
+
+    def __init__(self) -> None:
+        self.name = "a"
+        self.node_key = NODE_KEY
+        self.rooms = Rooms(RingBudget())
+        self.metrics = NodeMetrics(version="0", peers=[])
+        self.waiting: list[tuple[HostedRoom, Request]] = []
+        self.submits = 0
+        self.forgotten: list[SessionNumber] = []
+        self.refusal: RefusedError | None = None
+        self.clock = 0.0
+        self._op = 0
+        self._results: dict[tuple[RoomId, SessionNumber, int], bytes] = {}
+
+    def submit(self, room: HostedRoom, requests: list[Request]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.submits += 1
+        self.waiting.extend((room, request) for request in requests)
+
+    def forget(self, room: HostedRoom, client: VrClientId, session: SessionNumber) -> None:
+        self.forgotten.append(session)
+
+    def node_info(self, call: int) -> NodeInfo:
+        return NodeInfo(call, ())
+
+    def room_status(self, call: int, room: HostedRoom) -> RoomStatus:
+        service = room.service
+        return RoomStatus(
+            call, room.room_id, 0, "normal", NODE_KEY, 0, 0, service.epoch, service.next_sequence, service.chain, 0, ()
+        )
+
+    def wall_us(self) -> int:
+        return 1_000_000
+
+    def now(self) -> float:
+        return self.clock
+
+    def commit(self) -> None:
+        """Commit all that waits, one operation per request; resends are answered and not applied again."""
+        waiting, self.waiting = self.waiting, []
+        for room, request in waiting:
+            self._op += 1
+            if request.number == 0:
+                session = SessionNumber(self._op << 8)
+                self.rooms.on_reply(room.group, Reply(request.client, session, request.number, OpNumber(self._op), b""))
+                continue
+            key = (room.room_id, request.session, request.number)
+            if key not in self._results:
+                self._apply(room, request, key)
+            reply = Reply(request.client, request.session, request.number, OpNumber(self._op), self._results[key])
+            self.rooms.on_reply(room.group, reply)
+
+    def _apply(self, room: HostedRoom, request: Request, key: tuple[RoomId, SessionNumber, int]) -> None:
+        timestamp_us = 1_000 * self._op
+        results = room.service.apply(OpNumber(self._op), timestamp_us, [request])
+        self._results[key] = results[0]
+        entry = SimpleNamespace(header=SimpleNamespace(timestamp_us=timestamp_us))
+        committed = CommittedOp(entry=entry, requests=[request], results=results, mark=room.service.mark())  # type: ignore[arg-type]  # only the time is read
+        self.rooms.on_committed(room.group, [committed])
+
+
+class Client:
+    """A client over no network: says things to an edge and reads its answers."""
+
+    def __init__(self, backend: LocalBackend, *, hello: bool = True) -> None:
+        self.backend = backend
+        self.wakes = 0
+        self.edge = ClientEdge(backend, nonce=SERVER_NONCE, on_output=self._woken)
+        if hello:
+            assert [type(message) for message in self.say(Hello(1, CLIENT_NONCE))] == [ServerHello]
+
+    def _woken(self) -> None:
+        self.wakes += 1
+
+    def say(self, *messages: Message) -> list[Message]:
+        self.edge.handle(messages)
+        return self.hear()
+
+    def hear(self) -> list[Message]:
+        heard: list[Message] = []
+        self.edge.catch_up()
+        while frames := self.edge.take_output():
+            heard += [decode(memoryview(frame)[LENGTH_BYTES:]) for frame in frames]
+            self.edge.catch_up()
+        return heard
+
+    def one(self, message: Message, kind: type[Kind]) -> Kind:
+        [answer] = self.say(message)
+        assert isinstance(answer, kind), answer
+        return answer
+
+    def open_session(self) -> int:
+        self.edge.handle([OpenSession(5, ROOM_ID, CLIENT)])
+        self.backend.commit()
+        [opened] = self.hear()
+        assert isinstance(opened, SessionOpened)
+        return opened.session
+
+
+def append(session: int, number: int, *blocks: bytes) -> Append:
+    return Append(ROOM_ID, CLIENT, session, number, blocks)
+
+
+def refusal(answers: list[Message]) -> RefusalCode:
+    [refused] = answers
+    assert isinstance(refused, Refused | AppendRefused)
+    return refused.code
