@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vr.simulator.cluster import Outcome, run_seed
+from vr.simulator.story import Telling
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _try_mutants(options.only)
     if options.seeds is not None:
         return search(range(options.start, options.start + options.seeds), keep_going=options.keep_going)
-    return _replay(options.seed)
+    return _replay(options.seed, Telling.MESSAGES if options.messages else Telling.EVENTS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,13 +32,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seeds", type=int, metavar="N", help="run N seeds, stop at the first that fails")
     what.add_argument("--mutants", action="store_true", help="break each rule in turn; a surviving mutant is an error")
     parser.add_argument("--start", type=int, default=0, metavar="S", help="first seed of --seeds (default 0)")
+    parser.add_argument("--messages", action="store_true", help="with --seed: print every packet too")
     parser.add_argument("--keep-going", action="store_true", help="with --seeds: run all, list every failing seed")
     parser.add_argument("--only", metavar="NAME", help="with --mutants: only this one")
     return parser
 
 
-def _replay(seed: int) -> int:
-    outcome = run_seed(seed, keep_story=True)
+def _replay(seed: int, telling: Telling) -> int:
+    outcome = run_seed(seed, telling=telling)
     print("\n".join(outcome.story))
     print(f"\nseed {seed}: {outcome.events} events, trace {outcome.trace:08x}")
     print("counts: " + ", ".join(f"{name} {count}" for name, count in sorted(outcome.counts.items())))

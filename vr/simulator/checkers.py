@@ -38,7 +38,7 @@ class Checkers:
 
     def __init__(self, configuration: Configuration) -> None:
         count = len(configuration.members)
-        self.ledger = Ledger(count)
+        self.ledger = Ledger(count, initial_view=configuration.initial_view())
         self.logs = LogChecker(configuration.genesis_checksum())
         self.sessions = SessionChecker()
         self.progress = ProgressChecker(count)

@@ -11,6 +11,7 @@ Safety is judged at every step, liveness only at the end: a storm may rightly st
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from random import Random
 
@@ -27,10 +28,13 @@ from vr.simulator.nemesis import Nemesis
 from vr.simulator.network import Network
 from vr.simulator.process import HEARTBEAT, Process, Surroundings
 from vr.simulator.schedule import SECOND_US
+from vr.simulator.story import Telling
 from vr.simulator.swarm import Swarm, draw_swarm
 from vr.simulator.world import World
 from vr.types import GroupId, ReplicaId
 
+# What a bug in the code under test raises; anything else (a typed error of ours that nobody handles) ends the run.
+BUGS = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 CONVERGE_US = 120 * SECOND_US  # virtual time; view-change attempts back off up to 30 s
 EVENTS_MAX = 400_000  # of one seed; the usual is below 10,000
 CLIENT_LINK_US_MEAN = 300
@@ -50,12 +54,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Cluster:
     """One seed's world."""
 
-    def __init__(self, seed: int, *, swarm: Swarm | None = None, keep_story: bool = False) -> None:
+    def __init__(self, seed: int, *, swarm: Swarm | None = None, telling: Telling = Telling.NOTHING) -> None:
         random = Random(seed)
         drawn = draw_swarm(random)
         self.seed = seed
         self.swarm = swarm or drawn
-        self.world = World(random, self.swarm, _configuration(random, self.swarm), keep_story=keep_story)
+        self.world = World(random, self.swarm, _configuration(random, self.swarm), telling=telling)
         count = self.swarm.node_count
         surroundings = Surroundings(
             send=self._send,
@@ -102,7 +106,10 @@ class Cluster:
             self._converge()
         except Violation as found:
             violation = found
-            self.world.story.tell(f"VIOLATION {found}")
+        except BUGS as bug:
+            violation = Violation("crashed", _where(bug))
+        if violation is not None:
+            self.world.story.tell(f"VIOLATION {violation}")
         return self._outcome(violation)
 
     def _outcome(self, violation: Violation | None) -> Outcome:
@@ -122,7 +129,8 @@ class Cluster:
         for client in self.clients:
             client.start()
         self.nemesis.start()
-        self.world.schedule.run(self.swarm.storm_us, events_max=EVENTS_MAX)
+        if not self.world.schedule.run(self.swarm.storm_us, events_max=EVENTS_MAX):
+            raise Violation("livelock", f"{EVENTS_MAX} events in {self.world.schedule.now_us} us")
 
     def _calm(self) -> None:
         """Heal a majority, freeze the rest; what had rot to repair needs the whole group."""
@@ -229,6 +237,13 @@ class Cluster:
         self.world.schedule.after(self._client_delay_us(), client.on_rejected, rejected)
 
 
+def _where(bug: Exception) -> str:
+    """The innermost lines of a traceback, one line of text."""
+    frames = traceback.extract_tb(bug.__traceback__)[-3:]
+    place = " < ".join(f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in frames[::-1])
+    return f"{type(bug).__name__}: {bug} in {place}"
+
+
 def _configuration(random: Random, swarm: Swarm) -> Configuration:
     members = tuple(
         Member(replica_id=ReplicaId(random.randbytes(16)), node_key=random.randbytes(32))
@@ -237,9 +252,9 @@ def _configuration(random: Random, swarm: Swarm) -> Configuration:
     return Configuration(group=GroupId(random.randbytes(16)), members=members, pipeline_ops_max=swarm.pipeline_ops_max)
 
 
-def run_seed(seed: int, *, keep_story: bool = False) -> Outcome:
+def run_seed(seed: int, *, telling: Telling = Telling.NOTHING) -> Outcome:
     """Run one seed to its end."""
-    return Cluster(seed, keep_story=keep_story).run()
+    return Cluster(seed, telling=telling).run()
 
 
 __all__ = ["HEARTBEAT", "Cluster", "Outcome", "run_seed"]

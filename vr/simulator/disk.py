@@ -261,6 +261,11 @@ class SimFileSystem:
         if not candidates:
             return None
         path, offset, end = self._random.choice(candidates)
+        content = self._files[path].content
         position = self._random.randrange(offset, end)
-        self._files[path].content[position] ^= 1 << self._random.randrange(8)
+        # Frames are mostly padding: aim at written bytes, but not always.
+        written = [at for at in range(offset, end) if content[at]]
+        if written and self._random.random() < 0.8:
+            position = self._random.choice(written)
+        content[position] ^= 1 << self._random.randrange(8)
         return f"{path} at {position}"

@@ -35,9 +35,9 @@ class DiskModel:
 
     __slots__ = ("checksums", "head", "log_view", "view")
 
-    def __init__(self) -> None:
-        self.view = 0
-        self.log_view = 0
+    def __init__(self, view: int = 0) -> None:
+        self.view = view
+        self.log_view = view
         self.head = 0
         self.checksums: dict[int, bytes] = {}
 
@@ -74,13 +74,30 @@ class DiskModel:
 class Ledger:
     """The disk models of all nodes, and the writes that are under way."""
 
-    def __init__(self, node_count: int) -> None:
-        self.disks = [DiskModel() for _ in range(node_count)]
+    def __init__(self, node_count: int, *, initial_view: int = 0) -> None:
+        self.initial_view = initial_view
+        self.disks = [DiskModel(initial_view) for _ in range(node_count)]
         self.committed: dict[int, bytes] = {}
         self.rotted = [False] * node_count  # since the last restart: recovery is excused
         self.checkpointed = [0] * node_count  # ops up to here are in the node's history
         self.faulty: list[set[int]] = [set() for _ in range(node_count)]  # found faulty, not yet rewritten
         self._under_way: list[list[Write]] = [[] for _ in range(node_count)]
+
+    def may_rot(self, node: int) -> bool:
+        """The fault atlas: one node rots at a time, and again only when it has been found and repaired.
+
+        So every committed op keeps a good copy on at least one disk of the quorum that committed it.
+        """
+        others_clean = all(
+            not rotted and not faulty
+            for other, (rotted, faulty) in enumerate(zip(self.rotted, self.faulty, strict=True))
+            if other != node
+        )
+        return len(self.disks) > 1 and others_clean and not self.rotted[node] and not self.faulty[node]
+
+    def on_rotted(self, node: int) -> None:
+        """A bit of this node's disk has flipped."""
+        self.rotted[node] = True
 
     def on_written(self, node: int, writes: Sequence[Write]) -> None:
         """The node's log took these writes; they are not durable yet."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vr.ready import Ready
+from vr.log import Entry, decode_entry
+from vr.ready import DurableState, Ready
+from vr.replica import Checkpoint, FaultyEntry, Restored
 from vr.simulator.checkers import writes_of
 from vr.simulator.disk import SimFileSystem
 from vr.simulator.world import World
-from vr.storage.write_ahead_log import Record, RecordKind, Recovery, WriteAheadLog, WriteAheadLogOptions
+from vr.storage.meta import birth_record, ready_records
+from vr.storage.write_ahead_log import RecoveredEntry, WriteAheadLog, WriteAheadLogOptions
+from vr.types import OpNumber
 
 DIRECTORY = "wal"
 JOB_READYS_MAX = 1024
@@ -40,8 +44,37 @@ class NodeLog:
         self._queue: list[Ready] = []
         self._running: list[Ready] = []
         self._written = 0
-        options = WriteAheadLogOptions(segment_bytes=world.swarm.disk.segment_bytes)
+        options = WriteAheadLogOptions(segment_bytes=world.swarm.disk.segment_bytes, entropy=world.random.randbytes)
         self._wal, self.recovery = WriteAheadLog.open(file_system, DIRECTORY, options=options)
+
+    def restored(self, checkpoint: Checkpoint | None) -> Restored:
+        """What the replica starts from; the ledger looks at it first."""
+        ledger = self._world.checkers.ledger
+        group = self.recovery.groups.get(self._world.configuration.group)
+        if group is None:
+            view = ledger.initial_view
+            ledger.on_recovered(self._node, {}, base=0, certain=True, view=view, log_view=view)
+            # The group is created: durably, before the replica says a word.
+            self._wal.write([birth_record(self._world.configuration.group)])
+            self._wal.sync()
+            return Restored(state=None, entries=[], head_certain=True, checkpoint=checkpoint)
+        state = None if group.meta is None else DurableState.from_bytes(group.meta)
+        entries = [self._entry(recovered) for recovered in group.entries]
+        ledger.on_recovered(
+            self._node,
+            {entry.op: None if entry.payload is None else entry.checksum for entry in group.entries},
+            base=0 if state is None else state.base_op,
+            certain=group.head_certain,
+            view=ledger.initial_view if state is None else state.view,
+            log_view=ledger.initial_view if state is None else state.log_view,
+        )
+        return Restored(state=state, entries=entries, head_certain=group.head_certain, checkpoint=checkpoint)
+
+    def _entry(self, recovered: RecoveredEntry) -> Entry | FaultyEntry:
+        if recovered.payload is None:
+            self._world.counts["faulty_entry"] += 1
+            return FaultyEntry(op=OpNumber(recovered.op), checksum=recovered.checksum)
+        return decode_entry(recovered.payload)
 
     @property
     def is_idle(self) -> bool:
@@ -67,40 +100,13 @@ class NodeLog:
         writes = [ready for ready in self._running if ready.token is not None]
         self._boundary()
         self._world.checkers.ledger.on_written(self._node, [writes_of(ready) for ready in writes])
-        records = [record for ready in writes for record in self._records(ready)]
+        group = self._world.configuration.group
+        records = [record for ready in writes for record in ready_records(group, ready)]
         if records:
             self._wal.write(records)
             self._written += 1
         self._boundary()
         self._world.schedule.after(self._latency_us(), self._guard, self._sync)
-
-    def _records(self, ready: Ready) -> list[Record]:
-        group = self._world.configuration.group
-        records = []
-        if ready.meta is not None:
-            records.append(
-                Record(
-                    group=group,
-                    kind=RecordKind.META,
-                    view=ready.meta.view,
-                    op=0,
-                    checksum=bytes(16),
-                    payload=ready.meta.to_bytes(),
-                )
-            )
-        for entry in ready.append:
-            header = entry.header
-            records.append(
-                Record(
-                    group=group,
-                    kind=RecordKind.ENTRY,
-                    view=header.view,
-                    op=header.op,
-                    checksum=header.checksum,
-                    payload=entry.data,
-                )
-            )
-        return records
 
     def _latency_us(self) -> int:
         draw, faults = self._world.random, self._world.swarm.disk

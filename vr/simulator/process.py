@@ -71,6 +71,7 @@ class Process:
         self._timer_us: float = math.inf
         self._unsaved: list[CommittedOp] = []
         self._saving = False
+        self._told = ""
         self._log: NodeLog
         self._liveness: NodeLiveness
 
@@ -114,6 +115,8 @@ class Process:
             boundary=self._boundary,
         )
         restored = self._log.restored(self.history.checkpoint)
+        disk = world.checkers.ledger.disks[self.node]
+        world.checkers.progress.on_restarted(self.node, view=disk.view, log_view=disk.log_view)
         self.service = JournalService(partial(world.checkers.logs.on_applied, self.node))
         self._liveness = NodeLiveness(
             now_s, [ReplicaIndex(peer) for peer in range(world.swarm.node_count) if peer != self.node]
@@ -130,7 +133,8 @@ class Process:
         world.counts["start"] += 1
         world.tell(self.node, f"started: {self.summary()}")
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """State in one line."""
         replica = self.replica
         if replica is None:
             return f"node {self.node} down"
@@ -202,9 +206,12 @@ class Process:
 
     def rot(self) -> None:
         """Flip one bit on the disk, if there is one that may rot."""
+        ledger = self._world.checkers.ledger
+        if not ledger.may_rot(self.node):
+            return
         where = self.file_system.rot()
         if where is not None:
-            self._world.checkers.ledger.rotted[self.node] = True
+            ledger.on_rotted(self.node)
             self._world.counts["rot"] += 1
             self._world.tell(self.node, f"rot in {where}")
 
@@ -253,6 +260,8 @@ class Process:
         self._liveness.on_heard(ReplicaIndex(source), now_s)
         if data is not HEARTBEAT:
             message = decode(data)
+            if self._world.story.messages:
+                self._world.tell(self.node, f"◀ {source} {message!s:.300}")
             assert message.replica == source, "links are authenticated"
             self._require_replica().step(message, now_s)
 
@@ -324,8 +333,16 @@ class Process:
                 break
             self._perform(ready)
         self._world.checkers.on_stepped(self.node, replica)
+        if self._world.story.keep:
+            self._tell_change()
         self._checkpoint_when_due(replica)
         self._arm_timer(replica)
+
+    def _tell_change(self) -> None:
+        summary = self.summary()
+        if summary != self._told:
+            self._told = summary
+            self._world.story.tell(summary)
 
     def _arm_timer(self, replica: Replica) -> None:
         deadline_s = min(replica.next_deadline(), self._liveness.next_deadline())

@@ -32,10 +32,11 @@ class Schedule:
         self._sequence += 1
         heapq.heappush(self._heap, (self.now_us + delay_us, self._sequence, action, arguments))
 
-    def run(self, until_us: int, *, stop: Callable[[], bool] | None = None, events_max: int = 1_000_000) -> None:
+    def run(self, until_us: int, *, stop: Callable[[], bool] | None = None, events_max: int = 1_000_000) -> bool:
         """Run actions up to and including `until_us`, or until `stop()` holds after one of them.
 
-        `events_max` bounds the run: a world that schedules without advancing time must not hang its tester.
+        `events_max` bounds the run: a world that schedules without advancing time must not hang its tester. Returns
+        whether the bound was enough.
         """
         heap = self._heap
         budget = events_max
@@ -45,9 +46,11 @@ class Schedule:
             budget -= 1
             self.events += 1
             if stop is not None and stop():
-                return
-        if budget > 0:
-            self.now_us = max(self.now_us, until_us)
+                return True
+        if budget == 0:
+            return False
+        self.now_us = max(self.now_us, until_us)
+        return True
 
     def __len__(self) -> int:
         return len(self._heap)

@@ -5,6 +5,7 @@ The hash folds in every delivered packet with its time; the text is only kept wh
 
 from __future__ import annotations
 
+import enum
 from zlib import crc32
 
 from vr.simulator.schedule import SECOND_US, Schedule
@@ -12,12 +13,21 @@ from vr.simulator.schedule import SECOND_US, Schedule
 LINES_MAX = 200_000  # of one story: a bound on memory, not a target
 
 
-class Story:
-    """What happened so far. `keep` stores lines; without it `tell` only counts."""
+class Telling(enum.Enum):
+    """How much of the story is kept."""
 
-    def __init__(self, schedule: Schedule, *, keep: bool) -> None:
+    NOTHING = enum.auto()
+    EVENTS = enum.auto()
+    MESSAGES = enum.auto()
+
+
+class Story:
+    """What happened so far. `keep`: lines are wanted; `messages`: every packet too."""
+
+    def __init__(self, schedule: Schedule, telling: Telling) -> None:
         self.lines: list[str] = []
-        self.keep = keep
+        self.keep = telling is not Telling.NOTHING
+        self.messages = telling is Telling.MESSAGES
         self.trace = 0
         self._schedule = schedule
 

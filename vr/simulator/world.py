@@ -8,20 +8,20 @@ from random import Random
 from vr.configuration import Configuration
 from vr.simulator.checkers import Checkers
 from vr.simulator.schedule import Schedule
-from vr.simulator.story import Story
+from vr.simulator.story import Story, Telling
 from vr.simulator.swarm import Swarm
 
 
 class World:
     """The shared context. `counts` notes how often each kind of event happened: a fault that never strikes tests nothing."""
 
-    def __init__(self, random: Random, swarm: Swarm, configuration: Configuration, *, keep_story: bool) -> None:
+    def __init__(self, random: Random, swarm: Swarm, configuration: Configuration, *, telling: Telling) -> None:
         self.random = random
         self.swarm = swarm
         self.configuration = configuration
         self.schedule = Schedule()
         self.checkers = Checkers(configuration)
-        self.story = Story(self.schedule, keep=keep_story)
+        self.story = Story(self.schedule, telling)
         self.counts: Counter[str] = Counter()
         self.storming = True  # faults strike only while it storms
 

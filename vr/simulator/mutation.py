@@ -1,0 +1,73 @@
+"""What a mutant is and how it is hunted.
+
+A mutant breaks one named rule of the core by replacing the function that is the rule, for the length of a `with` block.
+A simulator is worth as much as the mutants it kills: each has a budget of seeds, and one that outlives it is an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from vr.simulator.cluster import run_seed
+from vr.simulator.errors import Violation
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """Replace attribute `name` of `owner` (a module or class) by `make(original)`."""
+
+    owner: object
+    name: str
+    make: Callable[[Callable[..., object]], object]
+
+
+class Mutant(msgspec.Struct, frozen=True, kw_only=True):
+    """One broken rule. `seeds_max` is the budget: it must be dead by then."""
+
+    name: str
+    breaks: str
+    patches: tuple[Patch, ...]
+    seeds_max: int
+    start: int = 0
+
+
+class Hunt(msgspec.Struct, frozen=True, kw_only=True):
+    """How a mutant fared. `violation` is None when it survived."""
+
+    mutant: Mutant
+    seeds: int
+    took_s: float
+    violation: Violation | None
+
+
+@contextmanager
+def mutated(mutant: Mutant) -> Iterator[None]:
+    """The core with one rule broken."""
+    originals: list[tuple[object, str, object]] = []
+    try:
+        for patch in mutant.patches:
+            raw = vars(patch.owner)[patch.name]
+            originals.append((patch.owner, patch.name, raw))
+            replacement = patch.make(getattr(patch.owner, patch.name))
+            setattr(patch.owner, patch.name, replacement)
+        yield
+    finally:
+        for owner, name, raw in reversed(originals):
+            setattr(owner, name, raw)
+
+
+def hunt(mutant: Mutant, *, seeds_max: int | None = None) -> Hunt:
+    """Run seeds against the mutant until one kills it or the budget is spent."""
+    began_s = time.perf_counter()
+    budget = mutant.seeds_max if seeds_max is None else seeds_max
+    with mutated(mutant):
+        for count in range(1, budget + 1):
+            violation = run_seed(mutant.start + count - 1).violation
+            if violation is not None:
+                break
+        else:
+            violation = None
+    return Hunt(mutant=mutant, seeds=count, took_s=time.perf_counter() - began_s, violation=violation)
