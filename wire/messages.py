@@ -306,11 +306,29 @@ class StoredWelcomeReply(_Message, frozen=True, tag=43):
     chain: bytes
 
 
+class PeerRooms(_Message, frozen=True, tag=50):
+    """Between servers: rooms hosted here whose genesis names you."""
+
+    room_ids: tuple[RoomId, ...]
+
+
+class PeerGetGenesis(_Message, frozen=True, tag=51):
+    """Between servers: give me these rooms' genesis records; I was away when they were created."""
+
+    room_ids: tuple[RoomId, ...]
+
+
+class PeerGenesis(_Message, frozen=True, tag=52):
+    """Between servers: an encoded `wire.room.Genesis` that was asked for."""
+
+    genesis: bytes
+
+
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
-    | GetWelcome | StoredWelcomeReply
+    | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
