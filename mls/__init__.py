@@ -42,6 +42,7 @@ from mls.errors import (
     WrongGroup,
 )
 from mls.group import ApplicationMessage, Group
+from mls.joining import propose_to_join
 from mls.key_packages import KeyPackageBundle, new_key_package
 from mls.nodes import ROOM_EXTENSION, Extension
 from mls.staged import StagedCommit, StagedGroup
@@ -85,4 +86,5 @@ __all__ = [
     "WrongEpoch",
     "WrongGroup",
     "new_key_package",
+    "propose_to_join",
 ]

@@ -112,7 +112,11 @@ class Reader:
 
     def length(self) -> int:
         """Read a vector's length in bytes; encodings longer than needed are refused (RFC 9420 2.1.2)."""
-        first = self.u8()
+        start = self.offset
+        if start >= self.end:
+            raise DecodeError("a vector length wanted, nothing left")
+        self.offset = start + 1
+        first = self.data[start]
         if first <= _ONE_BYTE_MAX:
             return first
         match first >> 6:
@@ -130,7 +134,13 @@ class Reader:
 
     def opaque(self) -> bytes:
         """Read `opaque x<V>`."""
-        return self.take(self.length())
+        size = self.length()
+        start = self.offset
+        stop = start + size
+        if stop > self.end:
+            raise DecodeError(f"a vector of {size} bytes, {self.end - start} left")
+        self.offset = stop
+        return self.data[start:stop]
 
     def fixed(self, size: int, what: str) -> bytes:
         """Read `opaque x<V>` that must hold exactly `size` bytes."""

@@ -13,7 +13,7 @@ import msgspec
 from mls import tree_math
 from mls.crypto import ZERO, Entropy, KeyPair, SignatureKey, hpke_export_receiver, macs_equal
 from mls.epoch import NextEpoch, enter_epoch, next_epoch, provisional_context, psk_contribution
-from mls.errors import GroupClosed, InvalidArgument, InvalidCommit, InvalidProposal, UnknownSender
+from mls.errors import GroupClosed, InvalidCommit, InvalidProposal
 from mls.framing import (
     AuthData,
     AuthenticatedContent,
@@ -34,7 +34,7 @@ from mls.proposal_list import (
     sort_external_proposals,
     sort_proposals,
 )
-from mls.proposals import Commit, KeyPackage, Proposal, ProposalReference, UpdatePath
+from mls.proposals import Commit, KeyPackage, Proposal, ProposalReference
 from mls.protection import membership_tag, sign_content
 from mls.ratchet_tree import RatchetTree
 from mls.state import GroupState, Member, member_of
@@ -47,7 +47,10 @@ __all__ = ["EXTERNAL_INIT_LABEL", "CommitOutcome", "MayReplace", "build_commit",
 EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
 
 MayReplace = Callable[[Member, Member], bool]
-"""Whether an external joiner (second) may remove a member (first) as an old version of itself."""
+"""Whether a new leaf (second) may stand for the member at an old one (first).
+
+Asked for every leaf that a commit replaces: the committer's own, those of Update proposals, and the one that an external
+joiner removes as its older self. Without this question a member could commit itself into another identity."""
 
 
 class CommitOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +160,7 @@ def build_commit(
     items: tuple[Proposal | ProposalReference, ...],
     *,
     force_path: bool,
+    credential: Credential | None,
     psks: Mapping[bytes, bytes],
     entropy: Entropy,
 ) -> CommitOutcome:
@@ -174,8 +178,9 @@ def build_commit(
     found = sort_proposals(resolve_proposals(state, items, state.own_leaf), committer=state.own_leaf, tree=state.tree)
     applied = apply_proposals(found, state.tree, group_id=group_id, extensions=state.context.extensions)
     path = None
-    if force_path or found.path_required:
-        make_leaf = leaf_maker(state.signature_key, own.credential, (group_id, state.own_leaf), own.extensions)
+    if force_path or found.path_required or credential is not None:
+        place = (group_id, state.own_leaf)
+        make_leaf = leaf_maker(state.signature_key, credential or own.credential, place, own.extensions)
         path = create_path(applied.tree, state.own_leaf, make_leaf, entropy)
     draft = draft_commit(
         state.context,
@@ -204,7 +209,7 @@ def build_commit(
         message=_public_message(state, draft.message),
         welcome=_welcome(new_state, draft, found, applied.added, entropy),
         epoch=draft.epoch.context.epoch,
-        committer=member_of(state.own_leaf, own),
+        committer=_members(applied.tree, [state.own_leaf])[0],
         added=_members(applied.tree, applied.added),
         removed=_members(state.tree, found.removes),
         updated=_members(applied.tree, [index for index, _ in found.updates]),
@@ -240,6 +245,17 @@ def _welcome(
 # Following
 
 
+class _Followed(msgspec.Struct, frozen=True, kw_only=True):
+    """A commit whose public half is done: its proposals are in a new tree, and so are its path's public keys."""
+
+    message: AuthenticatedContent
+    commit: Commit
+    found: SortedProposals
+    applied: AppliedProposals
+    sender: int
+    is_external: bool
+
+
 def follow_commit(
     state: GroupState,
     message: AuthenticatedContent,
@@ -251,45 +267,54 @@ def follow_commit(
     """Work out what somebody else's authentic commit changes.
 
     Raises:
+        GroupClosed: the group was re-initialised.
         PeerError: the commit breaks a rule, or we cannot follow it.
     """
     if state.reinit is not None:
         raise GroupClosed("the group was re-initialised")
-    commit = message.content.content
-    if not isinstance(commit, Commit) or message.auth.confirmation_tag is None:
-        raise InvalidArgument("not a commit")
-    external = message.content.sender.sender_type is SenderType.NEW_MEMBER_COMMIT
-    if external:
-        found = _sort_external(state, commit)
-    else:
-        committer = message.content.sender.index
-        found = sort_proposals(
-            resolve_proposals(state, commit.proposals, committer), committer=committer, tree=state.tree
-        )
-    if commit.path is None and found.path_required:
-        raise InvalidCommit("a commit without the path it needs")
-    applied = apply_proposals(found, state.tree, group_id=state.context.group_id, extensions=state.context.extensions)
-    sender = applied.tree.first_blank_leaf() if external else message.content.sender.index
-    if commit.path is not None:
-        _merge_path(state, applied, sender, commit.path)
-    leaf = applied.tree.leaf(sender)
-    assert leaf is not None, "a commit's sender is a member, or has just become one"
-    joined = member_of(sender, leaf)
+    followed = _follow_publicly(state, message)
+    applied, found = followed.applied, followed.found
+    (committer,) = _members(applied.tree, [followed.sender])
     removed = _members(state.tree, found.removes)
-    if external and not all(may_replace(old, joined) for old in removed):
-        raise InvalidProposal("an external commit that removes somebody else")
-    new_state = None
-    if state.own_leaf not in found.removes:
-        new_state = _enter(state, message, found, applied, sender, commit.path, psks)
+    updated = _members(applied.tree, [index for index, _ in found.updates])
+    replaced = removed if followed.is_external else _members(state.tree, [followed.sender])
+    replacements = [(old, committer) for old in replaced]
+    replacements += zip(_members(state.tree, [member.leaf_index for member in updated]), updated, strict=True)
+    if not all(may_replace(old, new) for old, new in replacements):
+        raise InvalidCommit("a commit that puts one identity in another's place")
+    evicted = state.own_leaf in found.removes
     return CommitOutcome(
-        state=new_state,
+        state=None if evicted else _enter(state, followed, psks),
         message=encoded,
         welcome=None,
         epoch=state.context.epoch + 1,
-        committer=joined,
-        added=[joined] if external else _members(applied.tree, applied.added),
+        committer=committer,
+        added=[committer] if followed.is_external else _members(applied.tree, applied.added),
         removed=removed,
-        updated=_members(applied.tree, [index for index, _ in found.updates]),
+        updated=updated,
+    )
+
+
+def _follow_publicly(state: GroupState, message: AuthenticatedContent) -> _Followed:
+    commit, sender = message.content.content, message.content.sender
+    assert isinstance(commit, Commit), "the caller compared the content type"
+    is_external = sender.sender_type is SenderType.NEW_MEMBER_COMMIT
+    if is_external:
+        found = _sort_external(state, commit)
+    else:
+        proposals = resolve_proposals(state, commit.proposals, sender.index)
+        found = sort_proposals(proposals, committer=sender.index, tree=state.tree)
+    if commit.path is None and found.path_required:
+        raise InvalidCommit("a commit without the path it needs")
+    applied = apply_proposals(found, state.tree, group_id=state.context.group_id, extensions=state.context.extensions)
+    leaf_index = applied.tree.first_blank_leaf() if is_external else sender.index
+    if commit.path is not None:
+        applied.tree.reserve_leaf(leaf_index)
+        merge(applied.tree, leaf_index, commit.path, applied.added)
+        place = (state.context.group_id, leaf_index)
+        check_leaf_node(commit.path.leaf_node, applied.tree, place=place, group_extensions=applied.extensions)
+    return _Followed(
+        message=message, commit=commit, found=found, applied=applied, sender=leaf_index, is_external=is_external
     )
 
 
@@ -300,31 +325,17 @@ def _sort_external(state: GroupState, commit: Commit) -> SortedProposals:
     return sort_external_proposals(proposals, tree=state.tree)
 
 
-def _merge_path(state: GroupState, applied: AppliedProposals, sender: int, path: UpdatePath) -> None:
-    applied.tree.reserve_leaf(sender)
-    merge(applied.tree, sender, path, applied.added)
-    place = (state.context.group_id, sender)
-    check_leaf_node(path.leaf_node, applied.tree, place=place, group_extensions=applied.extensions)
-
-
-def _enter(
-    state: GroupState,
-    message: AuthenticatedContent,
-    found: SortedProposals,
-    applied: AppliedProposals,
-    sender: int,
-    path: UpdatePath | None,
-    psks: Mapping[bytes, bytes],
-) -> GroupState:
+def _enter(state: GroupState, followed: _Followed, psks: Mapping[bytes, bytes]) -> GroupState:
+    applied, found, message = followed.applied, followed.found, followed.message
     if any(index == state.own_leaf for index, _ in found.updates):
-        raise UnknownSender("an Update in our name that we never sent")
+        raise InvalidProposal("an Update in our name that we never sent")
     provisional = provisional_context(state.context, applied.tree, applied.extensions)
     commit_secret, private_keys = ZERO, state.private_keys
-    if path is not None:
+    if followed.commit.path is not None:
         secrets = open_path(
             applied.tree,
-            sender,
-            path,
+            followed.sender,
+            followed.commit.path,
             own_leaf=state.own_leaf,
             private_keys=_still_valid(state.private_keys, applied.tree),
             context=provisional.encode(),
@@ -339,7 +350,7 @@ def _enter(
         commit_secret=commit_secret,
         psks=_contribution(state, found, psks),
     )
-    if message.auth.confirmation_tag is None or not macs_equal(epoch.confirmation_tag, message.auth.confirmation_tag):
+    if not macs_equal(epoch.confirmation_tag, message.auth.confirmation_tag or b""):
         raise InvalidCommit("a confirmation tag that is not this commit's")
     entered = enter_epoch(
         epoch,

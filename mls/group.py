@@ -22,12 +22,13 @@ import msgspec
 from mls.codec import decode
 from mls.commit import MayReplace, build_commit, follow_commit
 from mls.crypto import Entropy, SignatureKey
-from mls.errors import DecodeError, GroupClosed, InvalidArgument, OwnCommit, OwnMessage
+from mls.errors import DecodeError, GroupClosed, InvalidArgument, OwnCommit
 from mls.framing import (
     AuthData,
     ContentType,
     FramedContent,
     PrivateMessage,
+    PublicMessage,
     Sender,
     SenderType,
     WireFormat,
@@ -35,11 +36,11 @@ from mls.framing import (
     open_envelope,
 )
 from mls.joining import create_group, join_by_welcome, join_externally
-from mls.key_packages import KeyPackageBundle, open_key_package
+from mls.key_packages import KeyPackageBundle, basic_credential, open_key_package
 from mls.limits import MESSAGE_BYTES_MAX
 from mls.nodes import Extension
-from mls.proposals import Add, Commit, GroupContextExtensions, Proposal, ProposalReference, Remove
-from mls.protection import open_sender_data, ratchet_of, seal_private, sign_content
+from mls.proposals import Add, Commit, ExternalInit, GroupContextExtensions, Proposal, ProposalReference, Remove, Update
+from mls.protection import membership_tag, ratchet_of, seal_private, sign_content
 from mls.ratchet_tree import RatchetTree
 from mls.receiving import check_target, receive, receive_private, remember_proposal
 from mls.secret_tree import RatchetType
@@ -63,7 +64,7 @@ class ApplicationMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def same_identity(old: Member, new: Member) -> bool:
-    """Default answer to "may this newcomer replace that member": only under the very same identity."""
+    """Default answer to "may this leaf stand for that member": only under the very same identity."""
     return old.identity == new.identity
 
 
@@ -298,7 +299,6 @@ class Group:
         check_target(state, private.group_id, private.epoch)
         if private.content_type is not ContentType.APPLICATION:
             raise DecodeError("not an application message")
-        self._refuse_own(private)
         received = receive_private(state, private)
         content, key = received.message.content, received.message_key
         leaf = state.tree.leaf(content.sender.index)
@@ -314,11 +314,6 @@ class Group:
             authenticated_data=private.authenticated_data,
             plaintext=content.content,
         )
-
-    def _refuse_own(self, private: PrivateMessage) -> None:
-        sender, generation, _ = open_sender_data(private, self._state.secrets.sender_data_secret)
-        if sender == self._state.own_leaf:
-            raise OwnMessage(f"our own generation {generation}")
 
     # Proposals
 
@@ -336,6 +331,26 @@ class Group:
             self._state.secret_tree.consume(sender, ratchet_of(ContentType.PROPOSAL), received.message_key)
         return reference
 
+    def propose(self, proposal: Proposal) -> bytes:
+        """Propose a change to whoever commits next: a PublicMessage in an MLSMessage (RFC 9420 12.1).
+
+        Give it to `process_proposal` too, if we ourselves may be the one who commits.
+
+        Raises:
+            InvalidArgument: an Update or an ExternalInit, which this package only receives.
+        """
+        if isinstance(proposal, Update | ExternalInit):
+            raise InvalidArgument("renew your keys with a commit instead")
+        state = self._state
+        sender = Sender(sender_type=SenderType.MEMBER, index=state.own_leaf)
+        content = FramedContent.of(state.context.group_id, state.context.epoch, sender=sender, content=proposal)
+        signature = sign_content(state.signature_key, WireFormat.PUBLIC_MESSAGE, content, state.context_bytes)
+        auth = AuthData(signature=signature)
+        tag = membership_tag(state.secrets.membership_key, content, auth, state.context_bytes)
+        return envelope(
+            WireFormat.PUBLIC_MESSAGE, PublicMessage(content=content, auth=auth, membership_tag=tag).encode()
+        )
+
     def pending_proposals(self) -> dict[bytes, tuple[Proposal, int | None]]:
         """Kept proposals by reference, each with its sender's leaf (None for outsiders)."""
         return {reference: (kept.proposal, kept.sender) for reference, kept in self._state.proposals.items()}
@@ -350,6 +365,7 @@ class Group:
         references: Sequence[bytes] = (),
         proposals: Sequence[Proposal] = (),
         extensions: tuple[Extension, ...] | None = None,
+        identity: bytes | None = None,
         force_path: bool = True,
         psks: Mapping[bytes, bytes] = _NO_KEYS,
         entropy: Entropy,
@@ -363,6 +379,7 @@ class Group:
             references: kept proposals to include, by reference.
             proposals: other proposals.
             extensions: the group's new extensions, replacing all.
+            identity: our new identity, if it changes; members must be willing (see `process_commit`).
             force_path: renew our keys even where only additions would not need it.
             psks: external pre-shared keys by id, for proposals that name them.
             entropy: source of randomness.
@@ -388,7 +405,10 @@ class Group:
             *(Add(key_package) for key_package in key_packages),
             *proposals,
         )
-        return StagedCommit(build_commit(state, items, force_path=force_path, psks=psks, entropy=entropy))
+        credential = None if identity is None else basic_credential(identity)
+        return StagedCommit(
+            build_commit(state, items, force_path=force_path, credential=credential, psks=psks, entropy=entropy)
+        )
 
     def process_commit(
         self,
@@ -404,7 +424,8 @@ class Group:
             message: an MLSMessage with a public or private commit, of a member or a newcomer.
             now: seconds since 1970. Not judged by: all members must judge alike, whatever their clocks say.
             psks: external pre-shared keys by id.
-            may_replace: whether an external committer (second) may remove a member (first) as its older self.
+            may_replace: whether a new leaf (second) may stand for the member at an old one (first): asked for the
+                committer's own leaf, for Update proposals, and for the leaf an external committer removes.
 
         Raises:
             OwnCommit: it is ours; merge the pending one.

@@ -27,7 +27,7 @@ from mls.errors import (
     InvalidTree,
     Unsupported,
 )
-from mls.framing import PublicMessage, Sender, SenderType, WireFormat, envelope, open_envelope
+from mls.framing import AuthData, FramedContent, PublicMessage, Sender, SenderType, WireFormat, envelope, open_envelope
 from mls.key_packages import KeyPackageBundle, basic_credential, our_lifetime
 from mls.key_schedule import (
     EpochSecrets,
@@ -40,15 +40,16 @@ from mls.key_schedule import (
 )
 from mls.nodes import DEFAULT_EXTENSIONS, OUR_CAPABILITIES, Extension, sign_leaf_node
 from mls.proposal_list import apply_proposals, sort_external_proposals
-from mls.proposals import ExternalInit, Proposal, Remove
+from mls.proposals import Add, ExternalInit, Proposal, Remove
+from mls.protection import sign_content
 from mls.ratchet_tree import RatchetTree
 from mls.secret_tree import SecretTree
 from mls.state import GroupState, member_of
 from mls.tree_kem import create_path, derive_above
-from mls.tree_validation import check_tree
+from mls.tree_validation import check_leaf_node, check_tree
 from mls.welcome import GroupInfo, Welcome
 
-__all__ = ["create_group", "join_by_welcome", "join_externally"]
+__all__ = ["create_group", "join_by_welcome", "join_externally", "propose_to_join"]
 
 
 def create_group(
@@ -203,6 +204,24 @@ def _joined_epoch(info: GroupInfo, joiner: JoinerSecrets, joiner_secret: bytes) 
     )
 
 
+# Proposals from outside
+
+
+def propose_to_join(group_id: bytes, epoch: int, bundle: KeyPackageBundle, signature_key: SignatureKey) -> bytes:
+    """Ask to be added: an external Add proposal, to be included in a member's commit (RFC 9420 12.1.8).
+
+    Raises:
+        InvalidArgument: the KeyPackage belongs to another signature key.
+    """
+    if bundle.key_package.leaf_node.signature_key != signature_key.public:
+        raise InvalidArgument("the signature key is not the KeyPackage's")
+    sender = Sender(sender_type=SenderType.NEW_MEMBER_PROPOSAL)
+    content = FramedContent.of(group_id, epoch, sender=sender, content=Add(bundle.key_package))
+    signature = sign_content(signature_key, WireFormat.PUBLIC_MESSAGE, content, b"")
+    message = PublicMessage(content=content, auth=AuthData(signature=signature), membership_tag=None)
+    return envelope(WireFormat.PUBLIC_MESSAGE, message.encode())
+
+
 # External commit
 
 
@@ -257,8 +276,11 @@ def _external_commit(
     try:
         make_leaf = leaf_maker(key, basic_credential(identity), (context.group_id, own_leaf))
         path = create_path(applied.tree, own_leaf, make_leaf, entropy)
+        check_leaf_node(
+            path.leaf_node, applied.tree, place=(context.group_id, own_leaf), group_extensions=context.extensions
+        )
     except InvalidLeafNode as error:
-        raise InvalidArgument(f"our keys are in the group already: {error}") from error
+        raise InvalidArgument(f"the group does not take our leaf: {error}") from error
     draft = draft_commit(
         context,
         applied,

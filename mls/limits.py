@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from typing import Final
 
-MESSAGE_BYTES_MAX: Final = 16 << 20
-"""Bytes of one MLSMessage. A Welcome for 5,000 members with the tree is 3 MB; larger is refused before parsing."""
+MESSAGE_BYTES_MAX: Final = 24 << 20
+"""Bytes of one MLSMessage, refused before parsing. Every tree within the two limits below fits, so that no member can
+grow a tree which nobody can read any more. A Welcome for 5,000 members with the tree has 2 MB."""
 
-LEAVES_MAX: Final = 1 << 14
-"""Leaves of a ratchet tree. Rooms hold 5,000 devices, which a full tree rounds to 8,192; one doubling of slack."""
+LEAVES_MAX: Final = 1 << 13
+"""Leaves of a ratchet tree. Rooms hold 5,000 devices, which a full tree rounds to 8,192."""
+
+LEAF_NODE_BYTES_MAX: Final = 2_048
+"""Bytes of one encoded leaf node: 180 and the identity."""
 
 PROPOSALS_PER_COMMIT_MAX: Final = 10_000
 """Proposals in one commit: 5,000 removals and 5,000 additions."""
 
-PROPOSALS_CACHED_MAX: Final = 1_024
+PROPOSALS_CACHED_MAX: Final = 256
 """Proposals kept for reference by a later commit in the same epoch; a flooding member fills only this."""
+
+PROPOSAL_CACHED_BYTES_MAX: Final = 8_192
+"""Bytes of one kept proposal, so that all of them stay below 2 MB in the stored state."""
 
 EXTENSIONS_MAX: Final = 64
 """Extensions in one list. Each list is searched linearly."""

@@ -17,8 +17,8 @@ import msgspec
 
 from mls.codec import Reader, u8, u16, u16_list, u32, u64, vector
 from mls.crypto import CIPHER_SUITE, KEY_BYTES, SignatureKey, sign_with_label, verify_with_label
-from mls.errors import DecodeError, InvalidLeafNode
-from mls.limits import EXTENSIONS_MAX
+from mls.errors import DecodeError, InvalidLeafNode, LimitExceeded
+from mls.limits import EXTENSIONS_MAX, LEAF_NODE_BYTES_MAX
 
 __all__ = [
     "BASIC_CREDENTIAL",
@@ -216,6 +216,8 @@ class LeafNode(msgspec.Struct, frozen=True, kw_only=True):
         extensions = read_extensions(reader)
         signed_bytes = reader.offset - start
         signature = reader.opaque()
+        if reader.offset - start > LEAF_NODE_BYTES_MAX:
+            raise LimitExceeded(f"a leaf node of more than {LEAF_NODE_BYTES_MAX} bytes")
         return cls(
             encryption_key=encryption_key,
             signature_key=signature_key,

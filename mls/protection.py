@@ -24,7 +24,7 @@ from mls.crypto import (
     sign_with_label,
     verify_with_label,
 )
-from mls.errors import DecodeError, InvalidSignature, UnknownSender
+from mls.errors import DecodeError, InvalidSignature, OwnMessage, UnknownSender
 from mls.framing import (
     AuthData,
     AuthenticatedContent,
@@ -162,18 +162,21 @@ def _read_sender_data(reader: Reader) -> tuple[int, int, bytes]:
 
 
 def open_private(
-    message: PrivateMessage, *, sender_data_secret: bytes, secret_tree: SecretTree, tree: RatchetTree
+    message: PrivateMessage, *, sender_data_secret: bytes, secret_tree: SecretTree, tree: RatchetTree, own_leaf: int
 ) -> tuple[AuthenticatedContent, MessageKey]:
     """Decrypt a message; neither is its signature verified here nor its key consumed.
 
     Raises:
         DecryptionFailed: not encrypted in this epoch.
+        OwnMessage: it claims to be from our own leaf.
         UnknownSender: the sender's leaf is blank.
         Replayed: the key was used.
         GenerationTooFar: too many steps ahead.
         DecodeError: the plaintext is malformed.
     """
     leaf_index, generation, reuse_guard = open_sender_data(message, sender_data_secret)
+    if leaf_index == own_leaf:
+        raise OwnMessage(f"our own generation {generation}")
     if tree.leaf(leaf_index) is None:
         raise UnknownSender(f"no member at leaf {leaf_index}")
     message_key = secret_tree.peek(leaf_index, ratchet_of(message.content_type), generation)

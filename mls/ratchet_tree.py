@@ -257,7 +257,7 @@ class RatchetTree:
                 raise InvalidLeafNode("a signature key that is in the tree already")
             self.signature_keys[value.signature_key] = node
             self.credentials_used[value.credential.credential_type] += 1
-            self.credentials_supported.update(value.capabilities.credentials)
+            self.credentials_supported.update({*value.capabilities.credentials})
         self.encryption_keys[value.encryption_key] = node
         self.nodes[node] = value
         self._forget_hashes(node)
@@ -278,7 +278,7 @@ class RatchetTree:
             self.credentials_used[credential_type] -= 1
             if not self.credentials_used[credential_type]:
                 del self.credentials_used[credential_type]
-            self.credentials_supported.subtract(value.capabilities.credentials)
+            self.credentials_supported.subtract({*value.capabilities.credentials})
 
     def _forget_hashes(self, node: int) -> None:
         hashes, top = self.hashes, self.root

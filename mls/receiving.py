@@ -18,7 +18,7 @@ from mls.framing import (
     WireFormat,
     open_envelope,
 )
-from mls.limits import LEAVES_MAX, PROPOSALS_CACHED_MAX
+from mls.limits import LEAVES_MAX, PROPOSAL_CACHED_BYTES_MAX, PROPOSALS_CACHED_MAX
 from mls.nodes import EXTERNAL_SENDERS_EXTENSION, Credential, find_extension
 from mls.proposals import (
     Add,
@@ -82,6 +82,7 @@ def receive_private(state: GroupState, message: PrivateMessage) -> Received:
         sender_data_secret=state.secrets.sender_data_secret,
         secret_tree=state.secret_tree,
         tree=state.tree,
+        own_leaf=state.own_leaf,
     )
     verify_content(_signer_key(state, opened), opened, state.context_bytes)
     return Received(message=opened, message_key=message_key)
@@ -148,11 +149,13 @@ def remember_proposal(state: GroupState, message: AuthenticatedContent) -> bytes
 
     Raises:
         DecodeError: not a proposal.
-        LimitExceeded: too many are kept already.
+        LimitExceeded: it is too large, or too many are kept already.
     """
     proposal = message.content.content
     if not isinstance(proposal, Proposal):
         raise DecodeError("not a proposal")
+    if len(message.content.encoded) > PROPOSAL_CACHED_BYTES_MAX:
+        raise LimitExceeded(f"a proposal of more than {PROPOSAL_CACHED_BYTES_MAX} bytes")
     reference = proposal_reference(message)
     if reference not in state.proposals and len(state.proposals) >= PROPOSALS_CACHED_MAX:
         raise LimitExceeded(f"more than {PROPOSALS_CACHED_MAX} proposals in one epoch")

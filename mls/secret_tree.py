@@ -21,7 +21,7 @@ import msgspec
 
 from mls import tree_math
 from mls.crypto import HASH_BYTES, KEY_BYTES, NONCE_BYTES, derive_tree_secret, expand_with_label
-from mls.errors import GenerationTooFar, Replayed
+from mls.errors import GenerationTooFar, Replayed, StateCorrupt
 from mls.limits import GENERATION_MAX, GENERATIONS_AHEAD_MAX, SKIPPED_KEYS_MAX, SKIPPED_KEYS_PER_SENDER_MAX
 
 __all__ = ["MessageKey", "RatchetType", "SecretTree", "SecretTreeState", "SenderRatchet"]
@@ -167,6 +167,8 @@ class SecretTree:
         secrets, leaf = self._node_secrets, 2 * leaf_index
         node, below = leaf, []
         while node not in secrets:
+            if node == tree_math.root(self.leaf_count):
+                raise StateCorrupt("a secret tree with a hole")
             below.append(node)
             node = tree_math.parent(node)
         while node != leaf:

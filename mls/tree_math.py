@@ -52,7 +52,7 @@ def right(node: int) -> int:
 
 def parent(node: int) -> int:
     """Parent of any node but the root."""
-    height = level(node)
+    height = (~node & (node + 1)).bit_length() - 1
     return (node | 1 << height) & ~(2 << height)
 
 
@@ -79,8 +79,8 @@ def in_subtree(node: int, ancestor: int) -> bool:
 
 
 def common_ancestor(first: int, second: int) -> int:
-    """Lowest node above (or equal to) both nodes."""
-    node = first
-    while not in_subtree(second, node):
-        node = parent(node)
-    return node
+    """Lowest node above two leaf nodes; the node itself if they are the same."""
+    if first == second:
+        return first
+    height = (first ^ second).bit_length()
+    return (first >> height << height) + (1 << (height - 1)) - 1

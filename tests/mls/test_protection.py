@@ -87,6 +87,7 @@ def test_official_vectors_of_private_messages(entry: dict[str, Any], name: str) 
         sender_data_secret=hex_bytes(entry["sender_data_secret"]),
         secret_tree=SecretTree(hex_bytes(entry["encryption_secret"]), 2),
         tree=two_members(),
+        own_leaf=0,
     )
 
     verify_content(hex_bytes(entry["signature_pub"]), opened, context_of(entry))
@@ -116,6 +117,7 @@ def test_official_vectors_protected_by_us_open_again(entry: dict[str, Any], name
         sender_data_secret=hex_bytes(entry["sender_data_secret"]),
         secret_tree=SecretTree(secret, 2),
         tree=two_members(),
+        own_leaf=0,
     )
 
     assert opened == AuthenticatedContent(wire_format=WireFormat.PRIVATE_MESSAGE, content=content, auth=auth)
@@ -140,7 +142,7 @@ def sealed_text(*, index: int = 1, padding_bytes: int = 0) -> PrivateMessage:
 
 def open_text(message: PrivateMessage) -> AuthenticatedContent:
     return open_private(
-        message, sender_data_secret=bytes(32), secret_tree=SecretTree(bytes(32), 4), tree=two_members()
+        message, sender_data_secret=bytes(32), secret_tree=SecretTree(bytes(32), 4), tree=two_members(), own_leaf=0
     )[0]
 
 
