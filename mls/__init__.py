@@ -1,7 +1,7 @@
 """Messaging Layer Security (RFC 9420) for cipher suite 0x0003: X25519, ChaCha20-Poly1305, SHA-256, Ed25519.
 
     me = SignatureKey.generate(entropy)
-    group = Group.create(b"room", me, b"alice", entropy, now)
+    group = Group.create(b"room", me, b"alice", entropy=entropy, now=now)
     staged = group.commit(add=[bobs_key_package], entropy=entropy, now=now)   # nothing has changed yet
     group = staged.merge()                                                    # once the log shows staged.commit
     sealed = group.protect(b"hej", entropy=entropy)

@@ -88,9 +88,9 @@ class Group:
         group_id: bytes,
         signature_key: SignatureKey,
         identity: bytes,
+        *,
         entropy: Entropy,
         now: int,
-        *,
         extensions: tuple[Extension, ...] = (),
     ) -> Group:
         """Begin a group with ourselves as its only member, in epoch 0 (RFC 9420 11)."""
@@ -141,9 +141,9 @@ class Group:
         group_info: bytes,
         signature_key: SignatureKey,
         identity: bytes,
+        *,
         entropy: Entropy,
         now: int,
-        *,
         remove_old_leaf: int | None = None,
         ratchet_tree: bytes | None = None,
     ) -> tuple[StagedGroup, bytes]:

@@ -36,7 +36,7 @@ def bundle_of(name: str, nonce: int = 0) -> KeyPackageBundle:
 def group_of(*names: str, force_path: bool = True) -> list[Group]:
     """The members of a group that the first one created, adding the others in one commit; in the order of the names."""
     entropy = seeded("/".join(names))
-    founder = Group.create(b"group", key_of(names[0]), names[0].encode(), entropy, NOW)
+    founder = Group.create(b"group", key_of(names[0]), names[0].encode(), entropy=entropy, now=NOW)
     if len(names) == 1:
         return [founder]
     bundles = [bundle_of(name) for name in names[1:]]

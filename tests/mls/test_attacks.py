@@ -136,7 +136,7 @@ def test_our_own_message_is_recognised() -> None:
 
 def test_messages_of_other_groups_and_epochs_are_refused() -> None:
     alice, bob = group_of("alice", "bob")
-    stranger = Group.create(b"elsewhere", key_of("eve"), b"eve", seeded(1), NOW)
+    stranger = Group.create(b"elsewhere", key_of("eve"), b"eve", entropy=seeded(1), now=NOW)
     early = alice.protect(b"early", entropy=seeded(2))
 
     with pytest.raises(WrongGroup):

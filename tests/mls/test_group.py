@@ -38,7 +38,7 @@ def snapshot(group: Group) -> tuple[bytes, bytes]:
 
 
 def test_a_founder_is_alone_in_epoch_0() -> None:
-    group = Group.create(b"room", key_of("alice"), b"alice", seeded(1), NOW)
+    group = Group.create(b"room", key_of("alice"), b"alice", entropy=seeded(1), now=NOW)
 
     assert (group.group_id, group.epoch, group.own_leaf_index) == (b"room", 0, 0)
     assert group.members() == [Member(leaf_index=0, identity=b"alice", signature_public_key=key_of("alice").public)]
@@ -74,7 +74,7 @@ def test_a_welcome_serves_only_those_it_names() -> None:
 def test_an_outsider_joins_by_group_info() -> None:
     alice, bob = group_of("alice", "bob")
 
-    staged, commit = Group.join_external(bob.group_info(), key_of("carol"), b"carol", seeded(1), NOW)
+    staged, commit = Group.join_external(bob.group_info(), key_of("carol"), b"carol", entropy=seeded(1), now=NOW)
     at_alice, at_bob = alice.process_commit(commit, NOW), bob.process_commit(commit, NOW)
 
     assert staged.committer == at_alice.committer == at_bob.committer
@@ -89,7 +89,7 @@ def test_outsiders_join_one_after_the_other() -> None:
     groups = group_of("alice")
     for number in range(12):
         staged, commit = Group.join_external(
-            groups[number // 2].group_info(), key_of(f"m{number}"), b"m", seeded(number), NOW
+            groups[number // 2].group_info(), key_of(f"m{number}"), b"m", entropy=seeded(number), now=NOW
         )
         groups = [*(group.process_commit(commit, NOW).merge() for group in groups), staged.merge()]
         assert_agree(groups)
@@ -113,7 +113,7 @@ def test_a_returning_member_replaces_its_old_leaf() -> None:
 def test_a_newcomer_cannot_throw_out_somebody_else() -> None:
     alice, bob = group_of("alice", "bob")
     _, commit = Group.join_external(
-        alice.group_info(), key_of("mallory"), b"mallory", seeded(1), NOW, remove_old_leaf=1
+        alice.group_info(), key_of("mallory"), b"mallory", entropy=seeded(1), now=NOW, remove_old_leaf=1
     )
 
     for group in (alice, bob):
@@ -130,11 +130,15 @@ def test_a_group_info_without_external_key_or_tree_admits_nobody() -> None:
     (alice,) = group_of("alice")
 
     with pytest.raises(InvalidGroupInfo):
-        Group.join_external(alice.group_info(with_external_pub=False), key_of("bob"), b"bob", seeded(1), NOW)
+        Group.join_external(
+            alice.group_info(with_external_pub=False), key_of("bob"), b"bob", entropy=seeded(1), now=NOW
+        )
     bare = alice.group_info(with_tree=False)
     with pytest.raises(InvalidGroupInfo):
-        Group.join_external(bare, key_of("bob"), b"bob", seeded(1), NOW)
-    staged, commit = Group.join_external(bare, key_of("bob"), b"bob", seeded(1), NOW, ratchet_tree=alice.ratchet_tree())
+        Group.join_external(bare, key_of("bob"), b"bob", entropy=seeded(1), now=NOW)
+    staged, commit = Group.join_external(
+        bare, key_of("bob"), b"bob", entropy=seeded(1), now=NOW, ratchet_tree=alice.ratchet_tree()
+    )
     assert_agree([alice.process_commit(commit, NOW).merge(), staged.merge()])
 
 
@@ -142,10 +146,14 @@ def test_a_member_cannot_join_again_without_removing_itself() -> None:
     alice, _ = group_of("alice", "bob")
 
     with pytest.raises(InvalidArgument):
-        Group.join_external(alice.group_info(), key_of("bob"), b"bob", seeded(1), NOW)
+        Group.join_external(alice.group_info(), key_of("bob"), b"bob", entropy=seeded(1), now=NOW)
     with pytest.raises(InvalidArgument):
-        Group.join_external(alice.group_info(), key_of("carol"), b"carol", seeded(1), NOW, remove_old_leaf=5)
-    staged, commit = Group.join_external(alice.group_info(), key_of("bob"), b"bob", seeded(1), NOW, remove_old_leaf=1)
+        Group.join_external(
+            alice.group_info(), key_of("carol"), b"carol", entropy=seeded(1), now=NOW, remove_old_leaf=5
+        )
+    staged, commit = Group.join_external(
+        alice.group_info(), key_of("bob"), b"bob", entropy=seeded(1), now=NOW, remove_old_leaf=1
+    )
     assert_agree([alice.process_commit(commit, NOW).merge(), staged.merge()])
 
 
@@ -280,9 +288,16 @@ def test_group_extensions_are_agreed_on() -> None:
     with pytest.raises(InvalidLeafNode):
         alice.commit(extensions=(Extension(extension_type=0xF0F0, data=b""),), entropy=seeded(1), now=NOW)
     with pytest.raises(InvalidArgument):
-        Group.create(b"g", key_of("a"), b"a", seeded(1), NOW, extensions=(Extension(extension_type=0xF0F0, data=b""),))
-    founded = Group.create(b"g", key_of("a"), b"a", seeded(1), NOW, extensions=(room,))
-    staged, commit = Group.join_external(founded.group_info(), key_of("b"), b"b", seeded(2), NOW)
+        Group.create(
+            b"g",
+            key_of("a"),
+            b"a",
+            entropy=seeded(1),
+            now=NOW,
+            extensions=(Extension(extension_type=0xF0F0, data=b""),),
+        )
+    founded = Group.create(b"g", key_of("a"), b"a", entropy=seeded(1), now=NOW, extensions=(room,))
+    staged, commit = Group.join_external(founded.group_info(), key_of("b"), b"b", entropy=seeded(2), now=NOW)
     assert_agree([founded.process_commit(commit, NOW).merge(), staged.merge()])
 
 
@@ -328,7 +343,9 @@ def test_a_member_may_renew_its_identity_where_others_agree() -> None:
 def test_the_last_member_comes_back_alone() -> None:
     (alice,) = group_of("alice")
 
-    staged, _ = Group.join_external(alice.group_info(), key_of("alice"), b"alice", seeded(1), NOW, remove_old_leaf=0)
+    staged, _ = Group.join_external(
+        alice.group_info(), key_of("alice"), b"alice", entropy=seeded(1), now=NOW, remove_old_leaf=0
+    )
 
     assert names_of(staged.merge()) == ["alice"]
     assert staged.merge().commit(entropy=seeded(2), now=NOW).epoch == 2

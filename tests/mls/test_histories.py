@@ -25,7 +25,9 @@ class History:
         self.seed = seed
         self.step = 0
         self.people = 1
-        self.groups: dict[str, Group] = {"m0": Group.create(b"history", key_of("m0"), b"m0", seeded(seed), NOW)}
+        self.groups: dict[str, Group] = {
+            "m0": Group.create(b"history", key_of("m0"), b"m0", entropy=seeded(seed), now=NOW)
+        }
 
     def newcomer(self) -> str:
         self.people += 1
@@ -69,7 +71,7 @@ class History:
         old_leaf = self.groups[name].own_leaf_index if returning else None
         info = self.groups[guide].group_info()
         staged, commit = Group.join_external(
-            info, key_of(name), name.encode(), self.entropy(), NOW, remove_old_leaf=old_leaf
+            info, key_of(name), name.encode(), entropy=self.entropy(), now=NOW, remove_old_leaf=old_leaf
         )
         if returning:
             del self.groups[name]

@@ -46,7 +46,7 @@ def test_no_changed_commit_is_accepted() -> None:
 
 def test_no_changed_external_commit_is_accepted() -> None:
     alice, bob = group_of("alice", "bob")
-    _, commit = Group.join_external(alice.group_info(), key_of("carol"), b"carol", seeded(1), NOW)
+    _, commit = Group.join_external(alice.group_info(), key_of("carol"), b"carol", entropy=seeded(1), now=NOW)
 
     assert_refused(lambda message: bob.process_commit(message, NOW), commit, bob, seed=2)
 
@@ -88,7 +88,7 @@ def test_no_changed_group_info_is_accepted() -> None:
     alice, _ = group_of("alice", "carol")
 
     assert_refused(
-        lambda message: Group.join_external(message, key_of("bob"), b"bob", seeded(1), NOW),
+        lambda message: Group.join_external(message, key_of("bob"), b"bob", entropy=seeded(1), now=NOW),
         alice.group_info(),
         alice,
         seed=6,
@@ -106,7 +106,7 @@ def test_random_bytes_are_refused() -> None:
             lambda message: bob.process_commit(message, NOW),
             lambda message: bob.commit(add=[message], entropy=seeded(1), now=NOW),
             lambda message: Group.join(message, bundle_of("carol"), key_of("carol"), NOW),
-            lambda message: Group.join_external(message, key_of("carol"), b"carol", seeded(1), NOW),
+            lambda message: Group.join_external(message, key_of("carol"), b"carol", entropy=seeded(1), now=NOW),
         ):
             with pytest.raises(PeerError):
                 use(noise)
