@@ -27,7 +27,8 @@ class NodeClock:
 
     def delay_us(self, deadline_s: float) -> int:
         """How long the world has to wait until this node's clock shows `deadline_s`, rounded up."""
-        return max(0, int((deadline_s - self.now_s()) * SECOND_US / self._rate) + 1)
+        remaining_s = deadline_s - self.now_s()
+        return int(remaining_s * SECOND_US / self._rate) + 1 if remaining_s > 0 else 0
 
     def wall_us(self) -> int:
         """The wall clock: one reading in fifty it has been set anew."""

@@ -137,8 +137,9 @@ class Ledger:
 
     def holds_through(self, node: int, op: int, checksum: bytes) -> bool:
         """Whether the node's disk holds this entry, all before it, and none of them is known to be faulty."""
-        disk = self.disks[node]
-        return disk.checksums.get(op) == checksum and not any(
+        if op <= self.checkpointed[node]:
+            return True  # op 0, the group's birth, included
+        return self.disks[node].checksums.get(op) == checksum and not any(
             faulty <= op and faulty not in self.committed for faulty in self.faulty[node]
         )
 

@@ -119,7 +119,9 @@ class Process:
         world.checkers.progress.on_restarted(self.node, view=disk.view, log_view=disk.log_view)
         self.service = JournalService(partial(world.checkers.logs.on_applied, self.node))
         self._liveness = NodeLiveness(
-            now_s, [ReplicaIndex(peer) for peer in range(world.swarm.node_count) if peer != self.node]
+            now_s,
+            [ReplicaIndex(peer) for peer in range(world.swarm.node_count) if peer != self.node],
+            seed=world.random.getrandbits(60),
         )
         self.replica = Replica(
             world.configuration,
@@ -413,7 +415,7 @@ class Process:
         data = self.history.read(read.first_op, read.last_op)
         self._world.counts["history_read"] += 1
         if data:
-            self._send([(read.to, Entries(view=replica.view, replica=ReplicaIndex(self.node), data=data))])
+            self._send([(read.to, Entries(view=replica.view, replica=ReplicaIndex(self.node), data=tuple(data)))])
 
     def _checkpoint_when_due(self, replica: Replica) -> None:
         saved_op = 0 if self.history.checkpoint is None else self.history.checkpoint.op
