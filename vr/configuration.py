@@ -1,0 +1,100 @@
+"""Who replicates a group, and how many of them make a quorum (VRR 3, 4).
+
+The configuration is decided at the group's birth and replaced only by a reconfiguration, which begins a new epoch. It is
+encoded deterministically: the checksum of the encoding is the parent of the first operation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from vr import limits
+from vr.errors import DecodeError
+from vr.types import (
+    CHECKSUM_BYTES,
+    IDENTIFIER_BYTES,
+    Checksum,
+    GroupId,
+    ReplicaId,
+    ReplicaIndex,
+    ViewNumber,
+    make_view,
+    view_in_epoch,
+)
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """A replica. `node_key` is the identity of its node, opaque here."""
+
+    replica_id: ReplicaId
+    node_key: bytes
+
+
+class Configuration(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The members of one epoch. `pipeline_ops_max` belongs to the group: a local depth would invent commits."""
+
+    group: GroupId
+    epoch: int = 0
+    members: tuple[Member, ...]
+    pipeline_ops_max: int = limits.PIPELINE_OPS_MAX
+
+    @property
+    def size(self) -> int:
+        """How many replicas there are."""
+        return len(self.members)
+
+    @property
+    def quorum(self) -> int:
+        """A majority: any two quorums share a replica."""
+        return len(self.members) // 2 + 1
+
+    @property
+    def nack_quorum(self) -> int:
+        """So many replicas that never had an operation prove that it was not committed."""
+        return len(self.members) - self.quorum + 1
+
+    def primary_index(self, view: ViewNumber) -> ReplicaIndex:
+        """The primary of a view: round robin (VRR 4)."""
+        return ReplicaIndex(view_in_epoch(view) % len(self.members))
+
+    def initial_view(self) -> ViewNumber:
+        """The first view of the epoch. Unlike VRR 4, it depends on the group, to spread primaries over nodes."""
+        place = int.from_bytes(hashlib.blake2b(self.group, digest_size=8).digest(), "big")
+        return make_view(self.epoch, place % len(self.members))
+
+    def index_of(self, replica_id: ReplicaId) -> ReplicaIndex | None:
+        """Where a replica stands among the members, or None for a stranger."""
+        for index, member in enumerate(self.members):
+            if member.replica_id == replica_id:
+                return ReplicaIndex(index)
+        return None
+
+    def genesis_checksum(self) -> Checksum:
+        """The checksum that stands for operation 0."""
+        return Checksum(hashlib.blake2b(self.to_bytes(), digest_size=CHECKSUM_BYTES, person=b"vr-genesis").digest())
+
+    def to_bytes(self) -> bytes:
+        """Encode, deterministically."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Configuration:
+        """Decode and check.
+
+        Raises:
+            DecodeError: malformed, no members, too many, or repeated ones.
+        """
+        try:
+            configuration = msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise DecodeError("malformed configuration") from error
+        distinct = {member.replica_id for member in configuration.members}
+        if not 0 < len(configuration.members) <= limits.MEMBERS_MAX or len(distinct) != len(configuration.members):
+            raise DecodeError("members missing, repeated or too many")
+        if any(len(replica_id) != IDENTIFIER_BYTES for replica_id in distinct):
+            raise DecodeError("replica id of a wrong size")
+        if not 0 < configuration.pipeline_ops_max <= 64 or len(configuration.group) != IDENTIFIER_BYTES:
+            raise DecodeError("configuration out of bounds")
+        return configuration

@@ -1,0 +1,201 @@
+"""Requests of clients attached here: kept until answered, forwarded to the primary, sent again when that may help.
+
+    client ─ submit ─▶ pending ─▶ we are the primary: queue
+                          │        we are not:        Forward ─▶ primary: queue, or Refuse ─▶ client is told
+                          ◀─ reply when the operation is applied here
+
+Unlike VRR 4.1, where the primary replies, the replica a client is attached to replies: every replica computes every result
+(docs/adr/0002). Sending again is harmless, because the session table executes once. A request is dropped at the primary,
+not queued, when an earlier one of its session is missing: the resend brings both, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vr import limits
+from vr.log import Request
+from vr.messages import Forward, Refuse, Rejected, RejectReason
+from vr.ready import Reply
+from vr.sessions import session_op
+from vr.state import Pending, ReplicaState, Status
+from vr.types import RequestNumber
+
+RESEND_AFTER_S = 0.5
+FORWARD_BYTES_MAX = 512 * 1024
+BUSY_RETRY_S = 0.05
+
+
+def submit(state: ReplicaState, requests: Sequence[Request]) -> None:
+    """Take requests of clients attached here; each is answered by a Reply or a Rejected, now or later."""
+    fresh = [request for request in requests if _admit(state, request)]
+    if fresh:
+        _dispatch(state, fresh)
+
+
+def _admit(state: ReplicaState, request: Request) -> bool:
+    """Keep a request as pending, unless it can be answered or refused at once."""
+    if len(request.body) > limits.REQUEST_BYTES_MAX:
+        return _reject(state, request, RejectReason.TOO_LARGE)
+    if request.session != 0:
+        known = state.sessions.get(request.session)
+        if known is None and state.applied_op >= session_op(request.session):
+            return _reject(state, request, RejectReason.EVICTED)
+        if known is not None and request.number <= known.last_number:
+            return _answer_again(state, request)
+        if known is not None and request.number > known.last_number + limits.SESSION_WINDOW:
+            return _reject(state, request, RejectReason.SEQUENCE_GAP)
+    key = (request.client, request.session, request.number)
+    if len(state.pending) >= limits.PENDING_REQUESTS_MAX and key not in state.pending:
+        return _reject(state, request, RejectReason.BUSY)
+    if not state.pending:
+        state.progress_at = state.now
+    state.pending[key] = Pending(request, state.now)
+    return True
+
+
+def _answer_again(state: ReplicaState, request: Request) -> bool:
+    committed = state.sessions.result(request.session, request.number)
+    if committed is None:
+        return _reject(state, request, RejectReason.SEQUENCE_GAP)
+    op, result = committed
+    state.effects.replies.append(
+        Reply(client=request.client, session=request.session, number=request.number, op=op, result=result)
+    )
+    return False
+
+
+def _reject(state: ReplicaState, request: Request, reason: RejectReason) -> bool:
+    state.effects.rejected.append(_rejection(request, reason))
+    return False
+
+
+def _rejection(request: Request, reason: RejectReason) -> Rejected:
+    retry_after_s = BUSY_RETRY_S if reason is RejectReason.BUSY else 0.0
+    return Rejected(
+        client=request.client, session=request.session, number=request.number, reason=reason,
+        retry_after_s=retry_after_s,
+    )  # fmt: skip
+
+
+def forget(state: ReplicaState, client: bytes, session: int) -> None:
+    """A client went away: nobody waits for its pending requests here. They may still be committed."""
+    for key in [key for key in state.pending if key[0] == client and key[1] == session]:
+        del state.pending[key]
+
+
+def _dispatch(state: ReplicaState, requests: Sequence[Request]) -> None:
+    """Bring requests to the primary: ourselves, or whom we take for it."""
+    if state.is_primary:
+        for rejected in enqueue(state, requests):
+            state.pending.pop((rejected.client, rejected.session, rejected.number), None)
+            state.effects.rejected.append(rejected)
+    elif state.status is Status.NORMAL and not state.peers[state.primary].suspected:
+        for portion in _portions(requests):
+            state.send(state.primary, Forward(view=state.view, replica=state.index, requests=portion))
+
+
+def _portions(requests: Sequence[Request]) -> list[tuple[Request, ...]]:
+    portions: list[list[Request]] = []
+    size = 0
+    for request in requests:
+        size += len(request.body)
+        if not portions or size > FORWARD_BYTES_MAX:
+            portions.append([])
+            size = len(request.body)
+        portions[-1].append(request)
+    return [tuple(portion) for portion in portions]
+
+
+def send_pending(state: ReplicaState, *, unanswered_for_s: float = 0.0) -> None:
+    """Bring pending requests to the primary again: those that were last sent so many seconds ago, in their order."""
+    due = [item for item in state.pending.values() if item.sent_at + unanswered_for_s <= state.now]
+    for item in due:
+        item.sent_at = state.now
+    if due:
+        due.sort(key=lambda item: (item.request.session, item.request.number))
+        _dispatch(state, [item.request for item in due])
+
+
+def on_forward(state: ReplicaState, message: Forward) -> None:
+    """Queue what a backup forwards; refuse with a reason what cannot be queued."""
+    if not state.is_primary:
+        state.drop("forward_to_backup")
+        return
+    rejected = enqueue(state, message.requests)
+    if rejected:
+        state.send(message.replica, Refuse(view=state.view, replica=state.index, rejected=tuple(rejected)))
+
+
+def on_refuse(state: ReplicaState, message: Refuse) -> None:
+    """The primary did not take up what we forwarded: tell the client."""
+    for rejected in message.rejected:
+        if state.pending.pop((rejected.client, rejected.session, rejected.number), None) is not None:
+            state.effects.rejected.append(rejected)
+
+
+def enqueue(state: ReplicaState, requests: Sequence[Request]) -> list[Rejected]:
+    """Queue requests for the next operations; gives those that are refused. Repeats are neither."""
+    assert state.is_primary
+    rejected = []
+    for request in requests:
+        reason = _enqueue_register(state, request) if request.session == 0 else _enqueue_request(state, request)
+        if reason is not None:
+            rejected.append(_rejection(request, reason))
+    return rejected
+
+
+def _has_place(state: ReplicaState, request: Request) -> bool:
+    return (
+        len(state.queue) < limits.QUEUE_REQUESTS_MAX
+        and state.queue_bytes + len(request.body) <= limits.QUEUE_BYTES_MAX
+        and state.head_op - state.log.base_op < limits.LOG_ENTRIES_MAX
+    )
+
+
+def _enqueue(state: ReplicaState, request: Request) -> None:
+    state.queue.append(request)
+    state.queue_bytes += len(request.body)
+
+
+def _enqueue_register(state: ReplicaState, request: Request) -> RejectReason | None:
+    if request.client in state.registering:
+        return None
+    if not _has_place(state, request):
+        return RejectReason.BUSY
+    state.registering.add(request.client)
+    _enqueue(state, request)
+    return None
+
+
+def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | None:
+    known = state.sessions.get(request.session)
+    if known is None and state.applied_op >= session_op(request.session):
+        return RejectReason.EVICTED
+    committed = RequestNumber(0) if known is None else known.last_number
+    last = max(state.prepared.get(request.session, RequestNumber(0)), committed)
+    if request.number <= last:
+        state.drop("request_repeated")
+        return None
+    if request.number > last + 1:
+        state.drop("request_ahead")
+        return None
+    if not _has_place(state, request):
+        return RejectReason.BUSY
+    state.prepared[request.session] = request.number
+    _enqueue(state, request)
+    return None
+
+
+def reset_queue(state: ReplicaState) -> None:
+    """Forget the queue of a view that ended, and learn from the log what is prepared already."""
+    state.queue.clear()
+    state.queue_bytes = 0
+    state.registering.clear()
+    state.prepared.clear()
+    for entry in state.log.slice(state.applied_op + 1, state.head_op):  # type: ignore[arg-type]  # the next op is an op
+        for request in entry.requests():
+            if request.session != 0:
+                state.prepared[request.session] = request.number
+            else:
+                state.registering.add(request.client)

@@ -1,0 +1,54 @@
+"""Bounds of the core, each with unit and reason."""
+
+from typing import Final
+
+MEMBERS_MAX: Final = 7
+"""Replicas of one group: more would only make every commit slower."""
+
+BATCH_REQUESTS_MAX: Final = 128
+"""Requests of one operation; the place in the batch must fit in a session number's low byte."""
+
+BATCH_BYTES_MAX: Final = 64 * 1024
+"""Small requests of one operation together."""
+
+REQUEST_BYTES_MAX: Final = 800 * 1024
+"""One request. A large one travels alone in its operation."""
+
+ENTRY_BYTES_MAX: Final = 900 * 1024
+"""One encoded entry; fits in a peer frame with its envelope."""
+
+MESSAGE_BYTES_MAX: Final = 1000 * 1024
+"""One encoded message between replicas."""
+
+PIPELINE_OPS_MAX: Final = 8
+"""Operations prepared and not yet committed; a constant of the group, kept in its configuration."""
+
+QUEUE_REQUESTS_MAX: Final = 4096
+"""Requests that wait at a primary for a place in the pipeline."""
+
+QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes that wait at a primary for a place in the pipeline."""
+
+PENDING_REQUESTS_MAX: Final = 8192
+"""Requests of clients attached here that are not answered yet."""
+
+SESSION_WINDOW: Final = 32
+"""Unanswered requests of one session."""
+
+SESSION_RESULTS_KEPT: Final = 64
+"""Results kept per session for repeats: twice the window, so that a resend never misses."""
+
+SESSIONS_MAX: Final = 4096
+"""Sessions of one group; at the limit the one whose last commit is oldest is evicted."""
+
+HEADERS_PER_MESSAGE_MAX: Final = 256
+"""Headers in one answer to GetHeaders, and the longest suffix of a DoViewChange."""
+
+ENTRIES_PER_MESSAGE_MAX: Final = 64
+"""Entries in one answer to GetEntries; bytes are bounded by MESSAGE_BYTES_MAX as well."""
+
+LOG_ENTRIES_MAX: Final = 65_536
+"""Entries of one group in memory. Far above what checkpoints leave; a primary refuses requests at half of it."""
+
+LOG_MARGIN_OPS: Final = 256
+"""Applied operations kept in memory below a checkpoint, for laggards."""

@@ -1,0 +1,163 @@
+"""Messages between replicas of one group (VRR 4), and their encoding.
+
+| message | sent by, to | says | durable before it leaves |
+|---|---|---|---|
+| Prepare | primary, backups | the next operation, and what is committed | the view (not the entry: disks work in parallel) |
+| PrepareOk | backup, primary | I have everything through (op, checksum) | that entry, all before it, the view |
+| Commit | primary, backups | what is committed; `want_answer` asks for a PrepareOk | nothing more |
+| StartViewChange | anybody, all | I would leave my view for this one: advice, no promise | nothing |
+| DoViewChange | anybody, all | I left; this is my log: header suffix | the view, the log, this message itself |
+| StartView | new primary, backups | the view's log | the log view, the log |
+| GetView | anybody, all | what is going on? | nothing |
+| GetEntries / Entries | anybody | operations wanted by identity, or whatever is committed at op | nothing |
+| Forward | backup, primary | requests of clients attached to the sender | nothing |
+| Refuse | primary, backup | forwarded requests that were not taken up | nothing |
+
+Unlike VRR 4.2, StartViewChange carries the view proposed and changes nothing at its sender; and DoViewChange and StartView
+carry headers, never bodies: bodies are fetched by identity.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+import msgspec
+
+from vr import limits
+from vr.errors import DecodeError
+from vr.log import Request
+from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
+
+
+class RejectReason(IntEnum):
+    """Why a request was not taken up. Only BUSY is worth repeating as it is."""
+
+    BUSY = 1
+    EVICTED = 2
+    UNKNOWN_SESSION = 3
+    SEQUENCE_GAP = 4
+    TOO_LARGE = 5
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """A request that this attempt will not get answered; never silence."""
+
+    client: ClientId
+    session: SessionNumber
+    number: RequestNumber
+    reason: RejectReason
+    retry_after_s: float = 0.0
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True, tag_field="type"):
+    view: ViewNumber
+    replica: ReplicaIndex
+
+
+class Prepare(_Message, frozen=True, tag=1):
+    """VRR 4.1 step 3. `data` is the encoded entry."""
+
+    commit: OpNumber
+    data: bytes
+
+
+class PrepareOk(_Message, frozen=True, tag=2):
+    """VRR 4.1 step 4, cumulative. `commit` is what the backup knows to be committed."""
+
+    op: OpNumber
+    checksum: Checksum
+    commit: OpNumber
+
+
+class Commit(_Message, frozen=True, tag=3):
+    """VRR 4.1 step 6. `head_op` lets a backup see that it misses something."""
+
+    commit: OpNumber
+    head_op: OpNumber
+    want_answer: bool = False
+
+
+class StartViewChange(_Message, frozen=True, tag=4):
+    """VRR 4.2 step 1. `view` is the proposed one."""
+
+
+class DoViewChange(_Message, frozen=True, tag=5):
+    """VRR 4.2 step 2. The log through `commit` is committed; `headers` are packed: commit + 1 … head_op."""
+
+    log_view: ViewNumber
+    head_op: OpNumber
+    commit: OpNumber
+    commit_checksum: Checksum
+    headers: bytes
+
+
+class StartView(_Message, frozen=True, tag=6):
+    """VRR 4.2 step 3. Fields as in DoViewChange; the log at the view's start, or as it is now for who comes late."""
+
+    head_op: OpNumber
+    commit: OpNumber
+    commit_checksum: Checksum
+    headers: bytes
+    nonce: int = 0
+
+
+class GetView(_Message, frozen=True, tag=7):
+    """Asks the primary of the sender's view, or of a higher one, for StartView with `nonce`."""
+
+    nonce: int
+
+
+class GetEntries(_Message, frozen=True, tag=8):
+    """Asks for operations. An empty checksum means: what is committed there, or belongs to `view`."""
+
+    wanted: tuple[tuple[OpNumber, Checksum], ...]
+
+
+class Entries(_Message, frozen=True, tag=9):
+    """Encoded entries, ascending."""
+
+    data: tuple[bytes, ...]
+
+
+class Forward(_Message, frozen=True, tag=10):
+    """Requests of clients attached to the sender."""
+
+    requests: tuple[Request, ...]
+
+
+class Refuse(_Message, frozen=True, tag=11):
+    """Forwarded requests that the primary did not take up."""
+
+    rejected: tuple[Rejected, ...]
+
+
+Message: TypeAlias = (
+    Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView | GetEntries | Entries | Forward
+    | Refuse
+)  # fmt: skip
+
+_DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """Encode; equal messages have equal bytes."""
+    return _ENCODER.encode(message)
+
+
+def decode(data: bytes | memoryview) -> Message:
+    """Decode, sizes first.
+
+    Raises:
+        DecodeError: too large, malformed, or out of bounds.
+    """
+    if len(data) > limits.MESSAGE_BYTES_MAX:
+        raise DecodeError("message too large")
+    try:
+        message = _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DecodeError("malformed message") from error
+    if not 0 <= message.replica < limits.MEMBERS_MAX or message.view < 0:
+        raise DecodeError("message out of bounds")
+    return message

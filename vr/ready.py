@@ -1,0 +1,96 @@
+"""What a replica wants done: the effects of a step, in the order in which they may be carried out.
+
+    send_now ─ leaves at once                append + meta ─▶ one write, one sync ─▶ storage_done(token) ─▶ send_after
+
+Tokens complete strictly in order. Nothing of `send_after` leaves before everything written up to this Ready is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from vr.errors import DecodeError
+from vr.log import Entry, Request
+from vr.messages import Message, Rejected, RejectReason
+from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
+
+__all__ = ["CommittedOp", "DurableState", "HistoryRead", "Ready", "RejectReason", "Rejected", "Reply"]
+
+
+class DurableState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What must survive a crash beside the entries.
+
+    `commit` is advisory (a lower bound). `frozen_do_view_change` is the message sent for `view` while view > log_view:
+    resent byte for byte, also after a restart. `truncate_above` tells the log to forget operations above it.
+    """
+
+    view: ViewNumber
+    log_view: ViewNumber
+    commit: OpNumber
+    base_op: OpNumber
+    base_checksum: Checksum
+    frozen_do_view_change: bytes | None = None
+    truncate_above: OpNumber | None = None
+
+    def to_bytes(self) -> bytes:
+        """Encode, deterministically."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> DurableState:
+        """Decode.
+
+        Raises:
+            DecodeError: not such a state.
+        """
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise DecodeError("malformed durable state") from error
+
+
+class CommittedOp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An operation that was committed and applied here. `requests` are those executed, with their results."""
+
+    entry: Entry
+    requests: Sequence[Request]
+    results: Sequence[bytes]
+    mark: int
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An answer to a request submitted here. For a register: number 0, `session` is the new one."""
+
+    client: ClientId
+    session: SessionNumber
+    number: RequestNumber
+    op: OpNumber
+    result: bytes
+
+
+class HistoryRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A peer wants committed operations that are no longer in memory: send it `Entries` with them."""
+
+    to: ReplicaIndex
+    first_op: OpNumber
+    last_op: OpNumber
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """Effects of everything since the last Ready. `token` is None when nothing has to be made durable.
+
+    `append` is a contiguous run: forget the durable log from its first operation on, then append it. `meta` belongs to
+    the same write and takes effect before the entries.
+    """
+
+    token: int | None
+    append: Sequence[Entry] = ()
+    meta: DurableState | None = None
+    send_now: Sequence[tuple[ReplicaIndex, Message]] = ()
+    send_after: Sequence[tuple[ReplicaIndex, Message]] = ()
+    committed: Sequence[CommittedOp] = ()
+    replies: Sequence[Reply] = ()
+    rejected: Sequence[Rejected] = ()
+    history_reads: Sequence[HistoryRead] = ()

@@ -1,0 +1,482 @@
+"""One replica of one group: inputs in, effects out, nothing else (VRR 4).
+
+    step(message) submit(requests) tick() suspect() storage_done(token) ─▶ ReplicaState ─▶ ready() ─▶ Ready
+
+The replica owns its service and executes committed operations itself. It never waits: the embedder calls `ready` after
+inputs, performs the effects, and calls `storage_done` when a write is durable. What a message promises is durable before
+the message appears in a Ready, so `send_after` stays empty. Time is the `now` of each call, monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+import msgspec
+
+from vr import forwarding, normal, repair, view_change
+from vr.configuration import Configuration
+from vr.durability import keep_promise, take_write
+from vr.log import Entry, Log, Request
+from vr.messages import (
+    Commit,
+    DoViewChange,
+    Entries,
+    Forward,
+    GetEntries,
+    GetView,
+    Message,
+    Prepare,
+    PrepareOk,
+    Refuse,
+    StartView,
+    StartViewChange,
+)
+from vr.ready import DurableState, Ready
+from vr.service import Service
+from vr.sessions import SessionTable
+from vr.state import Effects, ReplicaOptions, ReplicaState, Status
+from vr.types import Checksum, ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber
+
+__all__ = ["Checkpoint", "FaultyEntry", "Replica", "ReplicaOptions", "Restored", "Status"]
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
+
+    op: OpNumber
+    checksum: Checksum
+    timestamp_us: int
+    sessions: bytes
+    service: bytes
+
+
+class FaultyEntry(msgspec.Struct, frozen=True):
+    """An entry that stable storage had and has lost: it may have been acknowledged."""
+
+    op: OpNumber
+    checksum: Checksum | None
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What stable storage gives back. `entries` ascend; `head_certain` False: more may have been acknowledged."""
+
+    state: DurableState | None = None
+    entries: Sequence[Entry | FaultyEntry] = ()
+    head_certain: bool = True
+    checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def fresh(cls) -> Restored:
+        """Of a group that never ran here."""
+        return cls()
+
+
+class Replica:
+    """A replica; see the module."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        index: ReplicaIndex,
+        service: Service,
+        restored: Restored,
+        *,
+        now: float,
+        seed: int,
+        options: ReplicaOptions | None = None,
+    ) -> None:
+        options = ReplicaOptions() if options is None else options
+        self._state = ReplicaState(configuration, index, service, options=options, seed=seed)
+        self._state.now = self._state.progress_at = now
+        self._state.nonce = self._state.jitter.number()
+        _restore(self._state, restored)
+
+    # --- inputs ---
+
+    def step(self, message: Message, now: float) -> None:
+        """Take a message from a peer whose identity the link has proven to be `message.replica`."""
+        state = self._state
+        state.now = now
+        if message.replica == state.index or message.replica >= state.configuration.size:
+            state.drop("message_of_stranger")
+            return
+        match message:
+            case Prepare() | PrepareOk() | Commit() | Forward() | Refuse():
+                _step_normal(state, message)
+            case StartViewChange() | DoViewChange() | StartView() | GetView():
+                _step_view_change(state, message)
+            case GetEntries():
+                repair.on_get_entries(state, message)
+            case Entries():
+                if repair.on_entries(state, message):
+                    _finish_install(state)
+            case _:
+                assert_never(message)
+
+    def submit(self, requests: Sequence[Request], now: float) -> None:
+        """Take requests of clients attached here; each is answered, once, in a later Ready."""
+        self._state.now = now
+        forwarding.submit(self._state, requests)
+
+    def forget(self, client: ClientId, session: SessionNumber) -> None:
+        """A client went away: its pending requests may still commit, but nobody here waits for them."""
+        forwarding.forget(self._state, client, session)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: call it at `next_deadline`, or at any other time."""
+        state = self._state
+        state.now = now
+        if now < state.tick_at:
+            return
+        state.tick_at = now + state.options.resend_s * state.jitter.between(0.9, 1.1)
+        _tick(state)
+
+    def suspect(self, index: ReplicaIndex, now: float) -> None:
+        """The node of a peer seems dead or unreachable."""
+        state = self._state
+        state.now = now
+        state.peers[index].suspected = True
+        if view_change.wants_to_leave(state):
+            view_change.propose_view_change(state, ViewNumber(state.view + 1))
+
+    def trust(self, index: ReplicaIndex, now: float) -> None:
+        """The node of a peer is heard again; what it knows has to be asked anew."""
+        state = self._state
+        state.now = now
+        peer = state.peers[index]
+        if peer.suspected:
+            peer.suspected = False
+            peer.commit = OpNumber(-1)
+            state.tick_at = min(state.tick_at, now)
+
+    def peer_connected(self, index: ReplicaIndex, now: float) -> None:
+        """A link came up: what was sent into the old one may be lost."""
+        state = self._state
+        state.now = now
+        state.peers[index].commit = OpNumber(-1)
+        if index == state.primary and state.status is Status.NORMAL:
+            state.is_started = False
+            forwarding.send_pending(state)
+        state.tick_at = min(state.tick_at, now)
+
+    def storage_done(self, token: int, now: float) -> None:
+        """The write of `token`, and all before it, is on stable storage."""
+        state = self._state
+        state.now = now
+        had_voted = state.durable_view == state.voted_view
+        keep_promise(state, token)
+        if state.status is Status.VIEW_CHANGE and not had_voted:
+            view_change.send_do_view_change(state)
+        if state.is_serving:
+            view_change.announce_view(state)
+            normal.advance_commit(state)
+
+    # --- effects ---
+
+    def ready(self, now: float) -> Ready | None:
+        """Everything to be done since the last call, or None. Performing it comes before the next call."""
+        state = self._state
+        state.now = now
+        if state.is_serving:
+            normal.make_operations(state)
+            normal.tell_commit(state)
+        normal.acknowledge(state)
+        token, append, meta = take_write(state)
+        effects = state.effects
+        if token is None and not (
+            effects.send_now or effects.committed or effects.replies or effects.rejected or effects.history_reads
+        ):
+            return None
+        state.effects = Effects()
+        return Ready(
+            token=token, append=append, meta=meta, send_now=effects.send_now, committed=effects.committed,
+            replies=effects.replies, rejected=effects.rejected, history_reads=effects.history_reads,
+        )  # fmt: skip
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do, monotonic seconds; infinity while there is nothing to wait for."""
+        return self._state.tick_at if _is_busy(self._state) else math.inf
+
+    # --- checkpoints ---
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything applied until now."""
+        state = self._state
+        checksum = state.log.checksum(state.applied_op)
+        assert checksum is not None, "the applied operation is in memory, or the base"
+        return Checkpoint(
+            op=state.applied_op, checksum=checksum, timestamp_us=state.timestamp_at(state.applied_op),
+            sessions=state.sessions.snapshot(), service=state.service.snapshot(),
+        )  # fmt: skip
+
+    def checkpoint_done(self, op: OpNumber, now: float) -> None:
+        """A checkpoint at `op`, and all operations through it, are durable elsewhere: the log may forget them.
+
+        Some operations below are kept for laggards. The next write tells the log its new base.
+        """
+        state = self._state
+        state.now = now
+        assert op <= state.applied_op
+        base = min(op - state.options.log_margin_ops, state.durable_op)
+        if base > state.log.base_op:
+            state.log.trim(OpNumber(base))
+
+    # --- looking ---
+
+    @property
+    def group(self) -> GroupId:
+        """Which group."""
+        return self._state.configuration.group
+
+    @property
+    def configuration(self) -> Configuration:
+        """Its members."""
+        return self._state.configuration
+
+    @property
+    def index(self) -> ReplicaIndex:
+        """Our place among them."""
+        return self._state.index
+
+    @property
+    def status(self) -> Status:
+        """VRR 4's status."""
+        return self._state.status
+
+    @property
+    def view(self) -> ViewNumber:
+        """The view we are in, or changing to."""
+        return self._state.view
+
+    @property
+    def log_view(self) -> ViewNumber:
+        """The last view in which we were NORMAL."""
+        return self._state.log_view
+
+    @property
+    def head_op(self) -> OpNumber:
+        """The last operation in our log."""
+        return self._state.head_op
+
+    @property
+    def commit_number(self) -> OpNumber:
+        """The last operation known to be committed; may be above our head."""
+        return self._state.commit_number
+
+    @property
+    def applied_op(self) -> OpNumber:
+        """The last operation executed here."""
+        return self._state.applied_op
+
+    @property
+    def primary_index(self) -> ReplicaIndex:
+        """The primary of our view."""
+        return self._state.primary
+
+    @property
+    def is_primary(self) -> bool:
+        """Are we the primary, at work?"""
+        return self._state.is_primary
+
+    @property
+    def view_changes(self) -> int:
+        """How often we left a view since start."""
+        return self._state.view_changes
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Ignored inputs by cause."""
+        return self._state.dropped
+
+    @property
+    def pending_count(self) -> int:
+        """Requests submitted here and not answered."""
+        return len(self._state.pending)
+
+    @property
+    def queue_count(self) -> int:
+        """Requests that wait for a place in the pipeline."""
+        return len(self._state.queue)
+
+    def peer_standing(self, index: ReplicaIndex) -> tuple[OpNumber, bool]:
+        """(acknowledged op in this view or -1, suspected) of a peer; the op is known to primaries only."""
+        peer = self._state.peers[index]
+        return peer.match_op, peer.suspected
+
+    def why_not_progressing(self) -> str | None:
+        """One sentence for an operator, or None when all is well."""
+        return _why_not_progressing(self._state)
+
+
+def _restore(state: ReplicaState, restored: Restored) -> None:
+    checkpoint = restored.checkpoint
+    if checkpoint is not None:
+        state.log = Log(checkpoint.op, checkpoint.checksum)
+        state.applied_op = state.commit_number = checkpoint.op
+        state.timestamp_us = state.base_timestamp_us = checkpoint.timestamp_us
+        state.sessions = SessionTable.from_snapshot(checkpoint.sessions)
+        state.service.restore(checkpoint.service)
+    certain = _restore_entries(state, restored)
+    state.unwritten_op = OpNumber(state.head_op + 1)
+    state.durable_op = state.head_op
+    if state.head_op > state.log.base_op:
+        last = state.log.get(state.head_op)
+        assert last is not None
+        state.raise_commit(min(last.header.commit, state.head_op))
+    saved = restored.state
+    if saved is None:
+        assert not restored.entries, "the first write of a group carries its state"
+        return
+    state.saved = saved
+    state.view = state.voted_view = state.durable_view = saved.view
+    state.log_view = state.durable_log_view = saved.log_view
+    state.frozen_do_view_change = saved.frozen_do_view_change
+    state.raise_commit(min(saved.commit, state.head_op))
+    normal.apply_committed(state)
+    _choose_status(state, certain)
+
+
+def _restore_entries(state: ReplicaState, restored: Restored) -> bool:
+    """Append what chains on; False when something that may have been acknowledged is missing."""
+    for entry in restored.entries:
+        if entry.op <= state.log.base_op:
+            continue
+        chains = isinstance(entry, Entry) and entry.op == state.head_op + 1
+        if not chains or not isinstance(entry, Entry) or entry.header.parent != state.log.head_checksum:
+            return False
+        state.log.append(entry)
+    return restored.head_certain
+
+
+def _choose_status(state: ReplicaState, certain: bool) -> None:
+    if not certain:
+        state.status = Status.RECOVERING_HEAD
+    elif state.view > state.log_view:
+        state.status = Status.VIEW_CHANGE
+        state.view_change_at = state.now + state.options.view_change_s * state.jitter.between(0.5, 1.0)
+        view_change.send_do_view_change(state)
+    elif state.primary == state.index:
+        # Resuming could give one viewstamp to two operations: some we sent may not have reached our disk.
+        view_change.enter_view_change(state, ViewNumber(state.view + 1))
+
+
+def _step_normal(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
+    """Messages of normal operation count only within our view."""
+    if message.view < state.view:
+        state.drop("message_of_old_view")
+        if not isinstance(message, Refuse):
+            view_change.help_straggler(state, message.replica)
+    elif message.view > state.view or (state.status is Status.VIEW_CHANGE and state.install is None):
+        view_change.ask_view(state, state.configuration.primary_index(message.view))
+    elif state.status is not Status.NORMAL:
+        state.drop("message_while_not_normal")
+    elif message.replica == state.primary:
+        _step_from_primary(state, message)
+    else:
+        _step_from_backup(state, message)
+
+
+def _step_from_primary(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
+    match message:
+        case Prepare():
+            normal.on_prepare(state, message)
+        case Commit():
+            normal.on_commit(state, message)
+        case Refuse():
+            forwarding.on_refuse(state, message)
+        case _:
+            state.drop("message_of_primary_to_itself")
+
+
+def _step_from_backup(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
+    match message:
+        case PrepareOk():
+            normal.on_prepare_ok(state, message)
+        case Forward():
+            forwarding.on_forward(state, message)
+        case _:
+            state.drop("message_not_of_primary")
+
+
+def _step_view_change(state: ReplicaState, message: StartViewChange | DoViewChange | StartView | GetView) -> None:
+    match message:
+        case StartViewChange():
+            if state.status is not Status.RECOVERING_HEAD:
+                view_change.on_start_view_change(state, message)
+        case DoViewChange():
+            view_change.on_do_view_change(state, message)
+        case StartView():
+            view_change.on_start_view(state, message)
+        case GetView():
+            view_change.on_get_view(state, message)
+        case _:
+            assert_never(message)
+
+
+def _finish_install(state: ReplicaState) -> None:
+    view_change.finish_install(state)
+    if state.status is Status.NORMAL:
+        view_change.after_install(state)
+
+
+def _tick(state: ReplicaState) -> None:
+    if state.install is not None:
+        _finish_install(state)
+    if view_change.wants_to_leave(state):
+        view_change.propose_view_change(state, ViewNumber(state.view + 1))
+    match state.status:
+        case Status.VIEW_CHANGE:
+            view_change.send_do_view_change(state)
+        case Status.RECOVERING_HEAD:
+            _ask_everybody(state)
+        case Status.NORMAL:
+            _tick_normal(state)
+        case _:
+            assert_never(state.status)
+
+
+def _tick_normal(state: ReplicaState) -> None:
+    if state.is_serving:
+        normal.remind_backups(state)
+    elif not state.is_primary:
+        if not state.is_started:
+            _ask_everybody(state)
+        if normal.misses_entries(state):
+            normal.ask_for_missing(state)
+    forwarding.send_pending(state, unanswered_for_s=forwarding.RESEND_AFTER_S)
+
+
+def _ask_everybody(state: ReplicaState) -> None:
+    state.broadcast(GetView(view=state.view, replica=state.index, nonce=state.nonce))
+
+
+def _is_busy(state: ReplicaState) -> bool:
+    """Is there anything that only time can mend?"""
+    if state.status is not Status.NORMAL or state.pending:
+        return True
+    if state.is_primary:
+        uncommitted = state.head_op > state.commit_number or bool(state.queue)
+        return uncommitted or not state.is_serving or any(normal.is_behind(state, other) for other in state.others)
+    return not state.is_started or state.peers[state.primary].suspected or normal.misses_entries(state)
+
+
+def _why_not_progressing(state: ReplicaState) -> str | None:
+    suspected = [other for other in state.others if state.peers[other].suspected]
+    alive = state.configuration.size - len(suspected)
+    if alive < state.configuration.quorum:
+        return f"{alive} of {state.configuration.size} replicas are up; {state.configuration.quorum} are needed"
+    match state.status:
+        case Status.RECOVERING_HEAD:
+            return "this replica's log is damaged; it waits for a primary to tell it the current log"
+        case Status.VIEW_CHANGE if state.install is not None:
+            return f"{len(repair.missing_ops(state.install))} operations of the new view are being fetched"
+        case Status.VIEW_CHANGE:
+            return f"waiting for a majority to enter view {state.view}"
+        case Status.NORMAL:
+            if state.head_op > state.commit_number and state.now > state.progress_at + state.options.patience_s:
+                return "operations wait for acknowledgement by a majority"
+            return None
+        case _:
+            assert_never(state.status)

@@ -1,0 +1,233 @@
+"""The state of one replica, shared by the sub-protocols, and the effects they collect.
+
+    RECOVERING_HEAD ──StartView──▶ NORMAL ──quorum of StartViewChange, or DoViewChange of a higher view──▶ VIEW_CHANGE
+                                      ▲──────────────── StartView, or being its primary ────────────────────┘
+
+Three positions move along the log; each is a promise of another kind:
+
+    base ≤ applied_op ≤ commit_number ≤ head_op        durable_op ≤ head_op
+           executed     known committed  in memory     on stable storage here
+
+`voted_view` is the highest view that we promised to enter (by DoViewChange) or entered; `view` may be above it while the
+log of a StartView is being fetched, which promises nothing yet. `view` and `log_view` may be ahead of what is durable; what depends on their durability waits for `durable_view` and
+`durable_log_view`. Sub-protocols are functions over this state in modules of their own: `normal`, `view_change`, `repair`,
+`forwarding`. None does I/O; they only add to `effects`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+import msgspec
+
+from vr import limits
+from vr.configuration import Configuration
+from vr.jitter import Jitter
+from vr.log import Entry, EntryHeader, Log, Request
+from vr.messages import DoViewChange, Message, Rejected
+from vr.ready import CommittedOp, DurableState, HistoryRead, Reply
+from vr.service import Service
+from vr.sessions import SessionTable
+from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
+
+RequestKey = tuple[ClientId, SessionNumber, RequestNumber]
+
+
+class Status(Enum):
+    """VRR 4's status, without `recovering`: views are durable. RECOVERING_HEAD neither acknowledges nor votes."""
+
+    NORMAL = auto()
+    VIEW_CHANGE = auto()
+    RECOVERING_HEAD = auto()
+
+
+def _no_clock() -> int:
+    return 0
+
+
+class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. `wall_clock_us` gives unix microseconds for the timestamps of operations.
+
+    `patience_s` is how long nothing may be committed, while something should be, before a replica wants another view.
+    """
+
+    wall_clock_us: Callable[[], int] = _no_clock
+    log_margin_ops: int = limits.LOG_MARGIN_OPS
+    resend_s: float = 0.25
+    patience_s: float = 2.0
+    view_change_s: float = 2.0
+    view_change_s_max: float = 30.0
+
+
+class Promise(msgspec.Struct):
+    """One write that was asked for: when `token` is done, the log through `op` and these views are durable."""
+
+    token: int
+    op: OpNumber
+    view: ViewNumber
+    log_view: ViewNumber
+
+
+class Install(msgspec.Struct, kw_only=True):
+    """A log that is being put together for `view`, before it replaces ours (VRR 4.2 steps 3 and 5, 5.2).
+
+    Our own log stays as it is until every body is here: whoever truncates early loses committed operations.
+    Everything through `commit` is committed; `headers` are the canonical ones above it, through `head_op`; `bodies` are
+    entries that came in, by op; our own log is right through `keep_op`. `sources` are peers likely to have the rest.
+    """
+
+    view: ViewNumber
+    head_op: OpNumber
+    commit: OpNumber
+    commit_checksum: Checksum
+    headers: dict[OpNumber, EntryHeader]
+    keep_op: OpNumber
+    bodies: dict[OpNumber, Entry]
+    sources: list[ReplicaIndex]
+    known_commit: OpNumber
+    turn: int = 0
+
+
+class Peer(msgspec.Struct):
+    """What a primary knows of a backup: acknowledged through `match_op` in this view, told and confirmed `commit`."""
+
+    match_op: OpNumber = OpNumber(-1)
+    commit: OpNumber = OpNumber(-1)
+    suspected: bool = False
+
+
+class Pending(msgspec.Struct):
+    """A request of a client attached here, last brought to the primary at `sent_at`, monotonic seconds."""
+
+    request: Request
+    sent_at: float
+
+
+class Effects(msgspec.Struct):
+    """Everything asked for since the last Ready."""
+
+    send_now: list[tuple[ReplicaIndex, Message]] = msgspec.field(default_factory=list)
+    committed: list[CommittedOp] = msgspec.field(default_factory=list)
+    replies: list[Reply] = msgspec.field(default_factory=list)
+    rejected: list[Rejected] = msgspec.field(default_factory=list)
+    history_reads: list[HistoryRead] = msgspec.field(default_factory=list)
+
+
+class ReplicaState:
+    """See the module. Fields are grouped by who may change them."""
+
+    def __init__(
+        self, configuration: Configuration, index: ReplicaIndex, service: Service, *, options: ReplicaOptions, seed: int
+    ) -> None:
+        assert 0 <= index < configuration.size
+        # Constants.
+        self.configuration = configuration
+        self.index = index
+        self.service = service
+        self.options = options
+        self.jitter = Jitter(seed)
+        self.others = [ReplicaIndex(other) for other in range(configuration.size) if other != index]
+        # The view (view_change).
+        self.status = Status.NORMAL
+        self.view = configuration.initial_view()
+        self.log_view = self.view
+        self.voted_view = self.view
+        self.install: Install | None = None
+        self.frozen_do_view_change: bytes | None = None
+        self.do_view_changes: dict[ReplicaIndex, DoViewChange] = {}
+        self.votes: dict[ViewNumber, dict[ReplicaIndex, float]] = {}
+        self.attempts = 0
+        self.view_changes = 0
+        self.nonce = 0
+        # The log (normal, repair).
+        self.log = Log(OpNumber(0), configuration.genesis_checksum())
+        self.commit_number = OpNumber(0)
+        self.applied_op = OpNumber(0)
+        self.timestamp_us = 0
+        self.base_timestamp_us = 0
+        self.sessions = SessionTable()
+        self.early: dict[OpNumber, Entry] = {}
+        self.known_head_op = OpNumber(0)
+        # Durability (durability). Nothing is durable before the first write.
+        self.unwritten_op = OpNumber(1)
+        self.durable_op = OpNumber(0)
+        self.durable_view = ViewNumber(-1)
+        self.durable_log_view = ViewNumber(-1)
+        self.promises: deque[Promise] = deque()
+        self.tokens = 0
+        self.saved: DurableState | None = None
+        self.truncate_above: OpNumber | None = None
+        self.acknowledged: tuple[ViewNumber, OpNumber] = (ViewNumber(-1), OpNumber(0))
+        # The primary's work (normal).
+        self.peers = {other: Peer() for other in self.others}
+        self.queue: deque[Request] = deque()
+        self.queue_bytes = 0
+        self.prepared: dict[SessionNumber, RequestNumber] = {}
+        self.registering: set[ClientId] = set()
+        self.commit_told = OpNumber(0)
+        self.view_announced = ViewNumber(-1)
+        # Clients attached here (forwarding).
+        self.pending: dict[RequestKey, Pending] = {}
+        # Time, monotonic seconds.
+        self.now = 0.0
+        self.is_started = False
+        self.tick_at = 0.0
+        self.view_change_at = float("inf")
+        self.view_asked_at = float("-inf")
+        self.entries_asked_at = float("-inf")
+        self.progress_at = 0.0
+        # For the outside.
+        self.effects = Effects()
+        self.dropped: Counter[str] = Counter()
+
+    @property
+    def primary(self) -> ReplicaIndex:
+        """The primary of our view."""
+        return self.configuration.primary_index(self.view)
+
+    @property
+    def is_primary(self) -> bool:
+        """Are we the primary of our view, and at work?"""
+        return self.status is Status.NORMAL and self.primary == self.index
+
+    @property
+    def is_serving(self) -> bool:
+        """Are we the primary, with a view that survives a crash of ours? Only then may we prepare operations."""
+        return self.is_primary and self.durable_log_view == self.view
+
+    @property
+    def head_op(self) -> OpNumber:
+        """The last operation of our log."""
+        return self.log.head_op
+
+    def timestamp_at(self, op: OpNumber) -> int:
+        """The timestamp of an operation in memory, unix microseconds."""
+        entry = self.log.get(op)
+        return self.base_timestamp_us if entry is None else entry.header.timestamp_us
+
+    def send(self, to: ReplicaIndex, message: Message) -> None:
+        """Send; whatever the message promises must be durable already."""
+        assert to != self.index, "nobody talks to himself"
+        self.effects.send_now.append((to, message))
+
+    def broadcast(self, message: Message) -> None:
+        """Send the same object to everybody else, so that it is encoded once."""
+        for other in self.others:
+            self.effects.send_now.append((other, message))
+
+    def drop(self, cause: str) -> None:
+        """Ignore an input, and count why."""
+        self.dropped[cause] += 1
+
+    def raise_commit(self, commit: OpNumber) -> None:
+        """Learn that everything through `commit` is committed; never goes back."""
+        self.commit_number = max(self.commit_number, commit)
+
+    def forget_writes_above(self, op: OpNumber) -> None:
+        """The log changed above `op`: writes under way promise nothing about what is there now."""
+        self.unwritten_op = OpNumber(min(self.unwritten_op, op + 1))
+        self.durable_op = min(self.durable_op, op)
+        for promise in self.promises:
+            promise.op = min(promise.op, op)
