@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 
 from room_server import limits
 from room_server.attachment import Attachment
-from room_server.backend import Backend
 from room_server.errors import ConnectionCutError, RefusedError
-from room_server.rooms import HostedRoom, Route
+from room_server.rooms import Backend, HostedRoom, Route
 from vr.log import Request
 from vr.types import ClientId, RequestNumber, SessionNumber
 from wire import limits as wire_limits

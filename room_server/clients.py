@@ -15,21 +15,20 @@ from collections.abc import Sequence as Many
 
 import structlog
 import trio
+from wire.frames import FrameDecoder
+from wire.tls import TlsConnection
 
 from room_server import limits
-from room_server.backend import Backend
 from room_server.edge import ClientEdge
 from room_server.errors import ConnectionCutError, HistoryGapError, RefusedError
 from room_server.feed import Subscription
 from room_server.logs import room_label
-from room_server.rooms import HostedRoom
+from room_server.rooms import Backend, HostedRoom
 from wire import limits as wire_limits
 from wire.errors import PeerError
-from wire.frames import FrameDecoder
 from wire.ids import RoomId, Sequence
 from wire.messages import CreateRoom, Message, RoomCreated, decode
 from wire.room import Delivery
-from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

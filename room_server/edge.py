@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from wire.frames import encode_frame
+
 from room_server import limits
 from room_server.appends import Appends
 from room_server.attachment import Attachment
-from room_server.backend import Backend
 from room_server.errors import ConnectionCutError, RefusedError
 from room_server.feed import CatchUp, Subscription
 from room_server.outbox import Outbox
-from room_server.rooms import HostedRoom
+from room_server.rooms import Backend, HostedRoom
 from wire import limits as wire_limits
 from wire.errors import RefusalCode
-from wire.frames import encode_frame
 from wire.ids import RoomId
 from wire.messages import (
     NONCE_BYTES,

@@ -68,6 +68,12 @@ PEER_BACKOFF_S_MAX: Final = 2.0
 PEER_ROOMS_MAX: Final = 1024
 """Room ids of one message between peers."""
 
+PEER_ROOMS_ASKED_MAX: Final = 16_384
+"""Rooms whose genesis is awaited from one peer: more than a node hosts."""
+
+PEER_SILENCE_S_MAX: Final = 5.0
+"""Seconds without a frame after which a peer link is closed and dialled again: heartbeats come four times a second."""
+
 HTTP_REQUEST_BYTES_MAX: Final = 16 * 1024
 """One request to the metrics port, head and body."""
 

@@ -10,6 +10,9 @@ the log; every replica then applies the same bytes with the same result, in the 
 
 The state is small and goes whole into each checkpoint: keys, the sealed GroupInfo of epoch n, Welcomes not yet dropped.
 Blocks are not part of it; they are in the log and in history.
+
+A stored result is a `BlockResult` followed by the request's session and number (readers of `BlockResult` ignore what
+follows): an operation in history also holds requests that were repeats and not applied, and this tells which were.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from typing import Final
 import msgspec
 
 from room_server import limits
-from room_server.errors import SnapshotError
-from vr.log import Request
-from vr.types import OpNumber
+from room_server.errors import HistoryGapError, SnapshotError
+from vr.errors import DecodeError as VrDecodeError
+from vr.log import Request, decode_entry
+from vr.types import OpNumber, RequestNumber, SessionNumber
 from wire.errors import DecodeError
 from wire.ids import NODE_KEY_BYTES, RoomEpoch, RoomId, Sequence
 from wire.room import (
@@ -39,7 +43,6 @@ from wire.room import (
     decode_commit,
     decode_entries,
     decode_result,
-    encode_result,
 )
 
 _FIRST_EPOCH: Final = RoomEpoch(0)
@@ -70,7 +73,18 @@ class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     welcomes: tuple[KeptWelcome, ...]
 
 
+class _StoredResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Begins like `BlockResult`, and decodes as one."""
+
+    kind: ResultKind
+    sequence: Sequence
+    epoch: RoomEpoch
+    session: SessionNumber
+    number: RequestNumber
+
+
 _STATE_VERSION: Final = 1
+_STORED_RESULT_DECODER: Final[msgspec.msgpack.Decoder[_StoredResult]] = msgspec.msgpack.Decoder(_StoredResult)
 _STATE_DECODER: Final[msgspec.msgpack.Decoder[_State]] = msgspec.msgpack.Decoder(_State)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -99,9 +113,9 @@ class RoomService:
         self._welcome_bytes = 0
 
     def apply(self, op: OpNumber, timestamp_us: int, requests: Many[Request]) -> list[bytes]:
-        """Apply one committed operation: one encoded `BlockResult` per block, in order."""
+        """Apply one committed operation: one encoded result per block, in order."""
         del op
-        return [encode_result(self._apply_block(request, timestamp_us)) for request in requests]
+        return [_encode_result(self._apply_block(request, timestamp_us), request) for request in requests]
 
     def mark(self) -> int:
         """The next sequence number: stored beside each operation in history, to find entries by sequence."""
@@ -219,6 +233,10 @@ def _decode_state(snapshot: bytes, room_id: RoomId) -> _State:
     return state
 
 
+def _encode_result(result: BlockResult, request: Request) -> bytes:
+    return _ENCODER.encode(_StoredResult(result.kind, result.sequence, result.epoch, request.session, request.number))
+
+
 def deliveries(timestamp_us: int, requests: Many[Request], results: Many[bytes]) -> list[Delivery]:
     """What subscribers get of one committed operation: its accepted blocks, in order.
 
@@ -233,3 +251,24 @@ def deliveries(timestamp_us: int, requests: Many[Request], results: Many[bytes])
         if result.kind is ResultKind.ACCEPTED:
             delivered.append(Delivery(result.sequence, timestamp_us, request.session, request.number, request.body))
     return delivered
+
+
+def stored_deliveries(entry: bytes, results: Many[bytes]) -> list[Delivery]:
+    """The same from history: an encoded entry, and the results of those of its requests that were applied.
+
+    Raises:
+        HistoryGapError: the bytes are not what was stored.
+    """
+    try:
+        decoded = decode_entry(entry)
+        stored = [_STORED_RESULT_DECODER.decode(result) for result in results]
+    except (VrDecodeError, msgspec.MsgspecError) as error:
+        raise HistoryGapError("an operation in history has rotted") from error
+    requests: dict[tuple[SessionNumber, RequestNumber], Request] = {}
+    for request in decoded.requests():
+        requests.setdefault((request.session, request.number), request)
+    applied = [requests.get((result.session, result.number)) for result in stored]
+    present = [request for request in applied if request is not None]
+    if len(present) != len(results):
+        raise HistoryGapError("an operation in history does not hold the requests of its results")
+    return deliveries(decoded.header.timestamp_us, present, results)

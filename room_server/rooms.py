@@ -15,16 +15,23 @@ from collections.abc import Sequence as Many
 from typing import Final, Protocol
 
 from room_server.feed import RingBudget, RoomFeed
+from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, deliveries
 from vr.configuration import Configuration, Member
+from vr.log import Request
 from vr.ready import CommittedOp, Rejected, RejectReason, Reply
 from vr.types import ClientId, GroupId, ReplicaId, SessionNumber
 from wire.errors import RefusalCode
-from wire.ids import RoomId
+from wire.ids import NodeKey, RoomId
+from wire.messages import NodeInfo, RoomStatus
 from wire.room import Genesis
 
 _REFUSALS: Final = {
-    reason: RefusalCode.__members__.get(reason.name, RefusalCode.UNAVAILABLE) for reason in RejectReason
+    RejectReason.BUSY: RefusalCode.BUSY,
+    RejectReason.EVICTED: RefusalCode.EVICTED,
+    RejectReason.UNKNOWN_SESSION: RefusalCode.UNKNOWN_SESSION,
+    RejectReason.SEQUENCE_GAP: RefusalCode.SEQUENCE_GAP,
+    RejectReason.TOO_LARGE: RefusalCode.LIMIT,
 }
 
 
@@ -175,3 +182,34 @@ class Rooms:
         route = room.routes.get((rejected.client, rejected.session))
         if route is not None:
             route.recipient.append_refused(route, rejected.number, code, rejected.retry_after_s)
+
+
+class Backend(Protocol):
+    """The node, as a connection sees it."""
+
+    name: str
+    node_key: NodeKey
+    rooms: Rooms
+    metrics: NodeMetrics
+
+    def submit(self, room: HostedRoom, requests: list[Request]) -> None:
+        """Hand requests to replication.
+
+        Raises:
+            RefusedError: none of them was taken (BUSY, UNKNOWN_ROOM, DRAINING).
+        """
+
+    def forget(self, room: HostedRoom, client: ClientId, session: SessionNumber) -> None:
+        """Nobody here waits for this session any more."""
+
+    def node_info(self, call: int) -> NodeInfo:
+        """The servers of this cluster."""
+
+    def room_status(self, call: int, room: HostedRoom) -> RoomStatus:
+        """How a room is, seen from here."""
+
+    def wall_us(self) -> int:
+        """The clock, unix microseconds."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""

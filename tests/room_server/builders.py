@@ -7,7 +7,6 @@ from collections.abc import Sequence as Many
 from vr.log import Request
 from vr.types import ClientId as VrClientId
 from vr.types import RequestNumber, SessionNumber
-
 from wire.ids import NodeKey, RoomEpoch, RoomId, Sequence
 from wire.room import (
     CommitBody,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TypeVar
 
 import nacl.signing
-from vr.log import Request
-from vr.ready import CommittedOp, Reply
-from vr.types import ClientId as VrClientId
-from vr.types import OpNumber, SessionNumber
 from wire.frames import LENGTH_BYTES
 
 from room_server.edge import ClientEdge
@@ -18,6 +13,10 @@ from room_server.feed import RingBudget
 from room_server.metrics import NodeMetrics
 from room_server.rooms import HostedRoom, Rooms
 from tests.room_server.builders import ROOM_ID, genesis
+from vr.log import Request, make_entry
+from vr.ready import CommittedOp, Reply
+from vr.types import Checksum, OpNumber, SessionNumber, ViewNumber
+from vr.types import ClientId as VrClientId
 from wire.errors import RefusalCode
 from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId
 from wire.messages import (
@@ -86,7 +85,7 @@ def proof(
 
 
 class LocalBackend:
-    """The node of one replica: requests wait in `waiting` until `commit` (`room_server.backend.Backend`)."""
+    """The node of one replica: requests wait in `waiting` until `commit` (`room_server.rooms.Backend`)."""
 
     def __init__(self) -> None:
         self.name = "a"
@@ -132,21 +131,31 @@ class LocalBackend:
             self._op += 1
             if request.number == 0:
                 session = SessionNumber(self._op << 8)
-                self.rooms.on_reply(room.group, Reply(request.client, session, request.number, OpNumber(self._op), b""))
+                self.rooms.on_reply(room.group, _reply(request, session, self._op, b""))
                 continue
             key = (room.room_id, request.session, request.number)
             if key not in self._results:
                 self._apply(room, request, key)
-            reply = Reply(request.client, request.session, request.number, OpNumber(self._op), self._results[key])
-            self.rooms.on_reply(room.group, reply)
+            self.rooms.on_reply(room.group, _reply(request, request.session, self._op, self._results[key]))
 
     def _apply(self, room: HostedRoom, request: Request, key: tuple[RoomId, SessionNumber, int]) -> None:
         timestamp_us = 1_000 * self._op
         results = room.service.apply(OpNumber(self._op), timestamp_us, [request])
         self._results[key] = results[0]
-        entry = SimpleNamespace(header=SimpleNamespace(timestamp_us=timestamp_us))
-        committed = CommittedOp(entry=entry, requests=[request], results=results, mark=room.service.mark())  # type: ignore[arg-type]  # only the time is read
+        entry = make_entry(
+            view=ViewNumber(0),
+            op=OpNumber(self._op),
+            commit=OpNumber(0),
+            parent=Checksum(bytes(16)),
+            timestamp_us=timestamp_us,
+            requests=[request],
+        )
+        committed = CommittedOp(entry=entry, requests=[request], results=results, mark=room.service.mark())
         self.rooms.on_committed(room.group, [committed])
+
+
+def _reply(request: Request, session: SessionNumber, op: int, result: bytes) -> Reply:
+    return Reply(client=request.client, session=session, number=request.number, op=OpNumber(op), result=result)
 
 
 class Client:

@@ -18,7 +18,6 @@ from wire.ids import ClientId, Sequence
 from wire.messages import (
     Appended,
     AppendRefused,
-    GetRoomStatus,
     OpenSession,
     Purpose,
     SessionOpened,

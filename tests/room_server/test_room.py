@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vr.types import OpNumber
 
 from room_server import limits
-from room_server.errors import SnapshotError
-from room_server.room import RoomService, deliveries
+from room_server.errors import HistoryGapError, SnapshotError
+from room_server.room import RoomService, deliveries, stored_deliveries
 from tests.room_server.builders import ROOM_ID, app, commit, genesis, request
+from vr.log import Request, make_entry
+from vr.types import Checksum, OpNumber, ViewNumber
 from wire.ids import RoomId
 from wire.room import BlockKind, BlockResult, ResultKind, chain_next, chain_start, decode_block_header, decode_result
 
@@ -233,3 +234,41 @@ def test_state_of_another_room_is_refused() -> None:
 
     with pytest.raises(SnapshotError):
         RoomService(genesis()).restore(other.snapshot())
+
+
+def stored(*requests: Request) -> bytes:
+    return make_entry(
+        view=ViewNumber(0),
+        op=OpNumber(1),
+        commit=OpNumber(0),
+        parent=Checksum(bytes(16)),
+        timestamp_us=5,
+        requests=requests,
+    ).data
+
+
+def test_history_yields_what_was_applied_also_beside_repeats_and_registers() -> None:
+    room = RoomService(genesis())
+    register = request(b"", number=0, session=0)
+    repeat = request(app(0), number=1, session=512)
+    first, second = request(app(0, 2), number=1), request(app(0), number=2)
+    impostor = request(app(0, 4), number=2)
+    results = room.apply(OpNumber(1), 5, [first, second])
+
+    delivered = stored_deliveries(stored(repeat, register, first, second, impostor), results)
+
+    assert delivered == deliveries(5, [first, second], results)
+    assert [(d.first_sequence, d.session, d.number) for d in delivered] == [(1, 256, 1), (3, 256, 2)]
+
+
+@pytest.mark.parametrize("damage", ["entry", "results", "other"])
+def test_rotted_history_is_noticed(damage: str) -> None:
+    room = RoomService(genesis())
+    one = request(app(0))
+    results = room.apply(OpNumber(1), 5, [one])
+    entry = stored(one if damage != "other" else request(app(0), number=2))
+
+    with pytest.raises(HistoryGapError):
+        stored_deliveries(
+            entry[:-1] + b"?" if damage == "entry" else entry, [b"\xc1"] if damage == "results" else results
+        )
