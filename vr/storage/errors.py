@@ -13,8 +13,11 @@ StorageError
 
 from __future__ import annotations
 
+# ruff: noqa: N818 - these names read as what happened (`except StoragePoisoned`)
+from vr.errors import VRError
 
-class StorageError(Exception):
+
+class StorageError(VRError):
     """Base of everything storage raises."""
 
 

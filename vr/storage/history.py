@@ -22,9 +22,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from vr.ready import CommittedOp
+from vr.replica import Checkpoint
 from vr.storage.errors import HistoryUnusable
 from vr.storage.limits import HISTORY_READ_BYTES_MAX
-from vr.types import Checkpoint, GroupId, OpNumber
+from vr.types import GroupId, OpNumber
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS groups (

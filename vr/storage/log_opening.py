@@ -53,6 +53,7 @@ def open_log(
         frames=len(settled.frames),
         cut_frames=settled.cut_frames,
         faulty_entries=sum(entry.payload is None for group in groups.values() for entry in group.entries),
+        complete=settled.complete,
     )
     return segments, settled, recovery
 

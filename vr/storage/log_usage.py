@@ -26,8 +26,12 @@ class _GroupUsage(msgspec.Struct):
     runs: deque[_Run]
     meta: Record | None
     meta_segment: int
-    is_pinned: bool
+    pinned_segment: int = 0
+    """Where damage shows that this group has not got over yet; 0 = none. Recycling it would make the loss invisible."""
+    meta_lost: bool = False
     """A newer meta than `meta` was lost: moving `meta` along would hide that."""
+    known_from: int = 0
+    """Operations between the base and this one may be lost."""
 
 
 class LogUsage:
@@ -46,7 +50,7 @@ class LogUsage:
         for record in records:
             usage = self._groups.get(record.group)
             if usage is None:
-                usage = self._groups[record.group] = _GroupUsage(deque(), None, segment, False)
+                usage = self._groups[record.group] = _GroupUsage(deque(), None, segment)
             if record.kind is RecordKind.ENTRY:
                 self._extend(usage, record.op, segment)
             else:
@@ -57,7 +61,12 @@ class LogUsage:
     def release(self, group: GroupId, base_op: int) -> None:
         """Operations up to `base_op` are not needed."""
         usage = self._groups.get(group)
-        while usage is not None and usage.runs and usage.runs[0].first_op <= base_op:
+        if usage is None:
+            return
+        if usage.known_from <= base_op + 1:
+            usage.known_from = 0
+            self._unpin(usage)
+        while usage.runs and usage.runs[0].first_op <= base_op:
             if usage.runs[0].last_op > base_op:
                 usage.runs[0].first_op = base_op + 1
                 return
@@ -80,6 +89,8 @@ class LogUsage:
 
     def _extend(self, usage: _GroupUsage, op: int, segment: int) -> None:
         runs = usage.runs
+        if op < usage.known_from:
+            usage.known_from = op
         while runs and runs[-1].last_op >= op:  # the durable log is truncated to op - 1 first
             if runs[-1].first_op < op:
                 runs[-1].last_op = op - 1
@@ -92,29 +103,32 @@ class LogUsage:
             self._runs_in[segment] += 1
 
     def _set_meta(self, usage: _GroupUsage, record: Record, segment: int) -> None:
-        if usage.is_pinned:
-            self._pins_in[usage.meta_segment] -= 1
-            usage.is_pinned = False
         usage.meta = record
         usage.meta_segment = segment
+        if usage.meta_lost:
+            usage.meta_lost = False
+            self._unpin(usage)
+
+    def _unpin(self, usage: _GroupUsage) -> None:
+        """Let the damaged segment go, if the group has got over all of it."""
+        if usage.pinned_segment and not usage.meta_lost and not usage.known_from:
+            self._pins_in[usage.pinned_segment] -= 1
+            usage.pinned_segment = 0
 
     def _restore(self, group_id: GroupId, replay: GroupReplay, oldest_segment: int) -> None:
-        usage = _GroupUsage(deque(), None, replay.meta_segment, False)
+        usage = _GroupUsage(deque(), None, replay.meta_segment)
         self._groups[group_id] = usage
-        if not replay.head_certain and not replay.slots:
-            # Keeps the place where the damage shows until the group has written or released past it.
-            usage.runs.append(_Run(replay.base_op + 1, replay.base_op + 1, oldest_segment))
-            self._runs_in[oldest_segment] += 1
         segment = oldest_segment
         for slot in replay.slots:
             segment = segment if slot.location is None else slot.location.segment
             self._extend(usage, slot.op, segment)
         if replay.meta_record is not None:
             usage.meta = _record(replay.meta_record)
-        if replay.meta_lost:
-            usage.is_pinned = True
-            usage.meta_segment = usage.meta_segment or oldest_segment
-            self._pins_in[usage.meta_segment] += 1
+        usage.meta_lost = replay.meta_lost
+        usage.known_from = 0 if replay.head_certain else replay.known_from
+        if usage.meta_lost or usage.known_from:
+            usage.pinned_segment = oldest_segment
+            self._pins_in[oldest_segment] += 1
 
 
 def _record(summary: RecordSummary) -> Record:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from vr.errors import DecodeError
 from vr.ready import DurableState, Ready
 from vr.storage.frame import Record, RecordKind
 from vr.storage.recovery import MetaEffect
@@ -51,6 +50,6 @@ def meta_effect(payload: bytes) -> MetaEffect | None:
     """What the durable state in a meta does to the log before it; None when it cannot be decoded."""
     try:
         state = DurableState.from_bytes(payload)
-    except (msgspec.MsgspecError, ValueError):
+    except DecodeError:
         return None
     return MetaEffect(base_op=state.base_op, truncate_above=state.truncate_above)

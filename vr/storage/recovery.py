@@ -24,6 +24,9 @@ from vr.storage.limits import HOLE_OPS_MAX, PAGE_BYTES, REPORT_LINES_MAX
 from vr.storage.segment import ScannedFrame, ScannedSegment, segment_name
 from vr.types import Checksum, GroupId
 
+UNKNOWN_OP = 1 << 64
+"""Above every operation number."""
+
 
 class MetaEffect(msgspec.Struct, frozen=True, kw_only=True):
     """What a meta does to the log before it: operations above `truncate_above` and up to `base_op` are gone."""
@@ -55,13 +58,18 @@ class RecoveredGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole log. `report` says in human words what was cut and what is damaged; empty after a clean end."""
+    """The whole log. `report` says in human words what was cut and what is damaged; empty after a clean end.
+
+    Unless `complete`, synced frames are lost without a trace of whose they were: a group missing from `groups` may have
+    promised something.
+    """
 
     groups: dict[GroupId, RecoveredGroup]
     report: list[str]
     frames: int
     cut_frames: int
     faulty_entries: int
+    complete: bool
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -92,7 +100,13 @@ class GroupReplay(msgspec.Struct, kw_only=True):
     meta_lost: bool = False
     base_op: int = 0
     slots: list[Slot] = msgspec.field(default_factory=list)
-    head_certain: bool = True
+    known_from: int = 0
+    """After unreadable frames: every operation from this one on is known; those between the base and it may be lost."""
+
+    @property
+    def head_certain(self) -> bool:
+        """Whether no operation above the base may have been lost without a trace."""
+        return self.known_from <= self.base_op + 1
 
     def truncate_above(self, op: int) -> None:
         """Drop operations above `op`."""
@@ -121,6 +135,7 @@ class Settled(msgspec.Struct, kw_only=True):
     offset: int = PAGE_BYTES
     last_number: int = 0
     """The highest segment number in the folder; new segments go on from it."""
+    complete: bool = True
     must_clear: bool = False
     """The rest of `segment` bears marks of dropped frames: zero it before writing on."""
 
@@ -213,8 +228,9 @@ def _note_unreadable(settled: Settled, segments: Sequence[ScannedSegment]) -> No
                 " every group of this log starts uncertain"
             )
             for group in settled.groups.values():
-                group.head_certain = False
+                group.known_from = UNKNOWN_OP
                 group.meta_lost = True
+            settled.complete = False
             # The lost frames stay lost for later starts too: numbering goes on past them.
             settled.last_lsn += 1
             settled.meta_lsn = settled.last_lsn
@@ -249,9 +265,10 @@ class _Replay:
         """Frames that were synced are gone without a directory: whose they were nobody knows."""
         lost_meta = frame.header.meta_lsn >= expected
         self._gap_seen = True
+        self._settled.complete = False
         self._meta_gap_seen |= lost_meta
         for group in self._groups.values():
-            group.head_certain = False
+            group.known_from = UNKNOWN_OP
             group.meta_lost |= lost_meta
         self._settled.report.append(
             f"{segment_name(frame.segment)}: frames {expected} to {frame.header.lsn - 1} before byte {frame.offset} are"
@@ -263,7 +280,7 @@ class _Replay:
         group = self._groups.get(record.group)
         if group is None:
             group = self._groups[record.group] = GroupReplay(
-                head_certain=not self._gap_seen, meta_lost=self._meta_gap_seen
+                known_from=UNKNOWN_OP if self._gap_seen else 0, meta_lost=self._meta_gap_seen
             )
         match record.kind:
             case RecordKind.ENTRY:
@@ -271,7 +288,7 @@ class _Replay:
             case RecordKind.META:
                 self._on_meta(group, record, frame)
             case RecordKind.BIRTH:
-                group.meta, group.meta_record, group.meta_segment, group.meta_lost = None, record, frame.segment, False
+                self._groups[record.group] = GroupReplay(meta_record=record, meta_segment=frame.segment)
 
     def _on_meta(self, group: GroupReplay, record: RecordSummary, frame: ScannedFrame) -> None:
         assert record.payload is not None, "metas travel in the description"
@@ -287,13 +304,11 @@ class _Replay:
 
     def _on_entry(self, group: GroupReplay, record: RecordSummary, frame: ScannedFrame, *, is_rotten: bool) -> None:
         op, slots = record.op, group.slots
-        # Everything known is replaced, so nothing lost earlier matters any more.
-        if slots and op <= slots[0].op:
-            group.head_certain = True
+        group.known_from = min(group.known_from, op)
         group.truncate_above(op - 1)
         if slots and op - slots[-1].op - 1 > HOLE_OPS_MAX:
             slots.clear()
-            group.head_certain = False
+            group.known_from = op
         if slots:
             slots.extend(
                 Slot(op=hole, view=0, checksum=None, location=None, is_rotten=True)

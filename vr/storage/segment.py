@@ -1,7 +1,7 @@
 """One file of the log: its name, its header page, how it comes into being, and how its frames are found again.
 
 ```
- 000000000007.seg   ├ header ×2, page 0 ├ frame ├ frame ├ frame ├ zeros, or what an earlier use left ┤
+ 000000000007.seg   ├ header twice, page 0 ├ frame ├ frame ├ frame ├ zeros, or what an earlier use left ┤
 ```
 
 A segment is made (or a released one made anew) under a temporary name and gets its real one only when its header is on

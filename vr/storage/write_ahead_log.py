@@ -163,6 +163,7 @@ class WriteAheadLog:
 
         Does nothing when the disk knows already. Raises StoragePoisoned.
         """
+        self._check()
         if self._told_synced_lsn < self._synced_lsn and self._synced_lsn == self._written_lsn:
             self.write(())
             self.sync()

@@ -63,6 +63,12 @@ class MemoryFileSystem:
         self.fail_after: int | None = None
         self.error = OSError(errno.EIO, "input/output error")
         self._locked: set[str] = set()
+        self._drawn = 0
+
+    def entropy(self, count: int) -> bytes:
+        """Never the same twice, and the same in every run."""
+        self._drawn += 1
+        return self._drawn.to_bytes(count, "big")
 
     def on_effect(self, name: str) -> None:
         if self.fail_after is not None:
