@@ -220,7 +220,7 @@ class History:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OverflowError) as error:  # a mark beyond 64 bits overflows
         raise HistoryUnusable(f"the history database failed: {error}") from error
 
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from tests.vr.storage.memory_file_system import MemoryFileSystem
+from tests.vr.storage.records import entry
+from vr.storage.limits import PAGE_BYTES
+from vr.storage.log_opening import open_log, scan_log
+from vr.storage.segment import encode_segment_header, segment_name
+from vr.storage.write_ahead_log import WriteAheadLog, WriteAheadLogOptions
+
+SEGMENT_BYTES = 16 * PAGE_BYTES
+
+
+def filled(files: MemoryFileSystem, count: int = 20) -> WriteAheadLog:
+    log, _ = WriteAheadLog.open(
+        files, "wal", options=WriteAheadLogOptions(segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+    )
+    for op in range(1, count + 1):
+        log.write([entry(op, size=PAGE_BYTES)])
+        log.sync()
+    return log
+
+
+def test_a_new_log_is_durable_before_it_is_used() -> None:
+    files = MemoryFileSystem()
+
+    segments, settled, recovery = open_log(files, "wal", segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+    files.lose_power()
+
+    assert [segment.number for segment in segments] == [1]
+    assert settled.offset == PAGE_BYTES
+    assert recovery.groups == {}
+    assert [one.number for one in scan_log(files, "wal")] == [1]
+
+
+def test_half_made_and_released_files_are_removed() -> None:
+    files = MemoryFileSystem()
+    filled(files)
+    names = list(files.list("wal"))
+    files.open("wal/spare.tmp", create=True)
+    stale = files.open(f"wal/{segment_name(77)}", create=True)
+    stale.write_at(0, encode_segment_header(1, b"somesalt"))
+
+    open_log(files, "wal", segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+
+    assert list(files.list("wal")) == names
+
+
+def test_a_cut_segment_is_cleared_and_synced_before_it_is_written_again() -> None:
+    files = MemoryFileSystem()
+    log = filled(files, 2)
+    log.write([entry(3, size=PAGE_BYTES)])
+    log.write([entry(4, size=PAGE_BYTES)])
+    content = files.files[f"wal/{segment_name(1)}"]
+    content.cached[5 * PAGE_BYTES + 300] ^= 1
+    content.cached[6 * PAGE_BYTES - 1] ^= 1
+
+    _, settled, recovery = open_log(files, "wal", segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+
+    assert recovery.cut_frames == 2
+    assert settled.offset == 5 * PAGE_BYTES
+    assert not any(content.durable[5 * PAGE_BYTES :])
+
+
+def test_scanning_changes_nothing() -> None:
+    files = MemoryFileSystem()
+    filled(files)
+    files.effects.clear()
+
+    scanned = scan_log(files, "wal")
+
+    assert sum(len(one.frames) for one in scanned) == 20
+    assert files.effects == []
