@@ -1,0 +1,114 @@
+"""Clients at backups: answered there, once, whatever happens on the way (ADR 2)."""
+
+from __future__ import annotations
+
+from tests.vr.group import Group, request
+from vr import limits
+from vr.log import Request
+from vr.messages import Forward
+from vr.ready import RejectReason
+from vr.types import RequestNumber
+
+
+def test_a_client_at_a_backup_is_answered_by_that_backup() -> None:
+    group = Group()
+    backup = group.backups()[0]
+    session = group.register(backup)
+
+    group.submit(backup, request(session, 1))
+    group.settle()
+
+    assert [reply.number for reply in group.replies[backup]] == [0, 1]
+    assert group.replies[group.first] == []
+
+
+def test_a_repeat_gets_the_same_answer_and_changes_nothing() -> None:
+    group = Group()
+    session = group.register(group.first)
+    group.submit(group.first, request(session, 1))
+    group.settle()
+
+    for index in range(3):
+        group.submit(index, request(session, 1))
+    group.settle()
+
+    results = [reply.result for replies in group.replies for reply in replies if reply.number == 1]
+    assert results == [b"1"] * 4
+    assert group.services[0].bodies == [b"body 1"]
+
+
+def test_a_lost_forward_is_sent_again_in_order() -> None:
+    group = Group()
+    backup = group.backups()[0]
+    session = group.register(backup)
+    group.submit(backup, request(session, 1))
+    group.collect(backup)
+    group.deliver(lambda *parts: not isinstance(parts[2], Forward))
+    group.submit(backup, request(session, 2))
+
+    group.run(2)
+
+    assert group.services[0].bodies == [b"body 1", b"body 2"]
+    assert [reply.number for reply in group.replies[backup]] == [0, 1, 2]
+
+
+def test_two_replicas_forwarding_the_same_request_execute_it_once() -> None:
+    group = Group()
+    session = group.register(group.first)
+
+    for index in group.backups():
+        group.submit(index, request(session, 1))
+    group.settle()
+
+    assert group.services[0].bodies == [b"body 1"]
+    assert [len(group.replies[index]) for index in group.backups()] == [1, 1]
+
+
+def test_a_client_that_left_is_not_answered() -> None:
+    group = Group()
+    session = group.register(group.first)
+    group.submit(group.first, request(session, 1))
+
+    group.replica(group.first).forget(request(session, 1).client, session)
+    group.settle()
+
+    assert [reply.number for reply in group.replies[group.first]] == [0]
+
+
+def test_a_request_beyond_the_window_or_too_large_is_refused() -> None:
+    group = Group()
+    session = group.register(group.first)
+
+    group.submit(group.first, request(session, limits.SESSION_WINDOW + 1))
+    group.submit(group.first, request(session, 1, bytes(limits.REQUEST_BYTES_MAX + 1)))
+    group.settle()
+
+    assert [item.reason for item in group.rejected[group.first]] == [RejectReason.SEQUENCE_GAP, RejectReason.TOO_LARGE]
+
+
+def test_a_full_queue_says_busy_and_the_bound_holds() -> None:
+    group = Group()
+    group.run(1)
+    group.cut = {(group.first, backup) for backup in group.backups()}
+    clients = [place.to_bytes(16, "big") for place in range(limits.QUEUE_REQUESTS_MAX + 2000)]
+
+    for client in clients:
+        group.submit(group.first, Request(client, 0, RequestNumber(0), b""))  # type: ignore[arg-type]  # plain numbers
+        group.collect(group.first)
+
+    primary = group.replica(group.first)
+    assert primary.queue_count == limits.QUEUE_REQUESTS_MAX
+    assert {item.reason for item in group.rejected[group.first]} == {RejectReason.BUSY}
+
+
+def test_a_request_accepted_before_a_view_change_is_answered_after_it() -> None:
+    group = Group()
+    backup = group.backups()[0]
+    session = group.register(backup)
+    group.crash(group.first)
+    group.submit(backup, request(session, 1))
+
+    group.suspect(group.first)
+    group.run(1)
+
+    assert [reply.number for reply in group.replies[backup]] == [0, 1]
