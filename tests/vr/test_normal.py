@@ -252,4 +252,4 @@ def test_an_unknown_session_is_refused_not_forgotten() -> None:
     group.settle()
 
     assert [item.reason for item in group.rejected[group.backups()[0]]] == [RejectReason.EVICTED]
-    assert CLIENT == group.replies[group.first][0].client
+    assert group.replies[group.first][0].client == CLIENT
