@@ -56,6 +56,21 @@ DRAIN_S_MAX: Final = 60.0
 SWEEP_S: Final = 2.0
 """Seconds between looks for silent and stalled connections: one task for all, no timer per connection."""
 
+ANNOUNCE_PERIOD_S: Final = 3600.0
+"""Seconds between announcements of one room in the DHT: items expire there after twice that (dht.md §2)."""
+
+ANNOUNCE_SPREAD: Final = 0.1
+"""Fraction by which that period varies, so that rooms of one node do not march in step."""
+
+ANNOUNCE_STAGGER_S: Final = 5.0
+"""Seconds between the first announcements of a room's replicas: the later ones see copies and skip."""
+
+ANNOUNCE_RETRY_S: Final = 60.0
+"""Seconds before an announcement that failed is tried again."""
+
+ANNOUNCE_AT_ONCE_MAX: Final = 4
+"""Announcements under way together: a lookup is some thirty datagrams."""
+
 PEER_QUEUE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes waiting for one peer; above it frames are dropped, as a network drops them (VR resends)."""
 

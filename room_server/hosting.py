@@ -1,0 +1,175 @@
+"""Rooms on replication: creates groups, submits requests, reads history, and takes what the host reports.
+
+Everything here runs in the node's one event loop. The host calls `on_*` from its own task and must not be kept waiting;
+`create_room` and `read_history` wait for its worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+
+import structlog
+import trio
+
+from room_server import limits
+from room_server.errors import RefusedError
+from room_server.feed import RingBudget
+from room_server.genesis_sync import names
+from room_server.logs import room_label
+from room_server.metrics import NodeMetrics
+from room_server.room import RoomService, stored_deliveries
+from room_server.rooms import HostedRoom, Rooms, configuration_of
+from vr.errors import UnknownGroup
+from vr.host import Busy, GenesisConflict, Host
+from vr.log import Request
+from vr.ready import CommittedOp, Rejected, Reply
+from vr.types import ClientId, GroupId, SessionNumber
+from wire.errors import DecodeError, RefusalCode
+from wire.ids import NodeKey, RoomId, Sequence
+from wire.room import Delivery, Genesis, decode_genesis
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Hosting:
+    """The rooms of this node and the host that replicates them.
+
+    Args:
+        node_key: this server's.
+        rooms_max: rooms hosted at most.
+        budget: bounds the memory of all feeds.
+        metrics: to count what is committed.
+        on_created: called with each room that was created here, not with those restored.
+        wall_us: the clock, unix microseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_key: NodeKey,
+        rooms_max: int,
+        budget: RingBudget,
+        metrics: NodeMetrics,
+        on_created: Callable[[HostedRoom], None],
+        wall_us: Callable[[], int],
+    ) -> None:
+        self.rooms = Rooms(budget)
+        self._node_key = node_key
+        self._rooms_max = rooms_max
+        self._metrics = metrics
+        self._on_created = on_created
+        self._wall_us = wall_us
+        self._host: Host | None = None
+        self._one_at_a_time = trio.Lock()
+
+    @property
+    def host(self) -> Host:
+        """The open host."""
+        assert self._host is not None, "attach comes before use"
+        return self._host
+
+    def attach(self, host: Host) -> None:
+        """Take the opened host: rooms that were not replayed stand where their checkpoints left them."""
+        self._host = host
+        for room in self.rooms:
+            room.feed.start_at(room.service.next_sequence)
+
+    def service_of(self, group: GroupId, genesis: bytes) -> RoomService:
+        """The service of a group, made from its genesis (`vr.host` service factory)."""
+        room = self.rooms.get(group)
+        if room is None:
+            room = self.rooms.add(decode_genesis(genesis), genesis)
+        return room.service
+
+    # --- what the host reports (vr.host Embedder) ----------------------------------------------------------------
+
+    def on_committed(self, group: GroupId, operations: Many[CommittedOp]) -> None:
+        """Operations were committed and applied here."""
+        self._metrics.batches_committed.inc(len(operations))
+        for operation in operations:
+            self._metrics.batch_ops.observe(len(operation.requests))
+        timestamp_us = self.rooms.on_committed(group, operations)
+        if timestamp_us:
+            self._metrics.delivery_duration.observe(max(self._wall_us() - timestamp_us, 0) / 1e6)
+
+    def on_reply(self, group: GroupId, reply: Reply) -> None:
+        """A request submitted here is committed."""
+        self.rooms.on_reply(group, reply)
+
+    def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
+        """A request submitted here was not taken up."""
+        self.rooms.on_rejected(group, rejected)
+
+    def on_status(self, group: GroupId) -> None:
+        """A replica changed its view or status."""
+        replica = self.host.replica(group)
+        log.info(
+            "room_status_changed",
+            room=room_label(group),
+            view=replica.view,
+            status=replica.status.name.lower(),
+            op=replica.head_op,
+        )
+
+    # --- what connections ask ------------------------------------------------------------------------------------
+
+    def submit(self, room: HostedRoom, requests: list[Request]) -> None:
+        """Hand requests to replication.
+
+        Raises:
+            RefusedError: BUSY or UNKNOWN_ROOM; none was taken.
+        """
+        try:
+            self.host.submit(room.group, requests)
+        except Busy as error:
+            raise RefusedError(RefusalCode.BUSY, str(error), retry_after_s=error.retry_after_s) from error
+        except UnknownGroup as error:
+            raise RefusedError(RefusalCode.UNKNOWN_ROOM, "this node does not host that room") from error
+
+    def forget(self, room: HostedRoom, client: ClientId, session: SessionNumber) -> None:
+        """Nobody here waits for this session any more."""
+        self.host.forget(room.group, client, session)
+
+    async def create_room(self, encoded: bytes) -> RoomId:
+        """Host a room durably; the same genesis again is harmless.
+
+        Raises:
+            RefusedError: MALFORMED, NOT_REPLICA, ROOM_CONFLICT or LIMIT.
+        """
+        try:
+            genesis = decode_genesis(encoded)
+        except DecodeError as error:
+            raise RefusedError(RefusalCode.MALFORMED, str(error)) from error
+        if not names(genesis, self._node_key, self.host.replica_id):
+            raise RefusedError(RefusalCode.NOT_REPLICA, "the genesis does not name this node with this data folder")
+        async with self._one_at_a_time:
+            await self._create(genesis, encoded)
+        return genesis.room_id
+
+    async def _create(self, genesis: Genesis, encoded: bytes) -> None:
+        known = self.rooms.get(genesis.room_id)
+        if known is not None:
+            if known.encoded_genesis != encoded:
+                raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room exists with another genesis")
+            return
+        if len(self.rooms) >= self._rooms_max:
+            raise RefusedError(RefusalCode.LIMIT, f"this node hosts its {self._rooms_max} rooms already")
+        try:
+            await self.host.create_group(configuration_of(genesis), encoded)
+        except GenesisConflict as error:
+            raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room exists with another genesis") from error
+        room = self.rooms.get(genesis.room_id)
+        assert room is not None, "create_group asked for the service"
+        room.feed.start_at(room.service.next_sequence)
+        log.info("room_created", room=room_label(room.room_id), replicas=len(genesis.members))
+        self._on_created(room)
+
+    async def read_history(self, room: HostedRoom, sequence: Sequence) -> list[Delivery]:
+        """A page of deliveries that begins at or before `sequence`; empty when nothing is stored there yet.
+
+        Raises:
+            HistoryGapError: what is stored has rotted.
+        """
+        entries = await self.host.read_history(room.group, sequence, limits.HISTORY_PAGE_BYTES)
+        return [delivery for stored in entries for delivery in stored_deliveries(stored.entry, stored.results)]

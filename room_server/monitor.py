@@ -1,0 +1,131 @@
+"""What scrapers and probes are told: gauges gathered when somebody asks, readiness, and the lateness of the loop.
+
+Gauges over rooms are gathered on the loop, some hundred rooms at a time, because only the loop may look at replicas;
+the text is rendered in a worker thread. Nothing is kept per room.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, assert_never
+
+import trio
+
+from room_server.metrics import SPARE_LABELS, NodeMetrics
+from room_server.status import spare_failures
+from vr.replica import Replica, Status
+from vr.types import ReplicaIndex
+
+_ROOMS_AT_ONCE: Final = 500
+_LAG_S: Final = 0.5
+_GRACE_S: Final = 10.0
+"""Seconds after which a node without a single peer link is ready all the same: its peers may be down for long."""
+
+
+def members_up(replica: Replica) -> int:
+    """Members of a group that this replica does not suspect, itself included."""
+    others = (index for index in range(replica.configuration.size) if index != replica.index)
+    return 1 + sum(not replica.peer_standing(ReplicaIndex(index))[1] for index in others)
+
+
+def room_state(replica: Replica) -> str:
+    """One of `metrics.ROOM_STATES`."""
+    if replica.status is Status.RECOVERING_HEAD:
+        return "recovering"
+    if members_up(replica) < replica.configuration.quorum:
+        return "no_quorum"
+    match replica.status:
+        case Status.VIEW_CHANGE:
+            return "view_change"
+        case Status.NORMAL:
+            return "catching_up" if is_catching_up(replica) else "normal"
+        case _:
+            assert_never(replica.status)
+
+
+def is_catching_up(replica: Replica) -> bool:
+    """Whether operations are known to be committed that are not applied here."""
+    return replica.commit_number > replica.applied_op
+
+
+class Monitor:
+    """Implements `health.HealthSource`.
+
+    Args:
+        metrics: the families to fill.
+        replicas: the replicas on this node.
+        set_gauges: sets those that come from elsewhere (connections, links, DHT).
+        has_peer_link: a link to a peer stands, or there are no peers.
+        data: the data folder.
+    """
+
+    def __init__(
+        self,
+        metrics: NodeMetrics,
+        *,
+        replicas: Callable[[], Iterable[Replica]],
+        set_gauges: Callable[[], None],
+        has_peer_link: Callable[[], bool],
+        data: str,
+    ) -> None:
+        self._metrics = metrics
+        self._replicas = replicas
+        self._set_gauges = set_gauges
+        self._has_peer_link = has_peer_link
+        self._data = data
+        self._started_at = trio.current_time()
+        self.is_listening = False
+        self.is_draining = False
+
+    def not_ready_because(self) -> str | None:
+        """Why this node is not ready; None when it is."""
+        if self.is_draining:
+            return "draining"
+        if not self.is_listening:
+            return "not listening yet"
+        if not self._has_peer_link() and trio.current_time() < self._started_at + _GRACE_S:
+            return "no peer joined yet"
+        behind = sum(
+            replica.status is Status.RECOVERING_HEAD or is_catching_up(replica) for replica in self._replicas()
+        )
+        return f"catching up: {behind} rooms" if behind else None
+
+    async def render_metrics(self) -> bytes:
+        """Gather and render."""
+        await self._gather_rooms()
+        self._set_gauges()
+        self._metrics.trio_tasks.set(trio.lowlevel.current_statistics().tasks_living)
+        return await trio.to_thread.run_sync(self._render)
+
+    def _render(self) -> bytes:
+        free = os.statvfs(self._data)
+        self._metrics.storage_free_bytes.set(free.f_bavail * free.f_frsize)
+        return self._metrics.render()
+
+    async def _gather_rooms(self) -> None:
+        states: Counter[str] = Counter()
+        spares: Counter[str] = Counter()
+        uncommitted = 0
+        for number, replica in enumerate(tuple(self._replicas())):
+            states[room_state(replica)] += 1
+            uncommitted += max(replica.head_op - replica.commit_number, 0)
+            if replica.is_primary:
+                spare = max(spare_failures(members_up(replica), replica.configuration.quorum), 0)
+                spares[SPARE_LABELS[min(spare, len(SPARE_LABELS) - 1)]] += 1
+            if number % _ROOMS_AT_ONCE == _ROOMS_AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        for state, gauge in self._metrics.rooms.items():
+            gauge.set(states[state])
+        for label, gauge in self._metrics.rooms_by_spare.items():
+            gauge.set(spares[label])
+        self._metrics.rooms_led.set(sum(spares.values()))
+        self._metrics.uncommitted_ops.set(uncommitted)
+
+    async def watch_loop(self) -> None:
+        """Measure how late the loop is, until cancelled."""
+        while True:
+            due = trio.current_time() + _LAG_S
+            await trio.sleep_until(due)
+            self._metrics.loop_lag.observe(trio.current_time() - due)
