@@ -2,6 +2,8 @@
 
 WireError
 ├── LocalError            we misused the API
+├── AddressError          text that is no HOST:PORT#KEY
+├── KeyFileError          a key file that is missing, there already, open to others or malformed
 └── PeerError             they broke the protocol: close the connection, count `cause`
     ├── FrameError        frame too long, empty or cut
     ├── DecodeError       bytes that are no message of this protocol, or out of bounds
@@ -20,6 +22,14 @@ class WireError(Exception):
 
 class LocalError(WireError):
     """Our own call was wrong; nothing was sent."""
+
+
+class AddressError(WireError):
+    """Text that is no server address; says what is wrong with it and nothing secret."""
+
+
+class KeyFileError(WireError):
+    """A key file that cannot be used; names the file and what to do, never its content."""
 
 
 class PeerError(WireError):

@@ -46,3 +46,12 @@ IDLE_S_MAX: Final = 60.0
 
 WELCOMES_PER_COMMIT_MAX: Final = 256
 """Welcome messages stored with one commit."""
+
+RECEIVE_BYTES: Final = 64 * 1024
+"""One read from a socket: four TLS records at once; larger reads did not measure faster."""
+
+HANDSHAKE_BYTES_MAX: Final = 64 * 1024
+"""Bytes that the other side may send before its TLS handshake is done; ours takes under 1 KiB."""
+
+CLOSE_S_MAX: Final = 0.5
+"""Seconds that a goodbye may take: whoever does not read must not keep us."""

@@ -29,6 +29,7 @@ from wire.room import Delivery
 PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 32
 _PROOF_LABEL: Final = b"samtala/proof/v1"
+_PEER_PROOF_LABEL: Final = b"samtala/peer-proof/v1"
 
 
 class Purpose(IntEnum):
@@ -63,12 +64,20 @@ class ServerHello(_Message, frozen=True, tag=2):
 
 
 class PeerHello(_Message, frozen=True, tag=3):
-    """First frame between two servers, both ways, after mutual TLS."""
+    """First frame between two servers, both ways; who dialled speaks first and then proves itself (`wire.peering`)."""
 
     version: int
     replica_id: bytes
     name: str
     software: str
+    node_key: NodeKey
+    nonce: bytes
+
+
+class PeerProof(_Message, frozen=True, tag=8):
+    """Second frame of the server that dialled: its signature over this connection (`peer_proof_message`)."""
+
+    signature: bytes
 
 
 class PeerFrame(_Message, frozen=True, tag=4):
@@ -325,7 +334,7 @@ class PeerGenesis(_Message, frozen=True, tag=52):
 
 
 Message: TypeAlias = (
-    Hello | ServerHello | PeerHello | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
+    Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
     | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
@@ -359,3 +368,13 @@ def proof_message(
     return b"".join(
         (_PROOF_LABEL, bytes((purpose,)), node_key, server_nonce, client_nonce, room_id, epoch.to_bytes(8, "big"))
     )
+
+
+def peer_proof_message(*, acceptor: PeerHello, dialer: PeerHello) -> bytes:
+    """The bytes by which the server that dialled proves its key: bound to both keys, nonces and replicas."""
+    fields = (
+        _PEER_PROOF_LABEL,
+        *(acceptor.node_key, acceptor.nonce, acceptor.replica_id),
+        *(dialer.node_key, dialer.nonce, dialer.replica_id),
+    )
+    return b"".join(len(field).to_bytes(2, "big") + field for field in fields)

@@ -1,0 +1,246 @@
+"""TLS 1.3 over a trio stream: our own pump between OpenSSL's memory buffers and the socket.
+
+    send(frames) ─▶ one SSL write ─▶ outgoing buffer ─▶ one socket send
+    receive_some() ◀─ all records of one read ◀─ incoming buffer ◀─ one socket receive
+
+Certificates are self-signed; the client compares the server's key with the pinned one after the server has proven it and
+before anything of ours beyond the ClientHello leaves. Clients show no certificate: members prove what they may do above
+TLS (`wire.messages.proof_message`), servers who they are (`wire.peering`).
+
+One task sends and one receives; each call is one chunk, nothing is queued here. A connection whose `send` was cancelled
+is broken, since half a record may have left. Unlike trio.SSLStream there is no lock and no second read per record: about
+half its cost (e2ee.md §4).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import trio
+
+from wire import limits
+from wire.errors import ClosedError, HandshakeError
+from wire.identity import NodeIdentity, ServerAddress, key_from_certificate, key_text
+from wire.ids import NodeKey
+
+_RECORD_BYTES: Final = 16 * 1024
+
+
+def client_context() -> ssl.SSLContext:
+    """TLS 1.3 only. OpenSSL checks no certificate: `connect_over` compares the key, which says more."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def server_context(identity: NodeIdentity) -> ssl.SSLContext:
+    """TLS 1.3 only, with the identity's certificate; one context serves all connections, of clients and peers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # Sessions are not resumed: a full handshake costs 0.5 ms, tickets would be one more secret to rotate.
+    context.num_tickets = 0
+    with _as_file(identity.certificate_pem) as certificate, _as_file(identity.private_key_pem) as key:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """A path that reads as `text` once. OpenSSL takes keys from files only; a pipe keeps ours off the disk."""
+    reader, writer = os.pipe()
+    try:
+        # A pipe holds at least 4 KiB unread (POSIX 512); our PEM texts are below 1 KiB.
+        os.write(writer, text.encode())
+        os.close(writer)
+        yield f"/dev/fd/{reader}"
+    finally:
+        os.close(reader)
+
+
+async def connect(address: ServerAddress, context: ssl.SSLContext | None = None) -> TlsConnection:
+    """Connect to a server and check its key. Bounded by HANDSHAKE_S_MAX.
+
+    Raises:
+        ClosedError: nobody there, or gone during the handshake.
+        HandshakeError: it speaks no TLS 1.3 or has another key; nothing but a ClientHello was sent.
+    """
+    with trio.move_on_after(limits.HANDSHAKE_S_MAX):
+        try:
+            stream = await trio.open_tcp_stream(address.host, address.port)
+        except OSError as error:
+            raise ClosedError(f"cannot connect to {address.host}:{address.port}: {_reason(error)}") from error
+        return await connect_over(stream, address.node_key, context)
+    raise ClosedError(f"{address.host}:{address.port} does not answer")
+
+
+async def connect_over(
+    stream: trio.abc.Stream, node_key: NodeKey, context: ssl.SSLContext | None = None
+) -> TlsConnection:
+    """Do the client's side of the handshake on a stream, which is closed on failure.
+
+    Raises:
+        ClosedError: the other side went away.
+        HandshakeError: no TLS 1.3, another key, or too slow.
+    """
+    return await _establish(TlsConnection(stream, context or client_context(), is_server=False), node_key)
+
+
+async def accept(stream: trio.abc.Stream, context: ssl.SSLContext) -> TlsConnection:
+    """Do the server's side of the handshake on a stream, which is closed on failure.
+
+    Raises:
+        ClosedError: the other side went away.
+        HandshakeError: no TLS 1.3, or too slow.
+    """
+    return await _establish(TlsConnection(stream, context, is_server=True), None)
+
+
+async def _establish(connection: TlsConnection, node_key: NodeKey | None) -> TlsConnection:
+    is_done = False
+    try:
+        with trio.move_on_after(limits.HANDSHAKE_S_MAX):
+            await connection.handshake(node_key)
+            is_done = True
+            return connection
+        raise HandshakeError("the TLS handshake took too long")
+    finally:
+        if not is_done:
+            connection.is_broken = True
+            await connection.aclose()
+
+
+class TlsConnection:
+    """An encrypted connection. Made by `connect` and `accept`.
+
+    Attributes:
+        peer_key: the server's key, on the client's side; None on the server's.
+        is_broken: nothing can be sent any more, not even a goodbye.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, context: ssl.SSLContext, *, is_server: bool) -> None:
+        self.peer_key: NodeKey | None = None
+        self.is_broken = False
+        self._is_ended = False
+        self._stream = stream
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server)
+
+    async def handshake(self, node_key: NodeKey | None) -> None:
+        """Run the handshake; with `node_key`, the other side must prove that key before our last flight leaves."""
+        received_bytes = 0
+        while not self._handshake_step():
+            await self._flush()
+            data = await self._receive_raw()
+            received_bytes += len(data)
+            if not data or received_bytes > limits.HANDSHAKE_BYTES_MAX:
+                raise HandshakeError("the TLS handshake was cut off" if not data else "the TLS handshake is too long")
+            self._incoming.write(data)
+        if node_key is not None:
+            self.peer_key = key_from_certificate(self._ssl.getpeercert(binary_form=True) or b"")
+            if self.peer_key != node_key:
+                raise HandshakeError(f"the server has another key: {key_text(self.peer_key)}")
+        await self._flush()
+
+    def _handshake_step(self) -> bool:
+        try:
+            self._ssl.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            raise HandshakeError(f"TLS failed: {error.reason}") from error
+        return True
+
+    async def send(self, data: bytes | Sequence[bytes]) -> None:
+        """Send bytes, or many pieces as one: one TLS write, one socket send. One task at a time.
+
+        Raises:
+            ClosedError: the connection is gone; how much arrived is unknown.
+        """
+        whole = data if isinstance(data, bytes) else b"".join(data)
+        try:
+            written = self._ssl.write(whole)
+            while written < len(whole):
+                written += self._ssl.write(memoryview(whole)[written:])
+        except ssl.SSLError as error:
+            raise ClosedError(f"TLS failed: {error.reason}") from error
+        await self._flush()
+
+    async def receive_some(self) -> bytes:
+        """Receive what is there, at least one byte; empty when the other side has ended the connection.
+
+        Raises:
+            ClosedError: the connection broke.
+            HandshakeError: what came is not TLS, or was tampered with.
+        """
+        pieces = self._read_records()
+        while not pieces and not self._is_ended:
+            data = await self._receive_raw()
+            if not data:
+                self._is_ended = True
+                return b""
+            self._incoming.write(data)
+            pieces = self._read_records()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_records(self) -> list[bytes]:
+        """Decrypt the whole records that came in."""
+        pieces: list[bytes] = []
+        read, incoming = self._ssl.read, self._incoming
+        try:
+            while incoming.pending and not self._is_ended:
+                piece = read(_RECORD_BYTES)
+                if piece:
+                    pieces.append(piece)
+                else:
+                    self._is_ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._is_ended = True
+        except ssl.SSLError as error:
+            raise HandshakeError(f"TLS failed: {error.reason}") from error
+        return pieces
+
+    async def _receive_raw(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(limits.RECEIVE_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ClosedError("the connection broke") from error
+
+    async def _flush(self) -> None:
+        """Hand what OpenSSL produced to the socket."""
+        data = self._outgoing.read()
+        if self.is_broken:
+            raise ClosedError("the connection is broken")
+        if not data:
+            return
+        self.is_broken = True
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ClosedError("the connection broke") from error
+        self.is_broken = False
+
+    async def aclose(self) -> None:
+        """Say goodbye if that is possible at once, and close; takes CLOSE_S_MAX at most, whatever the other side does."""
+        with trio.move_on_after(limits.CLOSE_S_MAX, shield=True):
+            if not self.is_broken:
+                self.is_broken = True
+                with suppress(ssl.SSLError):  # "Want read": the other side's goodbye is not waited for.
+                    self._ssl.unwrap()
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # It closed first.
+                    await self._stream.send_all(self._outgoing.read())
+            await trio.aclose_forcefully(self._stream)
+
+
+def _reason(error: OSError) -> str:
+    """What happened, in one line; trio groups the failures of several addresses."""
+    causes = error.__cause__.exceptions if isinstance(error.__cause__, BaseExceptionGroup) else (error,)
+    return "; ".join(sorted({getattr(cause, "strerror", None) or str(cause) for cause in causes}))
