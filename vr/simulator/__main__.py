@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vr.simulator.cluster import Outcome, run_seed
+from vr.simulator.errors import UnknownMutant
+from vr.simulator.mutants import MUTANTS
+from vr.simulator.mutation import hunt
 from vr.simulator.story import Telling
 
 
@@ -78,9 +81,19 @@ def search(seeds: Sequence[int], *, keep_going: bool = False) -> int:
 
 
 def _try_mutants(only: str | None) -> int:
-    from vr.simulator.mutants import print_table
-
-    return print_table(only)
+    chosen = [mutant for mutant in MUTANTS if only is None or mutant.name == only]
+    if not chosen:
+        raise UnknownMutant(only or "")
+    survivors = 0
+    print(f"{'mutant':36} {'seeds':>6} {'budget':>6} {'s':>6}  killed by")
+    for mutant in chosen:
+        result = hunt(mutant)
+        survivors += result.violation is None
+        killer = "SURVIVED" if result.violation is None else result.violation.check
+        line = f"{mutant.name:36} {result.seeds:6} {mutant.seeds_max:6} {result.took_s:6.1f}  {killer}"
+        print(line, flush=True)
+    print(f"{len(chosen)} mutants, {survivors} survived")
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 |---|---|---|
 | one_entry_per_viewstamp | (view, op) has one content, everywhere and for ever | VRR 4.1 |
 | chain_unbroken | an entry's parent is the entry before it | vr brief §1 |
+| time_ascends | timestamps of committed ops strictly ascend | vr brief §1 |
 | prefixes_equal | committed op k is the same on every replica, before and after restarts | VRR 4, correctness |
 | states_equal | the service's state after op k is the same everywhere | determinism |
 | committed_on_quorum | committed means durable on a quorum | VRR 4.1 |
@@ -116,7 +117,7 @@ class LogChecker:
     def __init__(self, genesis: bytes) -> None:
         self.committed: dict[int, bytes] = {0: genesis}
         self.entries: dict[tuple[int, int], bytes] = {}
-        self._parents: dict[tuple[int, bytes], bytes] = {}
+        self._timestamps: dict[int, int] = {}
         self._digests: dict[int, bytes] = {}
         self._checkpoints: dict[int, bytes] = {}
 
@@ -139,6 +140,9 @@ class LogChecker:
         parent = self.committed.get(header.op - 1)
         if parent != header.parent:
             raise Violation("chain_unbroken", f"node {node}: op {header.op} does not follow its predecessor")
+        self._timestamps[header.op] = header.timestamp_us
+        if header.timestamp_us <= self._timestamps.get(header.op - 1, -1):
+            raise Violation("time_ascends", f"op {header.op} is not later than its predecessor")
 
     def on_applied(self, node: int, op: OpNumber, digest: bytes) -> None:
         """A service reached this state."""

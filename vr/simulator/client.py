@@ -24,6 +24,7 @@ from vr.simulator.schedule import Schedule
 from vr.simulator.swarm import Load
 from vr.types import ClientId, RequestNumber, SessionNumber
 
+RETRY_US_MIN = 10_000
 Submit = Callable[["Client", int, Sequence[Request]], None]
 Forget = Callable[["Client", int], None]
 
@@ -71,6 +72,7 @@ class Client:
         self._schedule = schedule
         self._random = random
         self._load = load
+        self._requests_max = load.requests_per_client
         self._homes = list(range(node_count))
         self._checker = checker
         self._submit = submit
@@ -89,10 +91,8 @@ class Client:
         return int(self._random.expovariate(1.0) * self._load.think_us_mean)
 
     def _register(self) -> None:
-        self.state = ClientState.REGISTERING
-        self.session = SessionNumber(0)
-        self._next_number = 1
-        self._send([self._register_request()])
+        if self.state is ClientState.REGISTERING:
+            self._send([self._register_request()])
 
     def _register_request(self) -> Request:
         return Request(client=self.client_id, session=SessionNumber(0), number=RequestNumber(0), body=b"")
@@ -122,11 +122,15 @@ class Client:
             self.home = self._random.choice(others)
 
     def calm(self, homes: Sequence[int]) -> None:
-        """Only these nodes remain."""
+        """Only these nodes remain; one request more proves that they work."""
         self._homes = list(homes)
+        self._requests_max = self.answered + self.given_up + len(self.outstanding) + 1
         if self.home not in self._homes:
             self._move()
-            self._on_reconnected(self._retry_token)
+        self._retry_token += 1
+        if self.state is ClientState.DONE:
+            self.state = ClientState.ACTIVE if self.session else ClientState.REGISTERING
+        self._on_reconnected(self._retry_token)
 
     def _send_again(self) -> None:
         if self.state is ClientState.REGISTERING:
@@ -162,6 +166,7 @@ class Client:
             return  # a register sent twice makes two sessions, one is enough; a session given up is not taken up again
         self._sessions_used.add(reply.session)
         self.session = reply.session
+        self._next_number = 1
         self.state = ClientState.ACTIVE
         self._after_progress()
 
@@ -176,7 +181,7 @@ class Client:
         self._finish_or(self._make_requests)
 
     def _finish_or(self, proceed: Callable[[], None]) -> None:
-        if self.answered + self.given_up >= self._load.requests_per_client and not self.outstanding:
+        if self.answered + self.given_up >= self._requests_max and not self.outstanding:
             self.state = ClientState.DONE
         else:
             self._schedule.after(self._think_us(), self._proceed, proceed, self.session)
@@ -186,7 +191,7 @@ class Client:
             proceed()
 
     def _make_requests(self) -> None:
-        remaining = self._load.requests_per_client - self.answered - self.given_up - len(self.outstanding)
+        remaining = self._requests_max - self.answered - self.given_up - len(self.outstanding)
         room = self._load.window - len(self.outstanding)
         # Pipelined windows are contiguous: never more than `window` beyond the oldest unanswered request.
         if self.outstanding:
@@ -207,7 +212,7 @@ class Client:
 
     def on_rejected(self, rejected: Rejected) -> None:
         """A request was refused."""
-        if self.is_done or (rejected.session != self.session and rejected.number != 0):
+        if self.is_done or rejected.session != self.session:
             return
         match rejected.reason:
             case RejectReason.EVICTED | RejectReason.UNKNOWN_SESSION:
@@ -217,7 +222,7 @@ class Client:
                     self._finish_or(self._register)
             case _:
                 self._retry_token += 1
-                delay_us = max(1_000, int(rejected.retry_after_s * 1e6))
+                delay_us = max(RETRY_US_MIN, int(rejected.retry_after_s * 1e6))
                 self._schedule.after(delay_us, self._on_busy_over, self._retry_token)
 
     def _on_busy_over(self, token: int) -> None:
@@ -230,4 +235,5 @@ class Client:
         self.outstanding.clear()
         self._floors.clear()
         self.state = ClientState.REGISTERING
+        self.session = SessionNumber(0)
         self._retry_token += 1

@@ -113,6 +113,8 @@ class Cluster:
         return self._outcome(violation)
 
     def _outcome(self, violation: Violation | None) -> Outcome:
+        self.world.counts["view"] = len(self.world.checkers.progress.primaries)
+        self.world.counts["op"] = len(self.world.checkers.logs.committed) - 1
         return Outcome(
             seed=self.seed,
             events=self.world.schedule.events,

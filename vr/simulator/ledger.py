@@ -78,7 +78,7 @@ class Ledger:
         self.initial_view = initial_view
         self.disks = [DiskModel(initial_view) for _ in range(node_count)]
         self.committed: dict[int, bytes] = {}
-        self.rotted = [False] * node_count  # since the last restart: recovery is excused
+        self.rotted = [False] * node_count  # not yet found and repaired: recovery is excused
         self.checkpointed = [0] * node_count  # ops up to here are in the node's history
         self.faulty: list[set[int]] = [set() for _ in range(node_count)]  # found faulty, not yet rewritten
         self._under_way: list[list[Write]] = [[] for _ in range(node_count)]
@@ -111,7 +111,8 @@ class Ledger:
             removed = disk.perform(write)
             if disk.view < view_before or disk.log_view < log_view_before:
                 raise Violation("durable_view_monotone", f"node {node}: {write}")
-            self.faulty[node].difference_update(mark.op for mark in write.marks)
+            rewritten = {mark.op for mark in write.marks}
+            self.faulty[node] = {op for op in self.faulty[node] if op not in rewritten and op <= disk.head}
             for op, checksum in removed.items():
                 self._require_committed_kept(node, op, checksum)
         self._under_way[node].clear()
@@ -173,31 +174,25 @@ class Ledger:
             candidates.append(disk.copy())
         self._under_way[node].clear()
         excused = self.rotted[node]
-        self.rotted[node] = False
-        for candidate in reversed(candidates):
-            if _agrees(candidate, found, base=base, view=view, log_view=log_view, excused=excused, certain=certain):
-                break
-        else:
+        fitting = [
+            candidate
+            for candidate in reversed(candidates)
+            if _agrees(candidate, found, base=base, excused=excused, certain=certain)
+        ]
+        # Of several that fit, rot may hide which one it is; the views tell, and they were written twice.
+        candidate = next((item for item in fitting if (item.view, item.log_view) == (view, log_view)), None)
+        if candidate is None:
             raise Violation("recovery_keeps_durable", _difference(node, candidates[0], found, base, view, log_view))
         for op, checksum in self.disks[node].checksums.items():
             if self.committed.get(op) == checksum and candidate.checksums.get(op) != checksum:
                 raise Violation("committed_op_kept", f"node {node} recovered without committed op {op}")
         self.disks[node] = candidate
         self.faulty[node] = {op for op, checksum in found.items() if checksum is None}
+        # Damage stays on the disk until it is written over: only a clean recovery ends the excuse.
+        self.rotted[node] = excused and (not certain or bool(self.faulty[node]))
 
 
-def _agrees(
-    model: DiskModel,
-    found: dict[int, bytes | None],
-    *,
-    base: int,
-    view: int,
-    log_view: int,
-    excused: bool,
-    certain: bool,
-) -> bool:
-    if (view, log_view) != (model.view, model.log_view) and not excused:
-        return False
+def _agrees(model: DiskModel, found: dict[int, bytes | None], *, base: int, excused: bool, certain: bool) -> bool:
     for op, checksum in found.items():
         if op > base and checksum is not None and model.checksums.get(op) != checksum:
             return False

@@ -60,14 +60,19 @@ def mutated(mutant: Mutant) -> Iterator[None]:
 
 
 def hunt(mutant: Mutant, *, seeds_max: int | None = None) -> Hunt:
-    """Run seeds against the mutant until one kills it or the budget is spent."""
+    """Run seeds against the mutant until one kills it or the budget is spent.
+
+    A seed that fails without the mutant too is no kill.
+    """
     began_s = time.perf_counter()
-    budget = mutant.seeds_max if seeds_max is None else seeds_max
-    with mutated(mutant):
-        for count in range(1, budget + 1):
-            violation = run_seed(mutant.start + count - 1).violation
-            if violation is not None:
-                break
-        else:
+    seeds = mutant.seeds_max if seeds_max is None else seeds_max
+    violation = None
+    count = 0
+    while violation is None and count < seeds:
+        seed = mutant.start + count
+        count += 1
+        with mutated(mutant):
+            violation = run_seed(seed).violation
+        if violation is not None and run_seed(seed).violation is not None:
             violation = None
     return Hunt(mutant=mutant, seeds=count, took_s=time.perf_counter() - began_s, violation=violation)

@@ -19,7 +19,7 @@ from functools import partial
 
 import msgspec
 
-from vr.liveness import NodeLiveness
+from vr.liveness import LivenessOptions, NodeLiveness
 from vr.log import Request
 from vr.messages import Entries, Message, decode, encode
 from vr.ready import CommittedOp, HistoryRead, Ready, Rejected, Reply
@@ -122,6 +122,7 @@ class Process:
             now_s,
             [ReplicaIndex(peer) for peer in range(world.swarm.node_count) if peer != self.node],
             seed=world.random.getrandbits(60),
+            options=_liveness_options(world.swarm.process.patience),
         )
         self.replica = Replica(
             world.configuration,
@@ -130,10 +131,21 @@ class Process:
             restored,
             now=now_s,
             seed=world.random.getrandbits(64),
-            options=ReplicaOptions(wall_clock_us=self._clock.wall_us),
+            options=self._replica_options(),
         )
         world.counts["start"] += 1
         world.tell(self.node, f"started: {self.summary()}")
+
+    def _replica_options(self) -> ReplicaOptions:
+        usual = ReplicaOptions()
+        patience = self._world.swarm.process.patience
+        return ReplicaOptions(
+            wall_clock_us=self._clock.wall_us,
+            log_margin_ops=self._world.swarm.load.log_margin_ops,
+            resend_s=usual.resend_s * patience,
+            patience_s=usual.patience_s * patience,
+            view_change_s=usual.view_change_s * patience,
+        )
 
     def summary(self) -> str:
         """State in one line."""
@@ -437,6 +449,15 @@ class Process:
         self._boundary()
         self._saving = False
         self._require_replica().checkpoint_done(checkpoint.op, self._clock.now_s())
+
+
+def _liveness_options(patience: float) -> LivenessOptions:
+    usual = LivenessOptions()
+    return LivenessOptions(
+        heartbeat_s=usual.heartbeat_s * patience,
+        suspect_after_s_min=usual.suspect_after_s_min * patience,
+        suspect_after_s_max=usual.suspect_after_s_max * patience,
+    )
 
 
 __all__ = ["HEARTBEAT", "Process", "Restored", "Surroundings"]

@@ -59,6 +59,7 @@ class ProcessFaults(msgspec.Struct, frozen=True, kw_only=True):
     clock_rate_error: float = 0.0
     wall_clock_error_us: int = 0
     turn_us_max: int = 0  # how long a process collects input before it performs effects
+    patience: float = 1.0  # scales heartbeats, suspicion, patience and view change time-outs
     reset_seen: float = 0.5  # peers notice a dead connection at once
 
 
@@ -85,6 +86,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     leave: float = 0.0  # after a reply: forget the session and register again
     body_bytes_max: int = 64
     checkpoint_ops: int = 16
+    log_margin_ops: int = 16  # applied operations kept in memory below a checkpoint
 
 
 class Swarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +106,7 @@ def draw_swarm(random: Random) -> Swarm:
     """Draw a world."""
     return Swarm(
         node_count=random.choices([1, 2, 3, 5], weights=[4, 8, 76, 12])[0],
-        storm_us=int(random.uniform(6, 16) * SECOND_US),
+        storm_us=int(random.uniform(3, 10) * SECOND_US),
         pipeline_ops_max=random.choice([1, 2, 4, 8, 8]),
         network=_draw_network(random),
         disk=_draw_disk(random),
@@ -123,7 +125,7 @@ def _rate(random: Random, low: float, high: float) -> float:
 
 
 def _interval_us(random: Random, low_s: float, high_s: float) -> int:
-    return 0 if random.random() < 0.35 else int(_log_uniform(random, low_s, high_s) * SECOND_US)
+    return 0 if random.random() < 0.3 else int(_log_uniform(random, low_s, high_s) * SECOND_US)
 
 
 def _draw_network(random: Random) -> NetworkFaults:
@@ -150,7 +152,7 @@ def _draw_disk(random: Random) -> DiskFaults:
 
 def _draw_process(random: Random) -> ProcessFaults:
     return ProcessFaults(
-        crash_interval_us=_interval_us(random, 0.7, 8),
+        crash_interval_us=_interval_us(random, 0.4, 6),
         down_us_mean=int(_log_uniform(random, 0.02, 3) * SECOND_US),
         power_loss=random.choice([0.0, 0.5, 1.0]),
         fuse_effects_max=random.choice([1, 8, 30]),
@@ -160,14 +162,15 @@ def _draw_process(random: Random) -> ProcessFaults:
         clock_rate_error=random.choice([0.0, 0.01, 0.2]),
         wall_clock_error_us=random.choice([0, MILLISECOND_US, 3600 * SECOND_US]),
         turn_us_max=random.choice([0, 0, 500, 20_000]),
+        patience=random.choice([1.0, 0.4, 0.4, 0.2]),
         reset_seen=random.choice([0.0, 0.5, 1.0]),
     )
 
 
 def _draw_partition(random: Random) -> PartitionFaults:
     return PartitionFaults(
-        interval_us=_interval_us(random, 1, 8),
-        duration_us_mean=int(_log_uniform(random, 0.2, 5) * SECOND_US),
+        interval_us=_interval_us(random, 0.5, 6),
+        duration_us_mean=int(_log_uniform(random, 0.2, 4) * SECOND_US),
         one_way=random.choice([0.0, 0.3, 1.0]),
         isolate_primary=random.choice([0.0, 0.3, 0.8]),
         clog_interval_us=_interval_us(random, 1, 8),
@@ -177,13 +180,14 @@ def _draw_partition(random: Random) -> PartitionFaults:
 def _draw_load(random: Random) -> Load:
     return Load(
         clients=random.randint(1, 4),
-        requests_per_client=random.randint(4, 40),
+        requests_per_client=random.randint(10, 120),
         window=random.choice([1, 1, 4, 16, 32]),
-        think_us_mean=int(_log_uniform(random, 5, 500) * MILLISECOND_US),
+        think_us_mean=int(_log_uniform(random, 20, 500) * MILLISECOND_US),
         retry_us=int(_log_uniform(random, 0.1, 2) * SECOND_US),
         move=random.choice([0.0, 0.3, 1.0]),
         double=_rate(random, 0.01, 0.5),
         leave=_rate(random, 0.01, 0.1),
         body_bytes_max=random.choice([16, 200, 3000]),
         checkpoint_ops=random.choice([4, 8, 24, 200]),
+        log_margin_ops=random.choice([0, 0, 4, 16]),
     )

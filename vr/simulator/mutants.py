@@ -1,0 +1,488 @@
+"""The mutants: each breaks one rule that safety or liveness rests on, in the core or in its log.
+
+A rule is a small function; its mutant is that function, wrong. `seeds_max` is the stated budget, several times the seeds
+it took when it was set. Names of rules that the core splits off (`durability.durable_state`) are patched where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from vr import durability, forwarding, normal, repair, replica, view_change
+from vr.configuration import Configuration
+from vr.log import Entry
+from vr.messages import DoViewChange, Prepare, PrepareOk, StartView
+from vr.ready import DurableState
+from vr.sessions import SessionTable, Verdict
+from vr.simulator.mutation import Mutant, Patch
+from vr.state import Install, Peer, ReplicaState, Status
+from vr.storage import log_opening, recovery
+from vr.types import OpNumber
+
+Rule = Callable[..., Any]
+
+
+def _always(value: object) -> Callable[[Rule], Rule]:
+    return lambda _: lambda *_arguments, **_keywords: value
+
+
+# --- normal operation ---
+
+
+def _quorum_minority(_: Rule) -> Rule:
+    def quorum_op(state: ReplicaState) -> OpNumber:
+        durable = [state.durable_op, *(peer.match_op for peer in state.peers.values())]
+        return sorted(durable, reverse=True)[max(0, state.configuration.quorum - 2)]
+
+    return quorum_op
+
+
+def _self_vote_undurable(_: Rule) -> Rule:
+    def quorum_op(state: ReplicaState) -> OpNumber:
+        durable = [state.head_op, *(peer.match_op for peer in state.peers.values())]
+        return sorted(durable, reverse=True)[state.configuration.quorum - 1]
+
+    return quorum_op
+
+
+def _durable_when_written(original: Rule) -> Rule:
+    def take_write(state: ReplicaState) -> object:
+        taken = original(state)
+        if not state.is_primary:
+            state.durable_op = state.head_op
+        return taken
+
+    return take_write
+
+
+def _acknowledgements_not_distinct(original: Rule) -> Rule:
+    def on_prepare_ok(state: ReplicaState, message: PrepareOk) -> None:
+        original(state, message)
+        counts = state.__dict__.setdefault("_mutant_acks", {})
+        key = (message.view, message.op)
+        counts[key] = counts.get(key, 1) + 1
+        right = state.is_serving and message.view == state.view and message.op <= state.head_op
+        if right and counts[key] >= state.configuration.quorum:
+            state.raise_commit(message.op)
+            normal.apply_committed(state)
+
+    return on_prepare_ok
+
+
+def _old_view_prepare(original: Rule) -> Rule:
+    def step_normal(state: ReplicaState, message: Any) -> None:
+        if isinstance(message, Prepare) and message.view < state.view and state.status is Status.NORMAL:
+            message = msgspec.structs.replace(message, view=state.view, replica=state.primary)
+        original(state, message)
+
+    return step_normal
+
+
+def _tell_head_as_commit(original: Rule) -> Rule:
+    def tell_commit(state: ReplicaState) -> None:
+        commit = state.commit_number
+        state.commit_number = state.head_op
+        original(state)
+        state.commit_number = commit
+
+    return tell_commit
+
+
+def _clock_straight(original: Rule) -> Rule:
+    def make_entry(**fields: Any) -> Entry:
+        fields["timestamp_us"] -= fields["timestamp_us"] % 1_000_000
+        entry: Entry = original(**fields)
+        return entry
+
+    return make_entry
+
+
+# --- view change ---
+
+
+def _view_quorum_minority(_: Rule) -> Rule:
+    def is_view_change_quorum(configuration: Configuration, own: int, voters: Sequence[int]) -> bool:
+        return own in voters and len(set(voters)) >= configuration.quorum - 1
+
+    return is_view_change_quorum
+
+
+def _votes_not_distinct(original: Rule) -> Rule:
+    def collect(state: ReplicaState, message: DoViewChange) -> None:
+        votes = state.__dict__.setdefault("_mutant_votes", {})
+        votes[message.view] = votes.get(message.view, 0) + 1
+        original(state, message)
+        if state.install is None and state.status is Status.VIEW_CHANGE and state.index in state.do_view_changes:
+            if votes[message.view] >= state.configuration.quorum:
+                chosen = view_change.choose_canonical_log(state.do_view_changes.values())
+                view_change.begin_install(state, chosen, list(state.others), known_commit=chosen.commit)
+                view_change.finish_install(state)
+
+    return collect
+
+
+def _choose_by(key: Callable[[DoViewChange], Any]) -> Callable[[Rule], Rule]:
+    return lambda _: lambda messages: max(messages, key=key)
+
+
+def _drop_uncommitted(original: Rule) -> Rule:
+    def choose(messages: Sequence[DoViewChange]) -> DoViewChange:
+        chosen: DoViewChange = original(messages)
+        return msgspec.structs.replace(chosen, head_op=chosen.commit, headers=b"")
+
+    return choose
+
+
+def _vote_of_other_view(original: Rule) -> Rule:
+    def on_do_view_change(state: ReplicaState, message: DoViewChange) -> None:
+        if message.view < state.view and state.status is Status.VIEW_CHANGE and state.primary == state.index:
+            message = msgspec.structs.replace(message, view=state.view)
+        original(state, message)
+
+    return on_do_view_change
+
+
+def _vote_before_durable(original: Rule) -> Rule:
+    def enter_view_change(state: ReplicaState, view: Any) -> None:
+        original(state, view)
+        message = view_change.decode(state.frozen_do_view_change or b"")
+        state.broadcast(message)
+
+    return enter_view_change
+
+
+def _vote_not_frozen(original: Rule) -> Rule:
+    def send_do_view_change(state: ReplicaState) -> None:
+        if state.frozen_do_view_change is not None and state.durable_view == state.voted_view == state.view:
+            state.frozen_do_view_change = view_change.encode(view_change.make_do_view_change(state))
+        original(state)
+
+    return send_do_view_change
+
+
+def _keep_match_over_views(original: Rule) -> Rule:
+    def enter_normal(state: ReplicaState, install: Install) -> None:
+        kept = {other: peer.match_op for other, peer in state.peers.items()}
+        original(state, install)
+        for other, peer in state.peers.items():
+            state.peers[other] = Peer(match_op=kept[other], suspected=peer.suspected)
+
+    return enter_normal
+
+
+def _old_start_view(original: Rule) -> Rule:
+    def on_start_view(state: ReplicaState, message: StartView) -> None:
+        if message.view < state.view and state.status is Status.VIEW_CHANGE and message.view > state.log_view:
+            state.view = message.view
+        original(state, message)
+
+    return on_start_view
+
+
+def _reinstall_start_view(original: Rule) -> Rule:
+    def on_start_view(state: ReplicaState, message: StartView) -> None:
+        again = message.view == state.view == state.log_view and state.status is Status.NORMAL
+        if again and message.replica == state.primary:
+            view_change._adopt(state, message)
+        else:
+            original(state, message)
+
+    return on_start_view
+
+
+def _stale_start_view_while_recovering(original: Rule) -> Rule:
+    def on_start_view(state: ReplicaState, message: StartView) -> None:
+        original(state, msgspec.structs.replace(message, nonce=state.nonce))
+
+    return on_start_view
+
+
+def _truncate_on_later_view(original: Rule) -> Rule:
+    def ask_view(state: ReplicaState, other: Any) -> None:
+        floor = OpNumber(max(min(state.commit_number, state.head_op), state.log.base_op))
+        if state.status is Status.NORMAL and floor < state.head_op:
+            state.log.truncate_above(floor)
+            state.forget_writes_above(floor)
+            state.truncate_above = floor
+            state.early.clear()
+        original(state, other)
+
+    return ask_view
+
+
+# --- durability and restart ---
+
+
+def _with_state(**changes: Callable[[ReplicaState, DurableState], object]) -> Callable[[Rule], Rule]:
+    def make(original: Rule) -> Rule:
+        def durable_state(state: ReplicaState) -> DurableState:
+            right: DurableState = original(state)
+            return msgspec.structs.replace(right, **{name: change(state, right) for name, change in changes.items()})
+
+        return durable_state
+
+    return make
+
+
+def _choose_status_resuming(original: Rule) -> Rule:
+    def choose_status(state: ReplicaState, *arguments: Any) -> None:
+        resumes = state.view == state.log_view and state.primary == state.index
+        if not (resumes and all(arguments)):
+            original(state, *arguments)
+
+    return choose_status
+
+
+def _choose_status_certain(original: Rule) -> Rule:
+    def choose_status(state: ReplicaState, *_arguments: Any) -> None:
+        original(state, True)
+
+    return choose_status
+
+
+def _nothing(_: Rule) -> Rule:
+    return lambda *_arguments, **_keywords: None
+
+
+def _unclosed_chain(_: Rule) -> Rule:
+    return lambda state, install: not repair.missing_ops(install)
+
+
+def _own_log_is_right(_: Rule) -> Rule:
+    def trusted_prefix(state: ReplicaState, install: Install) -> OpNumber:
+        return OpNumber(min(state.head_op, install.head_op))
+
+    return trusted_prefix
+
+
+def _serve_anything(_: Rule) -> Rule:
+    return lambda state, _message, op, _checksum: state.log.get(op)
+
+
+def _tail_cut(_: Rule) -> Rule:
+    def is_torn(*, first_missing: int, frame: Any, synced_lsn: int) -> bool:
+        return first_missing < frame.header.lsn or bool(frame.rotten)
+
+    return is_torn
+
+
+def _clear_nothing(original: Rule) -> Rule:
+    def settle_tail(segments: Any, settled: Any) -> None:
+        settled.must_clear = False
+        original(segments, settled)
+
+    return settle_tail
+
+
+# --- sessions ---
+
+
+def _no_dedupe(_: Rule) -> Rule:
+    return lambda *_arguments: Verdict.EXECUTE
+
+
+def _prepared_for_ever(original: Rule) -> Rule:
+    def reset_queue(state: ReplicaState) -> None:
+        prepared = dict(state.prepared)
+        original(state)
+        state.prepared.update(prepared)
+
+    return reset_queue
+
+
+def _results_not_kept(original: Rule) -> Rule:
+    def record(table: SessionTable, request: Any, op: OpNumber, result: bytes) -> None:
+        original(table, request, op, b"")
+
+    return record
+
+
+def _mutant(name: str, breaks: str, seeds_max: int, *patches: Patch) -> Mutant:
+    return Mutant(name=name, breaks=breaks, seeds_max=seeds_max, patches=patches)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    _mutant("commit_quorum_f", "an op is committed on f disks", 20, Patch(normal, "quorum_op", _quorum_minority)),
+    _mutant(
+        "self_vote_undurable",
+        "the primary counts itself before its own sync",
+        50,
+        Patch(normal, "quorum_op", _self_vote_undurable),
+    ),
+    _mutant(
+        "acknowledge_before_sync",
+        "a backup acknowledges what is only written",
+        20,
+        Patch(replica, "take_write", _durable_when_written),
+    ),
+    _mutant(
+        "acknowledgements_not_distinct",
+        "one backup's acknowledgement counts twice",
+        200,
+        Patch(normal, "on_prepare_ok", _acknowledgements_not_distinct),
+    ),
+    _mutant(
+        "acknowledgement_of_other_entry",
+        "an acknowledgement counts without its checksum",
+        2000,
+        Patch(normal, "acknowledgement_matches", _always(True)),
+    ),
+    _mutant(
+        "old_view_prepare", "a Prepare of an old view is taken", 200, Patch(replica, "_step_normal", _old_view_prepare)
+    ),
+    _mutant(
+        "pipeline_unbounded",
+        "more ops in flight than the group's constant",
+        200,
+        Patch(normal, "has_room", _always(True)),
+    ),
+    _mutant("head_told_as_commit", "Commit names the head", 20, Patch(normal, "tell_commit", _tell_head_as_commit)),
+    _mutant("clock_straight", "timestamps are the wall clock's", 20, Patch(normal, "make_entry", _clock_straight)),
+    _mutant(
+        "view_change_quorum_f",
+        "a view starts on f votes",
+        100,
+        Patch(view_change, "is_view_change_quorum", _view_quorum_minority),
+    ),
+    _mutant(
+        "votes_not_distinct", "one DoViewChange counts twice", 100, Patch(view_change, "collect", _votes_not_distinct)
+    ),
+    _mutant(
+        "choose_by_op",
+        "the longest log wins, whatever its view",
+        500,
+        Patch(view_change, "choose_canonical_log", _choose_by(lambda vote: vote.head_op)),
+    ),
+    _mutant(
+        "choose_by_log_view",
+        "the newest log view wins, the shortest of them",
+        100,
+        Patch(view_change, "choose_canonical_log", _choose_by(lambda vote: (vote.log_view, -vote.head_op))),
+    ),
+    _mutant(
+        "drop_uncommitted",
+        "the new view keeps only what is known committed",
+        50,
+        Patch(view_change, "choose_canonical_log", _drop_uncommitted),
+    ),
+    _mutant(
+        "vote_of_other_view",
+        "a DoViewChange of an older view counts",
+        1000,
+        Patch(view_change, "on_do_view_change", _vote_of_other_view),
+    ),
+    _mutant(
+        "vote_before_durable",
+        "DoViewChange leaves before its view is durable",
+        20,
+        Patch(view_change, "enter_view_change", _vote_before_durable),
+    ),
+    _mutant(
+        "vote_not_frozen",
+        "a DoViewChange is made anew when resent",
+        500,
+        Patch(view_change, "send_do_view_change", _vote_not_frozen),
+    ),
+    _mutant(
+        "match_kept_over_views",
+        "acknowledgements of an old view count in the new one",
+        200,
+        Patch(view_change, "_enter_normal", _keep_match_over_views),
+    ),
+    _mutant("old_start_view", "an old StartView is taken", 500, Patch(view_change, "on_start_view", _old_start_view)),
+    _mutant(
+        "reinstall_start_view",
+        "a StartView is installed twice",
+        50,
+        Patch(view_change, "on_start_view", _reinstall_start_view),
+    ),
+    _mutant(
+        "stale_start_view_while_recovering",
+        "whoever forgot its tail believes an old StartView",
+        2000,
+        Patch(view_change, "on_start_view", _stale_start_view_while_recovering),
+    ),
+    _mutant(
+        "truncate_on_later_view",
+        "VRR 5.2: truncate to the commit number on hearing of a later view",
+        200,
+        Patch(view_change, "ask_view", _truncate_on_later_view),
+    ),
+    _mutant(
+        "view_not_persisted",
+        "the view is not written",
+        20,
+        Patch(durability, "durable_state", _with_state(view=lambda _, right: right.log_view)),
+    ),
+    _mutant(
+        "log_view_not_persisted",
+        "the log view is not written",
+        50,
+        Patch(
+            durability,
+            "durable_state",
+            _with_state(log_view=lambda state, right: right.log_view if state.saved is None else state.saved.log_view),
+        ),
+    ),
+    _mutant(
+        "truncation_not_persisted",
+        "a replaced tail stays on the disk",
+        500,
+        Patch(durability, "durable_state", _with_state(truncate_above=lambda _state, _right: None)),
+    ),
+    _mutant(
+        "promises_not_shrunk",
+        "a write under way still counts after its entries were replaced",
+        2000,
+        Patch(ReplicaState, "forget_writes_above", _nothing),
+    ),
+    _mutant(
+        "primary_resumes",
+        "a restarted primary goes on in its view",
+        200,
+        Patch(replica, "_choose_status", _choose_status_resuming),
+    ),
+    _mutant(
+        "corrupt_entry_nacked",
+        "a lost tail is taken for one that never was",
+        500,
+        Patch(replica, "_choose_status", _choose_status_certain),
+    ),
+    _mutant(
+        "installed_run_unchecked",
+        "a fetched run is not closed by its checksum",
+        2000,
+        Patch(view_change, "is_complete", _unclosed_chain),
+    ),
+    _mutant(
+        "own_log_is_right",
+        "a new view keeps what the own log has",
+        100,
+        Patch(view_change, "trusted_prefix", _own_log_is_right),
+    ),
+    _mutant("serve_uncommitted", "any entry is given as committed", 2000, Patch(repair, "_servable", _serve_anything)),
+    _mutant("synced_tail_cut", "a rotted frame is taken for a torn one", 200, Patch(recovery, "is_torn", _tail_cut)),
+    _mutant(
+        "recovered_not_synced",
+        "recovery trusts the page cache",
+        200,
+        Patch(log_opening, "_settle_tail", _nothing),
+    ),
+    _mutant(
+        "torn_tail_not_cleared",
+        "frames behind a cut may come back",
+        2000,
+        Patch(log_opening, "_settle_tail", _clear_nothing),
+    ),
+    _mutant("no_dedupe", "each committed request is executed", 20, Patch(SessionTable, "judge", _no_dedupe)),
+    _mutant(
+        "table_on_prepare",
+        "VRR 4.1: prepared requests count as executed after a view change",
+        200,
+        Patch(view_change, "reset_queue", _prepared_for_ever),
+    ),
+    _mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
+)
