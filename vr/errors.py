@@ -2,7 +2,7 @@
 
 VRError
 ├── LocalError          the embedder misused the API; state unchanged
-│   └── UnknownGroupError
+│   └── UnknownGroup
 └── PeerError           bytes from a peer or a disk are not what they claim; state unchanged
     └── DecodeError
 """
@@ -16,7 +16,7 @@ class LocalError(VRError):
     """The embedder's call was wrong."""
 
 
-class UnknownGroupError(LocalError):
+class UnknownGroup(LocalError):  # noqa: N818 - reads as what happened
     """No such group in this process."""
 
 

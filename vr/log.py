@@ -17,7 +17,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -36,6 +36,8 @@ from vr.types import (
 
 _HEAD: Final = struct.Struct(">QQQQBI16s16s")
 HEADER_BYTES: Final = _HEAD.size + CHECKSUM_BYTES
+NUMBERS_MAX: Final = 2**62
+"""Bound of views, operations, sessions and request numbers of a peer: sums of them stay within eight signed bytes."""
 
 
 class EntryKind(IntEnum):
@@ -48,10 +50,10 @@ class EntryKind(IntEnum):
 class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One request of a client (VRR 4.1). Session 0 and number 0 register a session; its body is opaque."""
 
-    client: ClientId
-    session: SessionNumber
-    number: RequestNumber
-    body: bytes
+    client: Annotated[ClientId, msgspec.Meta(min_length=IDENTIFIER_BYTES, max_length=IDENTIFIER_BYTES)]
+    session: Annotated[SessionNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
+    number: Annotated[RequestNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
+    body: Annotated[bytes, msgspec.Meta(max_length=limits.REQUEST_BYTES_MAX)]
 
 
 class EntryHeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -173,8 +175,8 @@ def decode_entry(data: bytes) -> Entry:
         requests = _REQUESTS_DECODER.decode(body)
     except msgspec.MsgspecError as error:
         raise DecodeError("malformed requests") from error
-    if len(requests) > limits.BATCH_REQUESTS_MAX or any(len(item.client) != IDENTIFIER_BYTES for item in requests):
-        raise DecodeError("requests out of bounds")
+    if len(requests) > limits.BATCH_REQUESTS_MAX:
+        raise DecodeError("too many requests in an entry")
     return Entry(header, bytes(data), requests)
 
 

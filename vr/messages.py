@@ -20,14 +20,32 @@ carry headers, never bodies: bodies are fetched by identity.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
 from vr import limits
 from vr.errors import DecodeError
-from vr.log import Request
-from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
+from vr.log import HEADER_BYTES, NUMBERS_MAX, Request
+from vr.types import (
+    CHECKSUM_BYTES,
+    Checksum,
+    ClientId,
+    OpNumber,
+    ReplicaIndex,
+    RequestNumber,
+    SessionNumber,
+    ViewNumber,
+)
+
+
+Op: TypeAlias = Annotated[OpNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
+View: TypeAlias = Annotated[ViewNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
+Member: TypeAlias = Annotated[ReplicaIndex, msgspec.Meta(ge=0, lt=limits.MEMBERS_MAX)]
+Digest: TypeAlias = Annotated[Checksum, msgspec.Meta(min_length=CHECKSUM_BYTES, max_length=CHECKSUM_BYTES)]
+DigestOrNone: TypeAlias = Annotated[Checksum, msgspec.Meta(max_length=CHECKSUM_BYTES)]
+Headers: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=limits.HEADERS_PER_MESSAGE_MAX * HEADER_BYTES)]
+EntryData: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=limits.ENTRY_BYTES_MAX)]
 
 
 class RejectReason(IntEnum):
@@ -51,30 +69,30 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True, tag_field="type"):
-    view: ViewNumber
-    replica: ReplicaIndex
+    view: View
+    replica: Member
 
 
 class Prepare(_Message, frozen=True, tag=1):
     """VRR 4.1 step 3. `data` is the encoded entry."""
 
-    commit: OpNumber
-    data: bytes
+    commit: Op
+    data: EntryData
 
 
 class PrepareOk(_Message, frozen=True, tag=2):
     """VRR 4.1 step 4, cumulative. `commit` is what the backup knows to be committed."""
 
-    op: OpNumber
-    checksum: Checksum
-    commit: OpNumber
+    op: Op
+    checksum: Digest
+    commit: Op
 
 
 class Commit(_Message, frozen=True, tag=3):
     """VRR 4.1 step 6. `head_op` lets a backup see that it misses something."""
 
-    commit: OpNumber
-    head_op: OpNumber
+    commit: Op
+    head_op: Op
     want_answer: bool = False
 
 
@@ -85,20 +103,20 @@ class StartViewChange(_Message, frozen=True, tag=4):
 class DoViewChange(_Message, frozen=True, tag=5):
     """VRR 4.2 step 2. The log through `commit` is committed; `headers` are packed: commit + 1 … head_op."""
 
-    log_view: ViewNumber
-    head_op: OpNumber
-    commit: OpNumber
-    commit_checksum: Checksum
-    headers: bytes
+    log_view: View
+    head_op: Op
+    commit: Op
+    commit_checksum: Digest
+    headers: Headers
 
 
 class StartView(_Message, frozen=True, tag=6):
     """VRR 4.2 step 3. Fields as in DoViewChange; the log at the view's start, or as it is now for who comes late."""
 
-    head_op: OpNumber
-    commit: OpNumber
-    commit_checksum: Checksum
-    headers: bytes
+    head_op: Op
+    commit: Op
+    commit_checksum: Digest
+    headers: Headers
     nonce: int = 0
 
 
@@ -111,25 +129,25 @@ class GetView(_Message, frozen=True, tag=7):
 class GetEntries(_Message, frozen=True, tag=8):
     """Asks for operations. An empty checksum means: what is committed there, or belongs to `view`."""
 
-    wanted: tuple[tuple[OpNumber, Checksum], ...]
+    wanted: Annotated[tuple[tuple[Op, DigestOrNone], ...], msgspec.Meta(max_length=limits.ENTRIES_PER_MESSAGE_MAX)]
 
 
 class Entries(_Message, frozen=True, tag=9):
     """Encoded entries, ascending."""
 
-    data: tuple[bytes, ...]
+    data: Annotated[tuple[EntryData, ...], msgspec.Meta(max_length=limits.ENTRIES_PER_MESSAGE_MAX)]
 
 
 class Forward(_Message, frozen=True, tag=10):
     """Requests of clients attached to the sender."""
 
-    requests: tuple[Request, ...]
+    requests: Annotated[tuple[Request, ...], msgspec.Meta(max_length=limits.PENDING_REQUESTS_MAX)]
 
 
 class Refuse(_Message, frozen=True, tag=11):
     """Forwarded requests that the primary did not take up."""
 
-    rejected: tuple[Rejected, ...]
+    rejected: Annotated[tuple[Rejected, ...], msgspec.Meta(max_length=limits.PENDING_REQUESTS_MAX)]
 
 
 Message: TypeAlias = (
@@ -155,9 +173,6 @@ def decode(data: bytes | memoryview) -> Message:
     if len(data) > limits.MESSAGE_BYTES_MAX:
         raise DecodeError("message too large")
     try:
-        message = _DECODER.decode(data)
+        return _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DecodeError("malformed message") from error
-    if not 0 <= message.replica < limits.MEMBERS_MAX or message.view < 0:
-        raise DecodeError("message out of bounds")
-    return message
+        raise DecodeError("malformed message, or out of bounds") from error
