@@ -1,0 +1,90 @@
+"""Commits as the room's log carries them: built, sealed, opened and judged. Pure.
+
+    staged commit of epoch n ──▶ CommitBody: commit sealed for members of n, join bundle of n+1 sealed for link holders,
+                                 public keys that admit writers and readers of n+1, Welcomes
+
+Members refuse a commit whose announced keys are not those that they export themselves: otherwise its author could lock
+everybody else out, or let somebody in.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from client.identity import may_replace
+from client.room_state import Block, block_digest
+from client.seals import EpochSecrets, OpenBundle, epoch_secrets, open_commit, seal_bundle, seal_commit
+from mls import Entropy, Group, StagedCommit
+from wire.errors import DecodeError
+from wire.ids import RoomEpoch, RoomId
+from wire.limits import COMMIT_BYTES_MAX
+from wire.room import CommitBody, encode_commit_block
+
+
+class RoomKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while a room lives: its id, and the key of its join bundles (32 bytes)."""
+
+    room_id: RoomId
+    bundle_key: bytes
+
+
+def seal_group_info(group: Group, secrets: EpochSecrets, keys: RoomKeys, entropy: Entropy) -> bytes:
+    """The sealed join bundle of a group's epoch, for a genesis record."""
+    bundle = OpenBundle(group.group_info(), secrets.env_key)
+    return seal_bundle(bundle, key=keys.bundle_key, room_id=keys.room_id, epoch=RoomEpoch(group.epoch), entropy=entropy)
+
+
+def commit_block(
+    staged: StagedCommit, keys: RoomKeys, *, env_key: bytes, entropy: Entropy, external: bool = False
+) -> Block:
+    """Pack a staged commit into a block.
+
+    Args:
+        staged: leads from epoch n to n+1.
+        keys: the room's.
+        env_key: that of epoch n, 32 bytes.
+        entropy: source of randomness.
+        external: its author joins by link.
+
+    Raises:
+        DecodeError: the room has too many members for one block.
+    """
+    ending, beginning = RoomEpoch(staged.epoch - 1), RoomEpoch(staged.epoch)
+    secrets = epoch_secrets(staged.group)
+    bundle = OpenBundle(staged.group_info, secrets.env_key)
+    body = CommitBody(
+        commit=seal_commit(staged.commit, env_key=env_key, room_id=keys.room_id, epoch=ending, entropy=entropy),
+        group_info=seal_bundle(
+            bundle, key=keys.bundle_key, room_id=keys.room_id, epoch=beginning, entropy=entropy
+        ),
+        next_write_key=secrets.write_key,
+        next_read_key=secrets.read_key,
+        external=external,
+    )  # fmt: skip
+    data = encode_commit_block(ending, body)
+    if len(data) > COMMIT_BYTES_MAX:
+        raise DecodeError("the room has too many members for one commit")
+    return Block(block_digest(data), data)
+
+
+def judge_commit(body: CommitBody, group: Group, keys: RoomKeys, *, env_key: bytes, now_s: int) -> StagedCommit:
+    """Open another member's commit and work out what it leads to.
+
+    Args:
+        body: as the log shows it.
+        group: ours, in the epoch that the commit ends.
+        keys: the room's.
+        env_key: that of the group's epoch.
+        now_s: the log's time of the entry, unix seconds, so that all members judge alike.
+
+    Raises:
+        DecodeError: the seal does not open, or the announced keys are not those of the new epoch.
+        mls.PeerError: the commit is not valid.
+    """
+    opened = open_commit(body.commit, env_key=env_key, room_id=keys.room_id, epoch=RoomEpoch(group.epoch))
+    staged = group.process_commit(opened, now_s, may_replace=may_replace)
+    if not staged.self_removed:
+        secrets = epoch_secrets(staged.group)
+        if (secrets.write_key, secrets.read_key) != (body.next_write_key, body.next_read_key):
+            raise DecodeError("the commit announces keys that are not those of its epoch")
+    return staged

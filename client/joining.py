@@ -1,0 +1,75 @@
+"""Joining by link: from a join bundle to an external commit on its way (RFC 9420 12.4.3.2). Pure.
+
+    JoinBundle(epoch n, sealed GroupInfo, sequence, chain) ──▶ JoinAttempt(block, staged group of n+1, cursor)
+       block accepted ──▶ core follows the log from `cursor` on: our commit comes by, we are in
+       CONFLICT ────────▶ somebody else's commit won: a new bundle, a new attempt
+
+Whoever comes back after losing their state, or cannot follow a commit, joins again in the same way and removes their old
+leaf with the same commit; ratchets are never restored (e2ee.md §3.4).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from client.commits import RoomKeys, commit_block
+from client.identity import Identity
+from client.room_state import Block, Cursor
+from client.seals import open_bundle
+from mls import Entropy, Group
+from wire.messages import JoinBundle
+
+
+class JoinAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An external commit that was made but not accepted yet.
+
+    `group` is that of the epoch it would begin; `cursor` is where the log is to be followed from.
+    """
+
+    group: Group
+    block: Block
+    cursor: Cursor
+
+
+def prepare_join(
+    bundle: JoinBundle, keys: RoomKeys, identity: Identity, *, entropy: Entropy, now_s: int, old_leaf: int | None = None
+) -> JoinAttempt:
+    """Make an external commit for the bundle's epoch.
+
+    Args:
+        bundle: as a server gave it.
+        keys: from the link.
+        identity: who joins.
+        entropy: source of randomness.
+        now_s: unix seconds.
+        old_leaf: an older leaf of ours that goes by the same commit.
+
+    Raises:
+        DecodeError: the bundle was not made by holders of this link, or the room is too large.
+        mls.PeerError: the GroupInfo is not valid.
+        mls.InvalidArgument: our key is in the group already (give `old_leaf`), or `old_leaf` is nobody.
+    """
+    opened = open_bundle(bundle.group_info, key=keys.bundle_key, room_id=keys.room_id, epoch=bundle.epoch)
+    staged, _ = Group.join_external(
+        opened.group_info, identity.signature_key, identity.credential(),
+        entropy=entropy, now=now_s, remove_old_leaf=old_leaf,
+    )  # fmt: skip
+    block = commit_block(staged, keys, env_key=opened.env_key, entropy=entropy, external=True)
+    return JoinAttempt(group=staged.merge(), block=block, cursor=Cursor(bundle.sequence, bundle.chain))
+
+
+def has_won(group: Group, bundle: JoinBundle, keys: RoomKeys) -> bool:
+    """Tell whether a newer bundle shows that an attempt was accepted after all, though its answer was lost.
+
+    Args:
+        group: the attempt's.
+        bundle: fetched after the attempt's outcome was settled, because another session was opened since.
+        keys: from the link.
+
+    Raises:
+        DecodeError: the bundle was not made by holders of this link.
+    """
+    if bundle.epoch != group.epoch:
+        return False
+    opened = open_bundle(bundle.group_info, key=keys.bundle_key, room_id=keys.room_id, epoch=bundle.epoch)
+    return opened.group_info == group.group_info()

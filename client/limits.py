@@ -1,0 +1,53 @@
+"""Every bound of the client, with its unit and reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TEXT_BYTES_MAX: Final = 60_000
+"""UTF-8 bytes of one message: what fits into the largest padded entry. Longer things are files."""
+
+PAYLOAD_BYTES_MAX: Final = 65_024
+"""Bytes of the largest size class: a 64 KiB entry less MLS framing (about 160 bytes) and some slack."""
+
+PAYLOAD_BYTES_MIN: Final = 256
+"""Bytes of the smallest size class: most chat lines look alike."""
+
+OUTBOX_MAX: Final = 1024
+"""Messages that wait to be sent in one room; beyond it `send` is refused, so that an outage cannot fill the memory."""
+
+BLOCKS_IN_FLIGHT_MAX: Final = 8
+"""Unanswered blocks of one room. Below the session window of 32: after a new epoch all of them are encrypted again."""
+
+BLOCK_ENTRIES_BYTES_MAX: Final = 48 * 1024
+"""Bytes of entries packed into one block before another is begun; a larger single entry goes alone."""
+
+CHAIN_MARKS_MAX: Final = 1024
+"""Recent blocks whose chain hash is remembered, to compare with what other members say they saw: 40 KiB."""
+
+MESSAGE_IDS_MAX: Final = 8192
+"""Recent message ids remembered to refuse doubles. A sender has at most OUTBOX_MAX unanswered; others interleave."""
+
+COMMIT_ATTEMPTS_MAX: Final = 16
+"""Times that a change of members is built again after another member's commit won."""
+
+JOIN_ATTEMPTS_MAX: Final = 32
+"""Times that a join by link is tried again after another commit won; a join storm of 32 people passes."""
+
+DELIVERIES_PER_STEP_MAX: Final = 32
+"""Deliveries decrypted between two looks at the event loop: at 0.1 ms each, 3 ms for single messages."""
+
+TIMELINE_PAGE_MAX: Final = 256
+"""Items read from the store at a time."""
+
+DESCRIPTOR_SERVERS_MAX: Final = 9
+"""Servers taken from one descriptor; the encoding holds no more."""
+
+KNOWN_NODES_MAX: Final = 64
+"""DHT nodes that a profile remembers as first contacts."""
+
+DEVICE_CERTIFICATE_S: Final = 2 * 365 * 86_400
+"""Seconds that a device certificate holds."""
+
+PROFILE_WAIT_S_MAX: Final = 5.0
+"""Seconds that a store waits for a lock on its file before it gives up."""

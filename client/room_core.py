@@ -1,0 +1,519 @@
+"""One room as this device sees it: the log comes in, messages come out, and what we want to say goes in. Sans-IO.
+
+                 post, propose ─────▶ ┌──────────┐ ─▶ change      store it first, in one transaction
+     deliveries (in log order) ─────▶ │ RoomCore │ ─▶ appends     then send these blocks, in order
+     results of appended blocks ────▶ └──────────┘ ─▶ outcomes    then tell who waits
+                                           │
+                   MLS group of epoch n, outbox, at most one staged commit of our own
+
+Rules that everything else follows from:
+
+1. The log decides. A commit of ours is merged when the log shows it, a message of ours is shown where the log has it; both
+   are recognised by the digest of their block, which survives any crash and any change of session.
+2. Nothing is sent before the ratchet that encrypted it is stored (`RoomChange.is_promise`).
+3. The log takes blocks of the present epoch only. What was not seen when an epoch ends is encrypted again for the next one,
+   under the same message id, and never before: so nothing is sent twice, whatever answers were lost (`client.outbox`).
+4. Whatever cannot be read is shown as such. What contradicts the history that we hold is an alarm.
+
+A core whose `take_effects` could not be stored is dead: restore another from the store.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+import mls
+from client import limits
+from client.commits import RoomKeys, commit_block, judge_commit
+from client.identity import Identity, Person, person_of
+from client.outbox import Flight, Outbox
+from client.payload import VERSION, Payload, PayloadKind, decode_payload, encode_payload
+from client.room_state import (
+    Block,
+    ChangeOutcome,
+    Cursor,
+    Effects,
+    InFlight,
+    Mark,
+    Outgoing,
+    Phase,
+    RoomChange,
+    RoomMemory,
+    block_digest,
+)
+from client.seals import EpochSecrets, epoch_secrets
+from client.timeline import NOBODY, ItemKind, Sender, TimelineItem, sender_of
+from wire.errors import DecodeError
+from wire.ids import RoomEpoch, Sequence
+from wire.room import (
+    BlockKind,
+    BlockResult,
+    Delivery,
+    ResultKind,
+    chain_next,
+    decode_block_header,
+    decode_commit,
+    decode_entries,
+    encode_app_block,
+)
+
+_ALARM_PART = 1 << 20
+"""Alarms come after everything else at their place."""
+
+_FALSE_ACKNOWLEDGEMENT = "a server acknowledged a message that is not in the room's history"
+
+_CAUSES: dict[type[mls.PeerError], str] = {
+    mls.OwnMessage: "a copy of something that this device once sent",
+    mls.Replayed: "a replay: this message was read before",
+    mls.WrongEpoch: "of another epoch",
+    mls.WrongGroup: "of another room",
+    mls.InvalidSignature: "forged: the signature does not hold",
+    mls.DecryptionFailed: "forged or damaged: it does not decrypt",
+    mls.UnknownSender: "from nobody in this room",
+    mls.GenerationTooFar: "too far ahead of what was read before",
+}
+
+
+class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish for another epoch: members to remove, by their device keys. Empty: renew our own keys."""
+
+    remove: tuple[bytes, ...] = ()
+
+
+class RoomCore:
+    """The pure heart of `client.room.Room`.
+
+    Args:
+        keys: room id and key of join bundles.
+        identity: who we are.
+        group: our MLS group; in phase JOINING the one that our external commit would begin.
+        memory: what was stored; for a new room, that of its beginning.
+        entropy: source of randomness.
+    """
+
+    def __init__(
+        self, keys: RoomKeys, identity: Identity, group: mls.Group, *, memory: RoomMemory, entropy: mls.Entropy
+    ) -> None:
+        self.keys = keys
+        self.identity = identity
+        self.group = group
+        self.phase = memory.phase
+        self.cursor = memory.cursor
+        self.undecryptable = memory.undecryptable
+        self.alarms = memory.alarms
+        self._secrets = epoch_secrets(group)
+        self._entropy = entropy
+        self._outbox = Outbox(memory.in_flight)
+        self._marks: dict[Sequence, bytes] = {mark.sequence: mark.chain for mark in memory.marks}
+        self._message_ids: dict[tuple[bytes, bytes], None] = dict.fromkeys(memory.message_ids)
+        self._floor = RoomEpoch(0)
+        self._time_us = 0
+        self._proposal: MemberChange | None = None
+        self._attempts = 0
+        self._must_renew = False
+        self._staged: tuple[bytes, MemberChange | None] | None = None
+        """Digest of our commit in flight, and the wish that it serves."""
+        self._change_outcome: ChangeOutcome | None = None
+        self._appends: list[Block] = []
+        self._items: deque[TimelineItem] = deque()
+        self._new_marks: list[Mark] = []
+        self._sent: list[InFlight] = []
+        self._stored_cursor = self.cursor
+        self._stored_phase = self.phase
+        self._is_epoch_new = False
+        self._is_ratchet_new = False
+
+    # Facts
+
+    @property
+    def epoch(self) -> RoomEpoch:
+        """The epoch that we can read and write in."""
+        return RoomEpoch(self.group.epoch)
+
+    @property
+    def secrets(self) -> EpochSecrets:
+        """Shared secrets of `epoch`."""
+        return self._secrets
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether `post` must not be called now."""
+        return self._outbox.is_full
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Tell whether the fate of something that we sent is open."""
+        return bool(self._outbox.flights)
+
+    @property
+    def is_changing(self) -> bool:
+        """Tell whether a change of members is under way."""
+        return self._proposal is not None
+
+    def people(self, now_s: int) -> list[tuple[mls.Member, Person]]:
+        """Members by leaf, with what their credentials say."""
+        return [(member, person_of(member, now_s)) for member in self.group.members()]
+
+    # What we want
+
+    def post(self, outgoing: Outgoing) -> None:
+        """Take a message to send. Ask `is_full` first."""
+        self._outbox.post(outgoing)
+
+    def withdraw(self, message_id: bytes) -> bool:
+        """Take back a message; False if it may have left already."""
+        return self._outbox.withdraw(message_id)
+
+    def propose(self, change: MemberChange) -> None:
+        """Ask for a change of members; one at a time, its fate comes as `Effects.change_outcome`."""
+        assert not self.is_changing, "one change at a time"
+        self._proposal = change
+        self._attempts = 0
+
+    # What the servers say
+
+    def on_result(self, digest: bytes, result: BlockResult) -> None:
+        """A server answered a block."""
+        flight = self._outbox.flights.get(digest)
+        if flight is None:
+            return  # The log was faster.
+        match result.kind:
+            case ResultKind.ACCEPTED:
+                self._outbox.accepted(digest, result.sequence)
+                self._check_acknowledged()
+            case ResultKind.STALE | ResultKind.CONFLICT:
+                self._floor = max(self._floor, result.epoch)
+                if flight.is_commit:
+                    self._commit_lost(digest)
+                else:
+                    self._outbox.refused(digest)
+            case ResultKind.MALFORMED | ResultKind.FORBIDDEN:
+                self._outbox.failed(digest)
+                if self._staged is not None and self._staged[0] == digest:
+                    self._staged = None
+                    self._finish_change(ChangeOutcome(None, f"the servers refuse it as {result.kind.name.lower()}"))
+
+    def on_unknown(self, digest: bytes) -> None:
+        """No answer will come for a block; whether it is in the log remains to be seen."""
+        self._outbox.unknown(digest)
+        if self._staged is not None and self._staged[0] == digest:
+            self._staged = None
+
+    def on_caught_up(self) -> None:
+        """All of the log that there is has been delivered: what is still unresolved is settled by another epoch."""
+        self._must_renew = bool(self._outbox.unresolved)
+
+    def on_deliveries(self, deliveries: Iterable[Delivery]) -> None:
+        """The log goes on. Deliveries come in order and without gaps, or the room is broken."""
+        for delivery in deliveries:
+            if self.phase in {Phase.REMOVED, Phase.BROKEN}:
+                return
+            self._on_delivery(delivery)
+        self._check_acknowledged()
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        sequence = delivery.first_sequence
+        self._time_us = delivery.timestamp_us
+        if sequence != self.cursor.sequence + 1:
+            self._break(sequence, f"a server skipped from {self.cursor.sequence} to {sequence}")
+            return
+        try:
+            header = decode_block_header(delivery.block)
+        except DecodeError:
+            self._break(sequence, "a server delivered what is no block")
+            return
+        last = Sequence(sequence + header.count - 1)
+        before = self.cursor
+        self.cursor = Cursor(last, chain_next(before.chain, delivery))
+        own = self._outbox.seen(block_digest(delivery.block), sequence)
+        if self.phase is Phase.JOINING:
+            self._while_joining(delivery, own)
+        elif header.kind is BlockKind.COMMIT:
+            self._on_commit(delivery, own)
+        elif own is not None:
+            self._show_own(delivery, own)
+        else:
+            self._read_entries(delivery)
+        self._mark(last)
+
+    def _mark(self, sequence: Sequence) -> None:
+        self._marks[sequence] = self.cursor.chain
+        self._new_marks.append(Mark(sequence, self.cursor.chain))
+        if len(self._marks) > limits.CHAIN_MARKS_MAX:
+            del self._marks[next(iter(self._marks))]
+
+    def _while_joining(self, delivery: Delivery, own: Flight | None) -> None:
+        if own is not None:
+            self.phase = Phase.LIVE
+            self._add(delivery, ItemKind.JOINED, sender=self._me(), is_mine=True)
+        elif decode_block_header(delivery.block).kind is BlockKind.COMMIT:
+            # The server said that ours was accepted, but another commit ended that epoch.
+            self._break(delivery.first_sequence, "a server lied about our joining")
+
+    # Messages
+
+    def _show_own(self, delivery: Delivery, own: Flight) -> None:
+        for index, outgoing in enumerate(own.stored.outgoing):
+            self._remember_id(self.identity.user_key, outgoing.message_id)
+            kind = ItemKind.MESSAGE if outgoing.kind == PayloadKind.TEXT else ItemKind.LEFT
+            self._add(
+                delivery, kind, index=index, sender=self._me(), is_mine=True,
+                message_id=outgoing.message_id, text=outgoing.text,
+            )  # fmt: skip
+
+    def _read_entries(self, delivery: Delivery) -> None:
+        try:
+            entries = decode_entries(delivery.block)
+        except DecodeError:
+            count = decode_block_header(delivery.block).count
+            for index in range(count):
+                self._refuse(delivery, index, "malformed")
+            return
+        for index, entry in enumerate(entries):
+            self._read_entry(delivery, index, entry)
+        self._is_ratchet_new = True
+
+    def _read_entry(self, delivery: Delivery, index: int, entry: bytes) -> None:
+        try:
+            message = self.group.unprotect(entry)
+        except mls.PeerError as error:
+            self._refuse(delivery, index, _CAUSES.get(type(error), "malformed"))
+            return
+        person = person_of(message.sender, delivery.timestamp_us // 1_000_000)
+        sender = sender_of(person)
+        try:
+            payload = decode_payload(message.plaintext)
+        except DecodeError:
+            self._refuse(delivery, index, "not a message that this version knows", sender)
+            return
+        if (person.user_key, payload.message_id) in self._message_ids:
+            self._refuse(delivery, index, "a double: this message was shown before", sender)
+            return
+        self._remember_id(person.user_key, payload.message_id)
+        self._compare_history(delivery, index, payload, sender)
+        self._show(delivery, index, payload, sender)
+
+    def _show(self, delivery: Delivery, index: int, payload: Payload, sender: Sender) -> None:
+        if payload.kind == PayloadKind.TEXT:
+            self._add(
+                delivery, ItemKind.MESSAGE, index=index, sender=sender,
+                message_id=payload.message_id, text=payload.text,
+            )  # fmt: skip
+        elif payload.kind == PayloadKind.LEAVE:
+            self._add(delivery, ItemKind.LEFT, index=index, sender=sender)
+        else:
+            self._refuse(delivery, index, f"kind {payload.kind}, of a newer version", sender)
+
+    def _compare_history(self, delivery: Delivery, index: int, payload: Payload, sender: Sender) -> None:
+        place = Sequence(delivery.first_sequence + index)
+        if payload.seen_sequence >= delivery.first_sequence:
+            self._alarm(place, "a member has seen a history that goes further than ours", sender)
+        elif self._marks.get(payload.seen_sequence, payload.seen_chain) != payload.seen_chain:
+            text = f"a member was shown another history up to {payload.seen_sequence}: a server lies to one of us"
+            self._alarm(place, text, sender)
+
+    def _remember_id(self, user_key: bytes, message_id: bytes) -> None:
+        self._message_ids[user_key, message_id] = None
+        if len(self._message_ids) > limits.MESSAGE_IDS_MAX:
+            del self._message_ids[next(iter(self._message_ids))]
+
+    # Epochs
+
+    def _on_commit(self, delivery: Delivery, own: Flight | None) -> None:
+        try:
+            if own is not None:
+                staged = mls.StagedCommit.from_bytes(own.stored.staged, self.identity.signature_key)
+            else:
+                staged = judge_commit(
+                    decode_commit(delivery.block), self.group, self.keys,
+                    env_key=self._secrets.env_key, now_s=delivery.timestamp_us // 1_000_000,
+                )  # fmt: skip
+        except (DecodeError, mls.PeerError) as error:
+            self._break(delivery.first_sequence, f"a change of members that does not hold: {error}")
+            return
+        self._announce(delivery, staged, is_mine=own is not None)
+        if self._staged is not None:
+            self._on_race(own, delivery.first_sequence)
+        if staged.self_removed:
+            self.phase = Phase.REMOVED
+        else:
+            self._enter(staged.merge())
+
+    def _on_race(self, own: Flight | None, sequence: Sequence) -> None:
+        """An epoch ends while a commit of ours is in flight: was it this one?"""
+        assert self._staged is not None
+        digest, served = self._staged
+        if own is None or own.stored.digest != digest:
+            self._commit_lost(digest)
+            return
+        self._staged = None
+        if served is self._proposal:
+            self._finish_change(ChangeOutcome(sequence))
+
+    def _enter(self, group: mls.Group) -> None:
+        self.group = group
+        self._secrets = epoch_secrets(group)
+        self._is_epoch_new = True
+        self._is_ratchet_new = True
+        self._must_renew = False
+        for place in self._outbox.epoch_ended():
+            self._alarm(place, _FALSE_ACKNOWLEDGEMENT)
+
+    def _announce(self, delivery: Delivery, staged: mls.StagedCommit, *, is_mine: bool) -> None:
+        now_s = delivery.timestamp_us // 1_000_000
+        parts = itertools.count()
+        added = [sender_of(person_of(member, now_s)) for member in staged.added]
+        for member in staged.removed:
+            gone = sender_of(person_of(member, now_s))
+            if gone.key not in {sender.key for sender in added}:
+                self._add(delivery, ItemKind.REMOVED, part=next(parts), sender=gone, is_mine=is_mine)
+        for sender in added:
+            self._add(delivery, ItemKind.JOINED, part=next(parts), sender=sender)
+
+    def _commit_lost(self, digest: bytes) -> None:
+        self._outbox.settle(digest)
+        if self._staged is not None and self._staged[0] == digest:
+            self._staged = None
+            self._attempts += 1
+            if self._attempts >= limits.COMMIT_ATTEMPTS_MAX:
+                self._finish_change(ChangeOutcome(None, "other members' changes kept winning; try again later"))
+
+    def _finish_change(self, outcome: ChangeOutcome) -> None:
+        if self._proposal is not None:
+            self._proposal = None
+            self._change_outcome = outcome
+
+    # Sending
+
+    def _flush(self, now_s: int) -> None:
+        may_send = self.phase is Phase.LIVE and self.epoch >= self._floor
+        # What follows our own commit would be of the epoch after it.
+        if not may_send or self._staged is not None:
+            return
+        if not self._outbox.unresolved:
+            while self._outbox.may_fly:
+                self._send_messages()
+        if self._proposal is not None or self._must_renew:
+            self._stage(self._proposal, now_s)
+
+    def _send_messages(self) -> None:
+        taken = self._outbox.next_group()
+        entries = [self._protect(item.outgoing) for item in taken]
+        data = encode_app_block(self.epoch, entries)
+        block = Block(block_digest(data), data)
+        self._sent.append(self._outbox.sent(block, taken))
+        self._appends.append(block)
+        self._is_ratchet_new = True
+
+    def _protect(self, outgoing: Outgoing) -> bytes:
+        payload = Payload(
+            VERSION, outgoing.kind, outgoing.message_id, self.cursor.sequence, self.cursor.chain, outgoing.text
+        )
+        return self.group.protect(encode_payload(payload), entropy=self._entropy)
+
+    def _stage(self, change: MemberChange | None, now_s: int) -> None:
+        wanted = () if change is None else change.remove
+        leaves = {member.signature_public_key: member.leaf_index for member in self.group.members()}
+        remove = [leaves[key] for key in wanted if key in leaves]
+        if wanted and not remove:
+            self._finish_change(ChangeOutcome(None, "not a member any more"))
+            return
+        try:
+            staged = self.group.commit(remove=remove, entropy=self._entropy, now=now_s)
+            block = commit_block(staged, self.keys, env_key=self._secrets.env_key, entropy=self._entropy)
+        except (mls.MLSError, DecodeError) as error:
+            self._finish_change(ChangeOutcome(None, str(error)))
+            return
+        self._sent.append(self._outbox.sent_commit(block, staged.to_bytes()))
+        self._staged = (block.digest, change)
+        self._appends.append(block)
+
+    # Contradictions
+
+    def _check_acknowledged(self) -> None:
+        for place in self._outbox.overdue(self.cursor.sequence):
+            self._alarm(place, _FALSE_ACKNOWLEDGEMENT)
+
+    def _break(self, sequence: Sequence, text: str) -> None:
+        self.phase = Phase.BROKEN
+        self._alarm(sequence, text)
+
+    def _alarm(self, sequence: Sequence, text: str, sender: Sender = NOBODY) -> None:
+        self.alarms += 1
+        item = TimelineItem(
+            sequence=sequence, part=_ALARM_PART + self.alarms, timestamp_us=self._time_us, kind=ItemKind.ALARM,
+            sender=sender, text=text,
+        )  # fmt: skip
+        self._items.append(item)
+
+    def _refuse(self, delivery: Delivery, index: int, text: str, sender: Sender = NOBODY) -> None:
+        self.undecryptable += 1
+        self._add(delivery, ItemKind.REFUSED, index=index, sender=sender, text=text)
+
+    def _me(self) -> Sender:
+        return Sender(self.identity.name, self.identity.user_key, is_verified=True)
+
+    def _add(
+        self,
+        delivery: Delivery,
+        kind: ItemKind,
+        *,
+        index: int = 0,
+        part: int = 0,
+        sender: Sender = NOBODY,
+        is_mine: bool = False,
+        message_id: bytes = b"",
+        text: str = "",
+    ) -> None:
+        self._items.append(
+            TimelineItem(
+                sequence=Sequence(delivery.first_sequence + index),
+                part=part,
+                timestamp_us=delivery.timestamp_us,
+                kind=kind,
+                sender=sender,
+                is_mine=is_mine,
+                message_id=message_id,
+                text=text,
+            )
+        )
+
+    # Effects
+
+    def take_effects(self, now_s: int) -> Effects:
+        """Build what is to be sent now, and give everything that has to be done since the last call, in order.
+
+        Args:
+            now_s: unix seconds, for the lifetime of KeyPackages.
+        """
+        self._flush(now_s)
+        outbox = self._outbox
+        change = RoomChange(
+            cursor=self.cursor if self.cursor != self._stored_cursor else None,
+            phase=self.phase if self.phase is not self._stored_phase else None,
+            epoch_state=self.group.epoch_state() if self._is_epoch_new else None,
+            ratchet_state=self.group.ratchet_state() if self._is_ratchet_new else None,
+            items=tuple(self._items),
+            marks=tuple(self._new_marks),
+            sent=tuple(self._sent),
+            settled=tuple(outbox.settled),
+            unsent=tuple(outbox.unsent),
+        )
+        effects = Effects(
+            change=change,
+            appends=tuple(self._appends),
+            outcomes=tuple(outbox.outcomes),
+            change_outcome=self._change_outcome,
+        )
+        for done in (self._items, self._new_marks, self._sent, self._appends):
+            done.clear()
+        for told in (outbox.settled, outbox.unsent, outbox.outcomes):
+            told.clear()
+        self._change_outcome = None
+        self._is_epoch_new = self._is_ratchet_new = False
+        self._stored_cursor, self._stored_phase = self.cursor, self.phase
+        return effects

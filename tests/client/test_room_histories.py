@@ -1,0 +1,130 @@
+"""Random histories: whatever crashes, races and lost answers come, nobody sees a message lost, doubled or reordered."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from client.room_state import OutcomeKind, Phase
+from client.timeline import ItemKind
+from tests.client.builders import Device, found_room, join, settle
+
+ACTS = ("post", "work", "transmit", "answer", "read", "crash", "lose", "swallow", "propose", "remove", "join", "store_only")
+WEIGHTS = (30, 40, 40, 30, 40, 4, 3, 2, 4, 1, 1, 4)
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
+
+
+class History:
+    """A few devices, one log, one random number generator."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        founder = found_room(NAMES[0])
+        self.log = founder.log
+        self.devices = [founder, join(NAMES[1], self.log), join(NAMES[2], self.log)]
+        self.posts = 0
+
+    def act(self) -> None:
+        device = self.random.choice(self.devices)
+        (act,) = self.random.choices(ACTS, WEIGHTS)
+        getattr(self, f"on_{act}")(device)
+
+    def on_post(self, device: Device) -> None:
+        if device.core.phase is Phase.LIVE:
+            self.posts += 1
+            device.post(f"{device.name} {self.posts}")
+
+    def on_work(self, device: Device) -> None:
+        device.work()
+
+    def on_transmit(self, device: Device) -> None:
+        device.transmit(self.random.randint(1, 3))
+
+    def on_answer(self, device: Device) -> None:
+        device.answer(self.random.randint(1, 3))
+
+    def on_read(self, device: Device) -> None:
+        device.read(self.random.randint(1, 4))
+        if self.random.random() < 0.2 and not self.log.after(device.core.cursor.sequence):
+            device.core.on_caught_up()
+
+    def on_crash(self, device: Device) -> None:
+        device.crash()
+
+    def on_store_only(self, device: Device) -> None:
+        """Crash between the transaction and the sending."""
+        device.disk.store(device.core.take_effects(1_800_000_000))
+        device.crash()
+
+    def on_lose(self, device: Device) -> None:
+        device.lose_session()
+
+    def on_swallow(self, device: Device) -> None:
+        """A block is lost on its way, and so is its session."""
+        device.lose_session()
+        device.outgoing.clear()
+
+    def on_propose(self, device: Device) -> None:
+        if device.core.phase is Phase.LIVE and not device.core.is_changing:
+            device.propose()
+
+    def on_remove(self, device: Device) -> None:
+        others = [other for other in self.devices if other is not device and other.core.phase is Phase.LIVE]
+        if device.core.phase is Phase.LIVE and not device.core.is_changing and len(others) > 1:
+            device.propose(self.random.choice(others))
+
+    def on_join(self, device: Device) -> None:
+        del device
+        if len(self.devices) < len(NAMES):
+            self.devices.append(join(NAMES[len(self.devices)], self.log))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nobody_ever_sees_a_message_lost_doubled_reordered_or_undecryptable(seed: int) -> None:
+    history = History(seed)
+    for _ in range(250):
+        history.act()
+    settle(*history.devices)
+
+    truth: dict[int, str] = {}
+    acknowledged = {
+        outcome.sequence: device.posted[message_id]
+        for device in history.devices
+        for message_id, outcome in device.outcomes.items()
+        if outcome.kind is OutcomeKind.ACKNOWLEDGED
+    }
+    for device in history.devices:
+        assert device.core.undecryptable == 0, device.items(ItemKind.REFUSED)
+        assert device.items(ItemKind.ALARM) == []
+        assert device.core.phase in {Phase.LIVE, Phase.REMOVED}
+        sequences = [sequence for sequence, _ in device.messages]
+        assert sequences == sorted(set(sequences))
+        assert len(set(device.texts)) == len(device.texts)
+        for sequence, text in device.messages:
+            assert truth.setdefault(sequence, text) == text
+    founder = next(device for device in history.devices if device.core.phase is Phase.LIVE)
+    for sequence, text in acknowledged.items():
+        assert truth[sequence] == text
+    _same_epoch(history, founder)
+    _every_wish_has_its_fate(history)
+
+
+def _same_epoch(history: History, founder: Device) -> None:
+    for device in history.devices:
+        if device.core.phase is Phase.LIVE:
+            assert device.core.group.epoch_authenticator == founder.core.group.epoch_authenticator
+            assert device.core.cursor == founder.core.cursor
+
+
+def _every_wish_has_its_fate(history: History) -> None:
+    """Everything that was posted and not lost in memory by a crash is in the log, or known not to be."""
+    for device in history.devices:
+        if device.core.phase is not Phase.LIVE:
+            continue
+        assert not device.core.is_in_flight
+        assert not device.disk.in_flight
+        shown = {item.message_id for item in device.items(ItemKind.MESSAGE) if item.is_mine}
+        for message_id, outcome in device.outcomes.items():
+            assert (outcome.kind is OutcomeKind.ACKNOWLEDGED) == (message_id in shown)
+            assert (outcome.kind is OutcomeKind.UNSENT) == (message_id in device.disk.unsent)
