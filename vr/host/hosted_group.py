@@ -1,0 +1,78 @@
+"""One group in this process: its replica, what of it is not in history yet, and where its checkpoint stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vr.configuration import Configuration
+from vr.ready import CommittedOp
+from vr.replica import Replica, Status
+from vr.types import GroupId, OpNumber, ReplicaId, ReplicaIndex, ViewNumber
+
+
+class HostedGroup:
+    """Owned by the host's loop. `backlog` are committed operations that history does not have."""
+
+    __slots__ = (
+        "backlog",
+        "backlog_bytes",
+        "checkpoint_op",
+        "committed_bytes",
+        "configuration",
+        "genesis",
+        "group",
+        "index_of",
+        "is_checkpoint_wanted",
+        "is_checkpointing",
+        "members",
+        "replica",
+        "seen",
+    )
+
+    def __init__(
+        self, configuration: Configuration, genesis: bytes, replica: Replica, *, checkpoint_op: OpNumber
+    ) -> None:
+        self.group: GroupId = configuration.group
+        self.configuration = configuration
+        self.genesis = genesis
+        self.replica = replica
+        self.members: tuple[ReplicaId, ...] = tuple(member.replica_id for member in configuration.members)
+        self.index_of: dict[ReplicaId, ReplicaIndex] = {
+            replica_id: ReplicaIndex(index) for index, replica_id in enumerate(self.members)
+        }
+        self.backlog: list[CommittedOp] = []
+        self.backlog_bytes = 0
+        self.committed_bytes = 0
+        self.checkpoint_op = checkpoint_op
+        self.is_checkpointing = False
+        self.is_checkpoint_wanted = False
+        self.seen: tuple[ViewNumber, Status] = (replica.view, replica.status)
+
+    def note_committed(self, operations: Sequence[CommittedOp]) -> int:
+        """Queue for history; the bytes added."""
+        size = sum(len(operation.entry.data) for operation in operations)
+        self.backlog.extend(operations)
+        self.backlog_bytes += size
+        self.committed_bytes += size
+        return size
+
+    def take_backlog(self) -> list[CommittedOp]:
+        """What history lacks; it is the caller's now."""
+        backlog, self.backlog = self.backlog, []
+        self.backlog_bytes = 0
+        return backlog
+
+    def has_new_status(self) -> bool:
+        """Whether view or status changed since the last call."""
+        now = (self.replica.view, self.replica.status)
+        if now == self.seen:
+            return False
+        self.seen = now
+        return True
+
+    def wants_checkpoint(self, *, ops: int, size: int) -> bool:
+        """Whether enough was applied since the last checkpoint, or the log needs one to shrink."""
+        if self.is_checkpointing:
+            return False
+        since = self.replica.applied_op - self.checkpoint_op
+        return since >= ops or self.committed_bytes >= size or (self.is_checkpoint_wanted and since > 0)

@@ -1,0 +1,352 @@
+"""The turn of the host's loop: everything that came in, through the cores, and out again. Synchronous; never waits.
+
+```
+ durable writes ─┐                                   ┌─▶ frames, one per peer ─▶ transport
+ messages ───────┼─▶ step the cores ─▶ Ready of the ─┼─▶ records ─▶ one write, one sync for all groups ─▶ durable writes
+ requests ───────┤    (dirty groups)    dirty ones    ├─▶ replies, commits, status ─▶ embedder
+ timers, fates ──┘                                   └─▶ backlog, checkpoints ─▶ archive ─▶ log released
+```
+
+While a sync runs, turns go on and their records gather for the next one: batches grow by themselves under load, and an idle
+host delays nothing. Everything here runs in one task; whoever calls in from outside only fills the inbox.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from vr.host import limits
+from vr.host.archive import ArchiveJob, PeerRead, Read
+from vr.host.embedder import Embedder, HostOptions, Transport
+from vr.host.hosted_group import HostedGroup
+from vr.host.neighbours import Fate, Neighbours
+from vr.host.statistics import HostStatistics
+from vr.host.timers import Timers
+from vr.host.writer import Job, LogWriter, PinsJob, ReleaseJob, WriteJob
+from vr.log import Request
+from vr.messages import Entries, Message, encode
+from vr.ready import CommittedOp, Ready
+from vr.replica import Checkpoint
+from vr.storage.frame import Record
+from vr.storage.meta import ready_records
+from vr.types import GroupId, ReplicaId, ReplicaIndex
+
+
+class Write(msgspec.Struct, kw_only=True, eq=False):
+    """Records that wait for the disk, and who waits for them."""
+
+    records: Sequence[Record]
+    size: int
+    hosted: HostedGroup | None = None
+    token: int = 0
+    sends: Sequence[tuple[ReplicaIndex, Message]] = ()
+    is_done: trio.Event | None = None
+
+
+class Loop:
+    """The state of the loop. `writer` is set once, before the first turn."""
+
+    writer: LogWriter
+
+    def __init__(
+        self, replica_id: ReplicaId, transport: Transport, embedder: Embedder, *, options: HostOptions, seed: int
+    ) -> None:
+        self.replica_id = replica_id
+        self.options = options
+        self.statistics = HostStatistics()
+        self.groups: dict[GroupId, HostedGroup] = {}
+        self.neighbours = Neighbours(options=options.liveness, seed=seed)
+        self.inbox: deque[tuple[HostedGroup, Message]] = deque()
+        self.inbox_bytes = 0
+        self.submitted: list[tuple[HostedGroup, Sequence[Request]]] = []
+        self.submitted_requests = 0
+        self.submitted_bytes = 0
+        self.reads: list[Read] = []
+        self.woken = trio.Event()
+        self.archive_woken = trio.Event()
+        self._transport = transport
+        self._embedder = embedder
+        self._timers: Timers[HostedGroup] = Timers()
+        self._dirty: dict[HostedGroup, None] = {}
+        self._waiting: deque[Write] = deque()
+        self._writing: list[Write] = []
+        self._writing_since = math.inf
+        self._durable: list[Write] = []
+        self._peer_reads: list[PeerRead] = []
+        self._checkpoints_due: dict[HostedGroup, None] = {}
+        self._backlog_bytes = 0
+        self._are_pins_asked = False
+
+    def wake(self) -> None:
+        """Have a turn soon."""
+        self.woken.set()
+
+    def add(self, hosted: HostedGroup) -> None:
+        """Begin to run a group."""
+        now = self.options.clock()
+        self.groups[hosted.group] = hosted
+        self.neighbours.add_group(hosted, self.replica_id, now)
+        self._dirty[hosted] = None
+        self.wake()
+
+    # --- a turn -------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Take what came in, step the cores, carry out what they want."""
+        now = self.options.clock()
+        self.statistics.turns += 1
+        self._take_durable(now)
+        self._take_messages(now)
+        self._take_submitted(now)
+        self._take_fates(now)
+        self._take_timers(now)
+        dirty, self._dirty = self._dirty, {}
+        for hosted in dirty:
+            self._perform(hosted, now)
+        self._send(now)
+        self._start_write(now)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the next turn should come at once."""
+        return bool(
+            self.inbox or self.submitted or self._durable or self._dirty or self.neighbours.has_fates
+        )  # not the waiting writes: the writer wakes us
+
+    def next_deadline(self) -> float:
+        """When the next turn is due if nothing comes in."""
+        return min(self._timers.next_deadline(), self.neighbours.next_tick)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing is on its way to the disk."""
+        return not (self._writing or self._waiting or self._durable or self.submitted)
+
+    def _take_durable(self, now: float) -> None:
+        durable, self._durable = self._durable, []
+        for write in durable:
+            if write.hosted is not None:
+                self._queue_messages(write.hosted, write.sends)
+                write.hosted.replica.storage_done(write.token, now)
+                self._dirty[write.hosted] = None
+            if write.is_done is not None:
+                write.is_done.set()
+
+    def _take_messages(self, now: float) -> None:
+        inbox, dirty = self.inbox, self._dirty
+        count = min(len(inbox), limits.MESSAGES_PER_TURN_MAX)
+        for _ in range(count):
+            hosted, message = inbox.popleft()
+            hosted.replica.step(message, now)
+            dirty[hosted] = None
+        if not inbox:
+            self.inbox_bytes = 0
+        self.statistics.messages_received += count
+
+    def _take_submitted(self, now: float) -> None:
+        submitted, self.submitted = self.submitted, []
+        self.submitted_requests = self.submitted_bytes = 0
+        for hosted, requests in submitted:
+            hosted.replica.submit(requests, now)
+            self._dirty[hosted] = None
+
+    def _take_fates(self, now: float) -> None:
+        if now >= self.neighbours.next_tick:
+            for peer, frame in self.neighbours.tick(now, may_beat=not self._is_stalled(now)):
+                self._transport.send(peer, frame)
+        for hosted, index, fate in self.neighbours.fates():
+            match fate:
+                case Fate.SUSPECTED:
+                    hosted.replica.suspect(index, now)
+                case Fate.TRUSTED:
+                    hosted.replica.trust(index, now)
+                case Fate.CONNECTED:
+                    hosted.replica.peer_connected(index, now)
+            self._dirty[hosted] = None
+
+    def _is_stalled(self, now: float) -> bool:
+        """A node whose disk hangs falls silent, so that others take over its groups."""
+        return now - self._writing_since > limits.SYNC_STALL_S
+
+    def _take_timers(self, now: float) -> None:
+        for hosted in self._timers.due(now):
+            hosted.replica.tick(now)
+            self._dirty[hosted] = None
+
+    # --- what a replica wants -----------------------------------------------------------------------------------------
+
+    def _perform(self, hosted: HostedGroup, now: float) -> None:
+        ready = hosted.replica.ready(now)
+        if ready is not None:
+            self._queue_messages(hosted, ready.send_now)
+            self._queue_write(hosted, ready)
+            self._report(hosted, ready)
+            for wanted in ready.history_reads:
+                self._queue_peer_read(PeerRead(group=hosted.group, wanted=wanted))
+        self._timers.set(hosted, hosted.replica.next_deadline())
+        if hosted.has_new_status():
+            self._embedder.on_status(hosted.group)
+
+    def _queue_messages(self, hosted: HostedGroup, messages: Sequence[tuple[ReplicaIndex, Message]]) -> None:
+        last: Message | None = None
+        data = b""
+        for to, message in messages:
+            if message is not last:  # a broadcast is one object: encoded once, the same bytes to everybody
+                last, data = message, encode(message)
+            self.neighbours.queue(hosted.members[to], (hosted.group, data))
+
+    def _queue_write(self, hosted: HostedGroup, ready: Ready) -> None:
+        if ready.token is not None:
+            records = ready_records(hosted.group, ready)
+            size = sum(len(record.payload) for record in records)
+            self._waiting.append(
+                Write(records=records, size=size, hosted=hosted, token=ready.token, sends=ready.send_after)
+            )
+        else:
+            assert not ready.send_after, "what waits for the disk comes with a token"
+
+    def _report(self, hosted: HostedGroup, ready: Ready) -> None:
+        embedder, group = self._embedder, hosted.group
+        if ready.committed:
+            self._backlog_bytes += hosted.note_committed(ready.committed)
+            self.statistics.operations_committed += len(ready.committed)
+            embedder.on_committed(group, ready.committed)
+            self._watch_backlog(hosted)
+        for reply in ready.replies:
+            embedder.on_reply(group, reply)
+        for rejected in ready.rejected:
+            embedder.on_rejected(group, rejected)
+
+    def _send(self, now: float) -> None:
+        statistics, send = self.statistics, self._transport.send
+        for peer, frame in self.neighbours.frames(now):
+            statistics.frames_sent += 1
+            statistics.bytes_sent += len(frame)
+            send(peer, frame)
+
+    # --- the disk -----------------------------------------------------------------------------------------------------
+
+    def queue_write(self, write: Write) -> None:
+        """Make records durable with the next sync."""
+        self._waiting.append(write)
+        self.wake()
+
+    def _start_write(self, now: float) -> None:
+        if self._writing or not self._waiting:
+            return
+        records: list[Record] = []
+        size = 0
+        while self._waiting and (not records or size + self._waiting[0].size <= limits.WRITE_BYTES_MAX):
+            write = self._waiting.popleft()
+            self._writing.append(write)
+            records += write.records
+            size += write.size
+        self._writing_since = now
+        self.statistics.writes += 1
+        self.statistics.records_written += len(records)
+        self.writer.submit(WriteJob(records=records))
+
+    def on_job_done(self, job: Job, pins: Sequence[GroupId]) -> None:
+        """The writer has done a job; called in the order of the jobs."""
+        match job:
+            case WriteJob():
+                now = self.options.clock()
+                self.statistics.last_write_s = now - self._writing_since
+                self.statistics.slowest_write_s = max(self.statistics.slowest_write_s, now - self._writing_since)
+                self._durable += self._writing
+                self._writing.clear()
+                self._writing_since = math.inf
+                self._start_write(now)
+                self._ask_for_pins()
+                self.wake()
+            case PinsJob():
+                self._are_pins_asked = False
+                self._want_checkpoints(pins)
+            case ReleaseJob():
+                pass
+
+    def _ask_for_pins(self) -> None:
+        if self.writer.live_segments > self.options.log_segments_max and not self._are_pins_asked:
+            self._are_pins_asked = True
+            self.writer.submit(PinsJob())
+
+    # --- the archive --------------------------------------------------------------------------------------------------
+
+    def _want_checkpoints(self, groups: Sequence[GroupId]) -> None:
+        """The log is long: the groups that keep its oldest segment have to let go."""
+        for group in groups:
+            hosted = self.groups.get(group)
+            if hosted is not None:
+                hosted.is_checkpoint_wanted = True
+                self._watch_backlog(hosted)
+
+    def _watch_backlog(self, hosted: HostedGroup) -> None:
+        if hosted.wants_checkpoint(ops=self.options.checkpoint_ops, size=self.options.checkpoint_bytes):
+            self._checkpoints_due[hosted] = None
+            self.archive_woken.set()
+        elif self._backlog_bytes > limits.BACKLOG_BYTES_MAX:
+            self.archive_woken.set()
+
+    def _queue_peer_read(self, read: PeerRead) -> None:
+        if len(self._peer_reads) >= limits.HISTORY_READS_MAX:
+            self.statistics.history_reads_dropped += 1  # the peer asks again
+            return
+        self._peer_reads.append(read)
+        self.archive_woken.set()
+
+    def next_archive_job(self, *, is_last: bool = False) -> ArchiveJob | None:
+        """What is due for history; None when nothing is. `is_last` takes every backlog there is."""
+        due = list(self._checkpoints_due)[: limits.CHECKPOINT_GROUPS_MAX]
+        reads, self.reads = self.reads, []
+        peer_reads, self._peer_reads = self._peer_reads, []
+        if is_last or self._backlog_bytes > limits.BACKLOG_BYTES_MAX:
+            concerned = dict.fromkeys(self.groups.values())
+        else:
+            readers = [read.group for read in reads] + [read.group for read in peer_reads]
+            concerned = dict.fromkeys([*due, *(self.groups[group] for group in readers)])
+        appends = [(hosted.group, self._take_backlog(hosted)) for hosted in concerned if hosted.backlog]
+        checkpoints = [self._checkpoint(hosted) for hosted in due]
+        if not (appends or checkpoints or reads or peer_reads):
+            return None
+        return ArchiveJob(appends=appends, checkpoints=checkpoints, reads=reads, peer_reads=peer_reads)
+
+    def _take_backlog(self, hosted: HostedGroup) -> list[CommittedOp]:
+        self._backlog_bytes -= hosted.backlog_bytes
+        return hosted.take_backlog()
+
+    def _checkpoint(self, hosted: HostedGroup) -> tuple[GroupId, Checkpoint]:
+        del self._checkpoints_due[hosted]
+        hosted.is_checkpointing = True
+        hosted.committed_bytes = 0
+        return hosted.group, hosted.replica.checkpoint()
+
+    def on_archived(self, job: ArchiveJob) -> None:
+        """A job is done: its checkpoints are durable, its reads have their answers."""
+        now = self.options.clock()
+        for group, checkpoint in job.checkpoints:
+            hosted = self.groups[group]
+            hosted.checkpoint_op = checkpoint.op
+            hosted.is_checkpointing = hosted.is_checkpoint_wanted = False
+            hosted.replica.checkpoint_done(checkpoint.op, now)
+            self._dirty[hosted] = None
+            self.statistics.checkpoints += 1
+        if job.checkpoints:
+            self.writer.submit(ReleaseJob(bases=[(group, checkpoint.op) for group, checkpoint in job.checkpoints]))
+        for read in job.reads:
+            read.is_done.set()
+        for peer_read in job.peer_reads:
+            self._answer(peer_read)
+        self.wake()
+
+    def _answer(self, read: PeerRead) -> None:
+        hosted = self.groups[read.group]
+        if read.entries:
+            replica = hosted.replica
+            data = tuple(stored.entry for stored in read.entries)
+            answer = Entries(view=replica.view, replica=replica.index, data=data)
+            self._queue_messages(hosted, [(read.wanted.to, answer)])

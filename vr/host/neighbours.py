@@ -1,0 +1,140 @@
+"""The other nodes: which groups we share with each, whether it seems alive, and what waits to be sent to it. Pure."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from collections.abc import Iterator
+
+from vr.host.hosted_group import HostedGroup
+from vr.host.limits import LIVENESS_STEPS_MAX
+from vr.host.peer_frame import HEARTBEAT, Part, encode_peer_frames
+from vr.liveness import LivenessOptions, NodeLiveness
+from vr.types import ReplicaId, ReplicaIndex
+
+
+class Neighbour:
+    """One peer node."""
+
+    __slots__ = ("groups", "is_connected", "liveness", "outbox", "sent_at")
+
+    def __init__(self, liveness: NodeLiveness[ReplicaId]) -> None:
+        self.liveness = liveness
+        self.groups: list[tuple[HostedGroup, ReplicaIndex]] = []
+        self.is_connected = False
+        self.outbox: list[Part] = []
+        self.sent_at = -math.inf
+
+
+class Fate(enum.Enum):
+    """What a replica is told about a peer."""
+
+    SUSPECTED = enum.auto()
+    TRUSTED = enum.auto()
+    CONNECTED = enum.auto()
+
+
+class Neighbours:
+    """All peers of this node; owned by the host's loop."""
+
+    def __init__(self, *, options: LivenessOptions, seed: int) -> None:
+        self._options = options
+        self._seed = seed
+        self._by_id: dict[ReplicaId, Neighbour] = {}
+        self._fates: deque[tuple[HostedGroup, ReplicaIndex, Fate]] = deque()
+        self.next_tick = -math.inf
+
+    def __iter__(self) -> Iterator[tuple[ReplicaId, Neighbour]]:
+        return iter(self._by_id.items())
+
+    def is_suspected(self, peer: ReplicaId) -> bool:
+        """Whether a peer seems dead or unreachable."""
+        neighbour = self._by_id.get(peer)
+        return neighbour is not None and neighbour.liveness.is_suspected(peer)
+
+    def add_group(self, hosted: HostedGroup, own: ReplicaId, now: float) -> None:
+        """Take note of a group's members."""
+        for peer, index in hosted.index_of.items():
+            if peer == own:
+                continue
+            neighbour = self._by_id.get(peer)
+            if neighbour is None:
+                seed = self._seed ^ int.from_bytes(peer[:8], "big")
+                neighbour = Neighbour(NodeLiveness(now, [peer], options=self._options, seed=seed))
+                self._by_id[peer] = neighbour
+                self.next_tick = -math.inf
+            neighbour.groups.append((hosted, index))
+            if neighbour.liveness.is_suspected(peer):
+                self._fates.append((hosted, index, Fate.SUSPECTED))
+
+    # --- what was heard -----------------------------------------------------------------------------------------------
+
+    def on_heard(self, peer: ReplicaId, now: float) -> None:
+        """A frame came from `peer`."""
+        neighbour = self._by_id.get(peer)
+        if neighbour is not None:
+            neighbour.liveness.on_heard(peer, now)
+            if neighbour.liveness.next_deadline() < self.next_tick:
+                self.next_tick = -math.inf
+
+    def on_connected(self, peer: ReplicaId, now: float) -> None:
+        """A link to `peer` stands."""
+        neighbour = self._by_id.get(peer)
+        if neighbour is not None:
+            neighbour.is_connected = True
+            neighbour.liveness.on_connected(peer, now)
+            self._tell(neighbour, Fate.CONNECTED)
+            self.next_tick = -math.inf
+
+    def on_disconnected(self, peer: ReplicaId, now: float) -> None:
+        """The link to `peer` broke: a dead process cannot be waited for."""
+        neighbour = self._by_id.get(peer)
+        if neighbour is not None:
+            neighbour.is_connected = False
+            neighbour.liveness.on_disconnected(peer, now)
+            self.next_tick = -math.inf
+
+    def tick(self, now: float, *, may_beat: bool) -> list[tuple[ReplicaId, bytes]]:
+        """Judge who lives; the heartbeats to send. Call it at `next_tick`."""
+        heartbeats: list[tuple[ReplicaId, bytes]] = []
+        self.next_tick = math.inf
+        for peer, neighbour in self._by_id.items():
+            change = neighbour.liveness.tick(now)
+            if change.suspected:
+                self._tell(neighbour, Fate.SUSPECTED)
+            if change.trusted:
+                self._tell(neighbour, Fate.TRUSTED)
+            is_quiet = now - neighbour.sent_at >= self._options.heartbeat_s * 0.9
+            if change.heartbeat_due and may_beat and is_quiet:
+                neighbour.sent_at = now
+                heartbeats.append((peer, HEARTBEAT))
+            self.next_tick = min(self.next_tick, neighbour.liveness.next_deadline())
+        return heartbeats
+
+    def fates(self) -> list[tuple[HostedGroup, ReplicaIndex, Fate]]:
+        """The next replicas to tell about a peer, at most LIVENESS_STEPS_MAX of them."""
+        return [self._fates.popleft() for _ in range(min(len(self._fates), LIVENESS_STEPS_MAX))]
+
+    @property
+    def has_fates(self) -> bool:
+        """Whether there are more."""
+        return bool(self._fates)
+
+    def _tell(self, neighbour: Neighbour, fate: Fate) -> None:
+        self._fates.extend((hosted, index, fate) for hosted, index in neighbour.groups)
+
+    # --- what is to be sent -------------------------------------------------------------------------------------------
+
+    def queue(self, peer: ReplicaId, part: Part) -> None:
+        """Add a message to the next frame for `peer`."""
+        self._by_id[peer].outbox.append(part)
+
+    def frames(self, now: float) -> Iterator[tuple[ReplicaId, bytes]]:
+        """Everything queued, one frame per peer or a few; the outboxes are empty afterwards."""
+        for peer, neighbour in self._by_id.items():
+            if neighbour.outbox:
+                parts, neighbour.outbox = neighbour.outbox, []
+                neighbour.sent_at = now
+                for frame in encode_peer_frames(parts):
+                    yield peer, frame
