@@ -55,7 +55,7 @@ def take_write(state: ReplicaState) -> tuple[int | None, list[Entry], DurableSta
     state.unwritten_op = OpNumber(state.head_op + 1)
     state.tokens += 1
     assert state.saved is not None, "the first write carries the state"
-    state.promises.append(Promise(state.tokens, state.head_op, state.saved.view, state.saved.log_view))
+    state.promises.append(Promise(state.tokens, state.head_op, state.saved.view, state.saved.log_view, state.now))
     return state.tokens, entries, meta
 
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vr import limits
-from vr.log import Request
+from vr.log import Entry, Request
 from vr.messages import Forward, Refuse, Rejected, RejectReason
 from vr.ready import Reply
-from vr.sessions import session_op
+from vr.sessions import session_op, session_place
 from vr.state import Pending, ReplicaState, Status
-from vr.types import RequestNumber
+from vr.types import IDENTIFIER_BYTES, ClientId, OpNumber, RequestNumber, SessionNumber
 
 RESEND_AFTER_S = 0.5
+ORPHAN_AFTER_S = 4.0
 FORWARD_BYTES_MAX = 512 * 1024
 BUSY_RETRY_S = 0.05
 
@@ -35,22 +36,53 @@ def submit(state: ReplicaState, requests: Sequence[Request]) -> None:
 
 def _admit(state: ReplicaState, request: Request) -> bool:
     """Keep a request as pending, unless it can be answered or refused at once."""
+    assert len(request.client) == IDENTIFIER_BYTES, "the embedder names clients by 16 bytes"
     if len(request.body) > limits.REQUEST_BYTES_MAX:
         return _reject(state, request, RejectReason.TOO_LARGE)
+    if (request.session == 0) != (request.number == 0):
+        return _reject(state, request, RejectReason.SEQUENCE_GAP)
     if request.session != 0:
+        reason = session_refusal(state, request)
+        if reason is not None:
+            return _reject(state, request, reason)
         known = state.sessions.get(request.session)
-        if known is None and state.applied_op >= session_op(request.session):
-            return _reject(state, request, RejectReason.EVICTED)
         if known is not None and request.number <= known.last_number:
             return _answer_again(state, request)
-        if known is not None and request.number > known.last_number + limits.SESSION_WINDOW:
-            return _reject(state, request, RejectReason.SEQUENCE_GAP)
+    return _keep_pending(state, request)
+
+
+def session_refusal(state: ReplicaState, request: Request) -> RejectReason | None:
+    """Why the session of a request is no good, as far as operations were executed here."""
+    known = state.sessions.get(request.session)
+    if known is None:
+        return RejectReason.EVICTED if state.applied_op >= session_op(request.session) else None
+    return None if known.client == request.client else RejectReason.UNKNOWN_SESSION
+
+
+def _keep_pending(state: ReplicaState, request: Request) -> bool:
     key = (request.client, request.session, request.number)
-    if len(state.pending) >= limits.PENDING_REQUESTS_MAX and key not in state.pending:
+    if (waiting := state.pending.get(key)) is not None:
+        waiting.sent_at = state.now
+        return True
+    unanswered = state.pending_of_session[request.client, request.session]
+    if len(state.pending) >= limits.PENDING_REQUESTS_MAX or unanswered >= limits.SESSION_WINDOW:
         return _reject(state, request, RejectReason.BUSY)
     if not state.pending:
-        state.progress_at = state.now
-    state.pending[key] = Pending(request, state.now)
+        state.progress_at = max(state.progress_at, state.now)
+    state.pending[key] = Pending(request, sent_at=state.now, submitted_at=state.now)
+    state.pending_of_session[request.client, request.session] += 1
+    return True
+
+
+def take_pending(state: ReplicaState, request: Request | Rejected) -> bool:
+    """Stop waiting for a request; False when nobody here waited."""
+    if state.pending.pop((request.client, request.session, request.number), None) is None:
+        return False
+    session = (request.client, request.session)
+    state.pending_of_session[session] -= 1
+    assert state.pending_of_session[session] >= 0
+    if not state.pending_of_session[session]:
+        del state.pending_of_session[session]
     return True
 
 
@@ -78,18 +110,19 @@ def _rejection(request: Request, reason: RejectReason) -> Rejected:
     )  # fmt: skip
 
 
-def forget(state: ReplicaState, client: bytes, session: int) -> None:
+def forget(state: ReplicaState, client: ClientId, session: SessionNumber) -> None:
     """A client went away: nobody waits for its pending requests here. They may still be committed."""
     for key in [key for key in state.pending if key[0] == client and key[1] == session]:
         del state.pending[key]
+    state.pending_of_session.pop((client, session), None)
 
 
 def _dispatch(state: ReplicaState, requests: Sequence[Request]) -> None:
     """Bring requests to the primary: ourselves, or whom we take for it."""
     if state.is_primary:
         for rejected in enqueue(state, requests):
-            state.pending.pop((rejected.client, rejected.session, rejected.number), None)
-            state.effects.rejected.append(rejected)
+            if take_pending(state, rejected):
+                state.effects.rejected.append(rejected)
     elif state.status is Status.NORMAL and not state.peers[state.primary].suspected:
         for portion in _portions(requests):
             state.send(state.primary, Forward(view=state.view, replica=state.index, requests=portion))
@@ -117,6 +150,42 @@ def send_pending(state: ReplicaState, *, unanswered_for_s: float = 0.0) -> None:
         _dispatch(state, [item.request for item in due])
 
 
+def is_head_of_line(state: ReplicaState, request: Request) -> bool:
+    """Could this pending request be executed next in its session, as far as we know?"""
+    if request.session == 0:
+        return True
+    known = state.sessions.get(request.session)
+    return known is not None and request.number == known.last_number + 1
+
+
+def waits_in_vain(state: ReplicaState) -> bool:
+    """Does a client here wait for something that a working primary would have committed long ago?
+
+    A request that runs ahead of its session is the client's fault: it must not cost anybody a view change.
+    """
+    patience_s = state.options.patience_s
+    if not state.pending or state.now < state.progress_at + patience_s:
+        return False
+    return any(
+        item.submitted_at + patience_s <= state.now and is_head_of_line(state, item.request)
+        for item in state.pending.values()
+    )
+
+
+def refuse_orphans(state: ReplicaState) -> None:
+    """Refuse requests whose predecessor nobody here waits for and nobody committed: they would wait for ever."""
+    if state.status is not Status.NORMAL or state.applied_op < max(state.commit_number, state.known_head_op):
+        return
+    for item in list(state.pending.values()):
+        request = item.request
+        known = state.sessions.get(request.session)
+        if item.submitted_at + ORPHAN_AFTER_S > state.now or known is None or request.number <= known.last_number + 1:
+            continue
+        if (request.client, request.session, RequestNumber(request.number - 1)) not in state.pending:
+            take_pending(state, request)
+            _reject(state, request, RejectReason.SEQUENCE_GAP)
+
+
 def on_forward(state: ReplicaState, message: Forward) -> None:
     """Queue what a backup forwards; refuse with a reason what cannot be queued."""
     if not state.is_primary:
@@ -130,7 +199,7 @@ def on_forward(state: ReplicaState, message: Forward) -> None:
 def on_refuse(state: ReplicaState, message: Refuse) -> None:
     """The primary did not take up what we forwarded: tell the client."""
     for rejected in message.rejected:
-        if state.pending.pop((rejected.client, rejected.session, rejected.number), None) is not None:
+        if take_pending(state, rejected):
             state.effects.rejected.append(rejected)
 
 
@@ -139,7 +208,10 @@ def enqueue(state: ReplicaState, requests: Sequence[Request]) -> list[Rejected]:
     assert state.is_primary
     rejected = []
     for request in requests:
-        reason = _enqueue_register(state, request) if request.session == 0 else _enqueue_request(state, request)
+        if (request.session == 0) != (request.number == 0):
+            reason: RejectReason | None = RejectReason.SEQUENCE_GAP
+        else:
+            reason = _enqueue_register(state, request) if request.session == 0 else _enqueue_request(state, request)
         if reason is not None:
             rejected.append(_rejection(request, reason))
     return rejected
@@ -169,9 +241,10 @@ def _enqueue_register(state: ReplicaState, request: Request) -> RejectReason | N
 
 
 def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | None:
+    reason = session_refusal(state, request) or _registration_refusal(state, request)
+    if reason is not None:
+        return reason
     known = state.sessions.get(request.session)
-    if known is None and state.applied_op >= session_op(request.session):
-        return RejectReason.EVICTED
     committed = RequestNumber(0) if known is None else known.last_number
     last = max(state.prepared.get(request.session, RequestNumber(0)), committed)
     if request.number <= last:
@@ -187,15 +260,37 @@ def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | No
     return None
 
 
+def _registration_refusal(state: ReplicaState, request: Request) -> RejectReason | None:
+    """A session not known yet must be one whose register is in our log: whoever is told its number, it was committed."""
+    if request.session in state.sessions:
+        return None
+    entry = state.log.get(session_op(request.session))
+    place = session_place(request.session)
+    registers = () if entry is None else entry.requests()
+    if place >= len(registers) or registers[place].session != 0 or registers[place].client != request.client:
+        return RejectReason.UNKNOWN_SESSION
+    return None
+
+
 def reset_queue(state: ReplicaState) -> None:
     """Forget the queue of a view that ended, and learn from the log what is prepared already."""
     state.queue.clear()
     state.queue_bytes = 0
     state.registering.clear()
     state.prepared.clear()
-    for entry in state.log.slice(state.applied_op + 1, state.head_op):  # type: ignore[arg-type]  # the next op is an op
+    for entry in state.log.slice(OpNumber(state.applied_op + 1), state.head_op):
         for request in entry.requests():
             if request.session != 0:
-                state.prepared[request.session] = request.number
+                last = state.prepared.get(request.session, RequestNumber(0))
+                state.prepared[request.session] = max(last, request.number)
             else:
                 state.registering.add(request.client)
+
+
+def settle_prepared(state: ReplicaState, entry: Entry) -> None:
+    """An operation was executed: whatever became of its requests, they are no longer on their way."""
+    for request in entry.requests():
+        if request.session == 0:
+            state.registering.discard(request.client)
+        elif state.prepared.get(request.session) == request.number:
+            del state.prepared[request.session]

@@ -38,7 +38,6 @@ from vr.types import (
     ViewNumber,
 )
 
-
 Op: TypeAlias = Annotated[OpNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 View: TypeAlias = Annotated[ViewNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 Member: TypeAlias = Annotated[ReplicaIndex, msgspec.Meta(ge=0, lt=limits.MEMBERS_MAX)]

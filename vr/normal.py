@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from vr import limits
 from vr.errors import DecodeError
+from vr.forwarding import settle_prepared, take_pending
 from vr.log import Entry, Log, Request, decode_entry, make_entry
 from vr.messages import Commit, GetEntries, Prepare, PrepareOk
 from vr.ready import CommittedOp, Reply
 from vr.sessions import Verdict
-from vr.state import Pending, ReplicaState, Status
+from vr.state import ReplicaState, Status
 from vr.types import Checksum, OpNumber, ReplicaIndex, RequestNumber, SessionNumber
 
 NO_CHECKSUM = Checksum(b"")
@@ -34,10 +35,9 @@ def make_operations(state: ReplicaState) -> None:
             op=OpNumber(state.head_op + 1),
             commit=state.commit_number,
             parent=state.log.head_checksum,
-            timestamp_us=max(state.timestamp_us + 1, state.options.wall_clock_us()),
+            timestamp_us=max(state.timestamp_at(state.head_op) + 1, state.options.wall_clock_us()),
             requests=requests,
         )
-        state.timestamp_us = entry.header.timestamp_us
         state.log.append(entry)
         state.commit_told = state.commit_number
         state.broadcast(Prepare(view=state.view, replica=state.index, commit=state.commit_number, data=entry.data))
@@ -235,15 +235,13 @@ def _apply(state: ReplicaState, entry: Entry) -> None:
     assert len(results) == len(executed), "one result for each request"
     for request, result in zip(executed, results, strict=True):
         state.sessions.record(request, entry.op, result)
-        if state.prepared.get(request.session) == request.number:
-            del state.prepared[request.session]
         reply_if_pending(state, request, entry.op, result)
     for place, request in enumerate(entry.requests()):
         if request.session == 0:
             session = state.sessions.register(request, entry.op, place)
             _reply_register(state, request, entry.op, session)
+    settle_prepared(state, entry)
     state.applied_op = entry.op
-    state.timestamp_us = max(state.timestamp_us, entry.header.timestamp_us)
     mark = getattr(state.service, "mark", None)
     state.effects.committed.append(
         CommittedOp(entry=entry, requests=executed, results=results, mark=0 if mark is None else mark())
@@ -270,16 +268,14 @@ def _judge(state: ReplicaState, entry: Entry) -> list[Request]:
 
 def reply_if_pending(state: ReplicaState, request: Request, op: OpNumber, result: bytes) -> None:
     """Answer a request if its client is attached here and waits."""
-    waiting: Pending | None = state.pending.pop((request.client, request.session, request.number), None)
-    if waiting is not None:
+    if take_pending(state, request):
         state.effects.replies.append(
             Reply(client=request.client, session=request.session, number=request.number, op=op, result=result)
         )
 
 
 def _reply_register(state: ReplicaState, request: Request, op: OpNumber, session: SessionNumber) -> None:
-    state.registering.discard(request.client)
-    if state.pending.pop((request.client, SessionNumber(0), RequestNumber(0)), None) is not None:
+    if take_pending(state, request):
         state.effects.replies.append(
             Reply(
                 client=request.client, session=session, number=RequestNumber(0), op=op,

@@ -221,6 +221,7 @@ class Replica:
         assert op <= state.applied_op
         base = min(op - state.options.log_margin_ops, state.durable_op)
         if base > state.log.base_op:
+            state.base_timestamp_us = state.timestamp_at(OpNumber(base))
             state.log.trim(OpNumber(base))
 
     # --- looking ---
@@ -315,7 +316,7 @@ def _restore(state: ReplicaState, restored: Restored) -> None:
     if checkpoint is not None:
         state.log = Log(checkpoint.op, checkpoint.checksum)
         state.applied_op = state.commit_number = checkpoint.op
-        state.timestamp_us = state.base_timestamp_us = checkpoint.timestamp_us
+        state.base_timestamp_us = checkpoint.timestamp_us
         state.sessions = SessionTable.from_snapshot(checkpoint.sessions)
         state.service.restore(checkpoint.service)
     certain = _restore_entries(state, restored)
@@ -446,6 +447,7 @@ def _tick_normal(state: ReplicaState) -> None:
         if normal.misses_entries(state):
             normal.ask_for_missing(state)
     forwarding.send_pending(state, unanswered_for_s=forwarding.RESEND_AFTER_S)
+    forwarding.refuse_orphans(state)
 
 
 def _ask_everybody(state: ReplicaState) -> None:

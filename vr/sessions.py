@@ -46,6 +46,11 @@ def session_op(session: SessionNumber) -> OpNumber:
     return OpNumber(session >> 8)
 
 
+def session_place(session: SessionNumber) -> int:
+    """The place of the register in that operation's batch."""
+    return session & 0xFF
+
+
 class SessionTable:
     """All sessions of a group, as of the last applied operation; deterministic."""
 
@@ -54,6 +59,9 @@ class SessionTable:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __contains__(self, session: SessionNumber) -> bool:
+        return session in self._sessions
 
     def get(self, session: SessionNumber) -> Session | None:
         """The session, or None if it was never registered or has been evicted."""

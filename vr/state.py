@@ -68,6 +68,7 @@ class Promise(msgspec.Struct):
     op: OpNumber
     view: ViewNumber
     log_view: ViewNumber
+    asked_at: float
 
 
 class Install(msgspec.Struct, kw_only=True):
@@ -99,10 +100,11 @@ class Peer(msgspec.Struct):
 
 
 class Pending(msgspec.Struct):
-    """A request of a client attached here, last brought to the primary at `sent_at`, monotonic seconds."""
+    """A request of a client attached here. Monotonic seconds; `sent_at`: when it was last brought to the primary."""
 
     request: Request
     sent_at: float
+    submitted_at: float
 
 
 class Effects(msgspec.Struct):
@@ -145,7 +147,6 @@ class ReplicaState:
         self.log = Log(OpNumber(0), configuration.genesis_checksum())
         self.commit_number = OpNumber(0)
         self.applied_op = OpNumber(0)
-        self.timestamp_us = 0
         self.base_timestamp_us = 0
         self.sessions = SessionTable()
         self.early: dict[OpNumber, Entry] = {}
@@ -170,6 +171,7 @@ class ReplicaState:
         self.view_announced = ViewNumber(-1)
         # Clients attached here (forwarding).
         self.pending: dict[RequestKey, Pending] = {}
+        self.pending_of_session: Counter[tuple[ClientId, SessionNumber]] = Counter()
         # Time, monotonic seconds.
         self.now = 0.0
         self.is_started = False

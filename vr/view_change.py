@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from vr import limits
 from vr.configuration import Configuration
 from vr.errors import DecodeError
-from vr.forwarding import reset_queue, send_pending
+from vr.forwarding import reset_queue, send_pending, waits_in_vain
 from vr.log import HEADER_BYTES, EntryHeader, decode_header
 from vr.messages import DoViewChange, GetView, StartView, StartViewChange, decode, encode
 from vr.normal import apply_committed, ask_for_missing, learn_commit, misses_entries
@@ -43,12 +43,22 @@ def wants_to_leave(state: ReplicaState) -> bool:
         return False
     if state.primary != state.index and state.peers[state.primary].suspected:
         return True
-    return _has_work(state) and state.now >= state.progress_at + state.options.patience_s
+    return is_stuck(state)
 
 
-def _has_work(state: ReplicaState) -> bool:
-    uncommitted = state.is_primary and (state.head_op > state.commit_number or bool(state.queue))
-    return uncommitted or bool(state.pending)
+def is_stuck(state: ReplicaState) -> bool:
+    """Has something waited for longer than our patience that a working view would have committed?
+
+    A primary looks at its operations and at its own disk as well: one that cannot write must not lead, even while a
+    majority of others still lets it commit.
+    """
+    patience_s = state.options.patience_s
+    if state.is_primary:
+        if state.promises and state.promises[0].asked_at + patience_s <= state.now:
+            return True
+        if state.head_op > state.commit_number and state.now >= state.progress_at + patience_s:
+            return True
+    return waits_in_vain(state)
 
 
 def propose_view_change(state: ReplicaState, view: ViewNumber) -> None:
@@ -65,10 +75,15 @@ def on_start_view_change(state: ReplicaState, message: StartViewChange) -> None:
         return
     abdicates = state.status is Status.NORMAL and message.replica == state.primary
     known = message.view in state.votes and state.index in state.votes[message.view]
-    if (wants_to_leave(state) or abdicates) and not known:
+    if (wants_to_leave(state) or abdicates or proves_later_view(state, message)) and not known:
         propose_view_change(state, message.view)
     if message.view > state.view:
         count_vote(state, message.view, message.replica)
+
+
+def proves_later_view(state: ReplicaState, message: StartViewChange) -> bool:
+    """Who proposes a view beyond our next one is past our view: a quorum has left it, nothing more can be committed there."""
+    return message.view > state.view + 1
 
 
 def count_vote(state: ReplicaState, view: ViewNumber, voter: ReplicaIndex) -> None:
@@ -290,9 +305,11 @@ def help_straggler(state: ReplicaState, other: ReplicaIndex) -> None:
 
 
 def on_get_view(state: ReplicaState, message: GetView) -> None:
-    """Somebody asks what is going on."""
+    """Somebody asks what is going on. If it is the primary of our view itself, it does not lead: on to the next."""
     if state.is_serving and message.view <= state.view:
         state.send(message.replica, make_start_view(state, nonce=message.nonce))
+    elif state.status is Status.NORMAL and message.view == state.view and message.replica == state.primary:
+        propose_view_change(state, ViewNumber(state.view + 1))
 
 
 def on_start_view(state: ReplicaState, message: StartView) -> None:
