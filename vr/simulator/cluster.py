@@ -36,7 +36,7 @@ from vr.types import GroupId, ReplicaId
 # What a bug in the code under test raises; anything else (a typed error of ours that nobody handles) ends the run.
 BUGS = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 CONVERGE_US = 120 * SECOND_US  # virtual time; view-change attempts back off up to 30 s
-EVENTS_MAX = 400_000  # of one seed; the usual is below 10,000
+EVENTS_MAX = 150_000  # of one seed; the usual is below 10,000
 CLIENT_LINK_US_MEAN = 300
 
 

@@ -26,6 +26,7 @@ from vr.storage.errors import FolderInUse
 
 SECTOR_BYTES = 512
 UNPROVEN = 1 << 62  # a sync number nothing is ever proven to have reached
+ROT_WRITES_MAX = 6  # rot strikes the newest writes of a file: what is old is mostly released and not read again
 SYNCED_WRITES_MAX = 4096  # remembered per file as candidates for rot
 
 
@@ -109,7 +110,7 @@ class SimContent:
                 self.content[offset : offset + len(candidates[chosen])] = candidates[chosen]
 
     def rottable(self, proven: int) -> list[tuple[int, int]]:
-        """The ranges (offset, end) written before sync `proven` ended, synced by it, and not written since."""
+        """The ranges (offset, end) written and synced before sync `proven` ended and not written since; newest first."""
         found: list[tuple[int, int]] = []
         newer = [(offset, end) for offset, end, _ in self._writes]
         for offset, end, number in reversed(self.synced_writes):
@@ -256,7 +257,7 @@ class SimFileSystem:
         candidates = [
             (path, offset, end)
             for path, content in sorted(self._files.items())
-            for offset, end in content.rottable(self._proven)
+            for offset, end in content.rottable(self._proven)[:ROT_WRITES_MAX]
         ]
         if not candidates:
             return None

@@ -14,7 +14,7 @@ class SimulatorError(Exception):
     """Base of this package's errors."""
 
 
-class Violation(SimulatorError):
+class Violation(SimulatorError):  # noqa: N818 - reads as what happened
     """The system under test broke a promise.
 
     `check` names the promise in snake_case (it is what mutant tables group by); `detail` is for the reader.
@@ -26,7 +26,7 @@ class Violation(SimulatorError):
         self.detail = detail
 
 
-class UnknownMutant(SimulatorError):
+class UnknownMutant(SimulatorError):  # noqa: N818 - reads as what happened
     """No mutant has this name."""
 
 

@@ -64,7 +64,11 @@ class Nemesis:
             victim.pause(int(self._world.random.random() * self._world.swarm.process.pause_us_max))
 
     def _rot(self) -> None:
-        self._victim().rot()
+        draw = self._world.random
+        victim = self._victim()
+        # Nobody sees rot before the next start: often, bring it about.
+        if victim.rot() and victim.is_running and draw.random() < 0.6:
+            victim.light_fuse(draw.randrange(100))
 
     def _partition(self) -> None:
         world, draw = self._world, self._world.random

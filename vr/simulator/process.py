@@ -73,7 +73,7 @@ class Process:
         self._saving = False
         self._told = ""
         self._log: NodeLog
-        self._liveness: NodeLiveness
+        self._liveness: NodeLiveness[ReplicaIndex]
 
     # --- life and death ---
 
@@ -218,16 +218,17 @@ class Process:
             self._paused_until_us = self._world.schedule.now_us
             self._wake(self._incarnation)
 
-    def rot(self) -> None:
-        """Flip one bit on the disk, if there is one that may rot."""
+    def rot(self) -> bool:
+        """Flip one bit on the disk, if there is one that may rot; whether there was."""
         ledger = self._world.checkers.ledger
         if not ledger.may_rot(self.node):
-            return
+            return False
         where = self.file_system.rot()
         if where is not None:
             ledger.on_rotted(self.node)
             self._world.counts["rot"] += 1
             self._world.tell(self.node, f"rot in {where}")
+        return where is not None
 
     # --- inputs ---
 

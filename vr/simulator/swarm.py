@@ -145,8 +145,8 @@ def _draw_disk(random: Random) -> DiskFaults:
         stall=_rate(random, 0.002, 0.03),
         stall_us_max=int(_log_uniform(random, 0.3, 5) * SECOND_US),
         sync_error=_rate(random, 0.001, 0.01),
-        rot_interval_us=_interval_us(random, 1, 10),
-        segment_bytes=random.choice([64, 128, 256]) * 1024,
+        rot_interval_us=_interval_us(random, 0.3, 4),
+        segment_bytes=random.choice([96, 128, 256]) * 1024,
     )
 
 
