@@ -24,7 +24,7 @@ import msgspec
 
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId, Sequence
-from wire.room import Delivery
+from wire.room import MALFORMED, Delivery
 
 PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 32
@@ -357,7 +357,7 @@ def decode(data: bytes | memoryview) -> Message:
     """
     try:
         return _DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DecodeError(f"malformed message: {error}") from error
 
 

@@ -135,6 +135,9 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
     descriptor: bytes
 
 
+MALFORMED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that it cannot decode: bad text and deep nesting are not its own errors."""
+
 _ENTRIES_DECODER: Final[msgspec.msgpack.Decoder[list[bytes]]] = msgspec.msgpack.Decoder(list[bytes])
 _COMMIT_DECODER: Final[msgspec.msgpack.Decoder[CommitBody]] = msgspec.msgpack.Decoder(CommitBody)
 _RESULT_DECODER: Final[msgspec.msgpack.Decoder[BlockResult]] = msgspec.msgpack.Decoder(BlockResult)
@@ -186,7 +189,7 @@ def decode_entries(block: bytes) -> list[bytes]:
         raise DecodeError("not an application block")
     try:
         entries = _ENTRIES_DECODER.decode(memoryview(block)[BLOCK_HEADER_BYTES:])
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise DecodeError("malformed entries") from error
     if len(entries) != header.count:
         raise DecodeError("entry count differs from the header")
@@ -205,7 +208,7 @@ def decode_commit(block: bytes) -> CommitBody:
         raise DecodeError("not a commit block")
     try:
         body = _COMMIT_DECODER.decode(memoryview(block)[BLOCK_HEADER_BYTES:])
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise DecodeError("malformed commit bundle") from error
     if len(body.next_write_key) != NODE_KEY_BYTES or len(body.next_read_key) != NODE_KEY_BYTES:
         raise DecodeError("epoch key of a wrong size")
@@ -227,7 +230,7 @@ def decode_result(data: bytes) -> BlockResult:
     """
     try:
         return _RESULT_DECODER.decode(data)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise DecodeError("malformed result") from error
 
 
@@ -258,7 +261,7 @@ def decode_genesis(data: bytes) -> Genesis:
         raise DecodeError("genesis too large")
     try:
         genesis = _GENESIS_DECODER.decode(data)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise DecodeError("malformed genesis") from error
     if genesis.version != GENESIS_VERSION or len(genesis.room_id) != ROOM_ID_BYTES:
         raise DecodeError("genesis of another version")
