@@ -164,6 +164,8 @@ class Device:
         self.outcomes: dict[bytes, Outcome] = {}
         self.change_outcomes: list[ChangeOutcome] = []
         self.posted: dict[bytes, str] = {}
+        self.owed: dict[bytes, int] = {}
+        """Messages that must get an outcome, each with the life in which it was posted."""
         self.restarts = 0
 
     # Acts, each as small as a crash can be
@@ -172,6 +174,7 @@ class Device:
         """Want to say something; returns the message id."""
         message_id = entropy_of((self.name, text, len(self.posted), self.restarts))(16)
         self.posted[message_id] = text
+        self.owed[message_id] = self.restarts
         self.core.post(Outgoing(message_id, kind, text))
         return message_id
 
@@ -229,6 +232,8 @@ class Device:
         """Lose everything in memory, and restart from the disk. Blocks on the way stay on the way."""
         self.answers.clear()
         self.restarts += 1
+        stored = {outgoing.message_id for sent in self.disk.in_flight.values() for outgoing in sent.outgoing}
+        self.owed = {key: life for key, life in self.owed.items() if key in stored | self.outcomes.keys()}
         memory = self.disk.memory()
         group = mls.Group.restore(memory.epoch_state, memory.ratchet_state, self.identity.signature_key)
         entropy = entropy_of((self.name, self.restarts))

@@ -10,7 +10,20 @@ from client.room_state import OutcomeKind, Phase
 from client.timeline import ItemKind
 from tests.client.builders import Device, found_room, join, settle
 
-ACTS = ("post", "work", "transmit", "answer", "read", "crash", "lose", "swallow", "propose", "remove", "join", "store_only")
+ACTS = (
+    "post",
+    "work",
+    "transmit",
+    "answer",
+    "read",
+    "crash",
+    "lose",
+    "swallow",
+    "propose",
+    "remove",
+    "join",
+    "store_only",
+)
 WEIGHTS = (30, 40, 40, 30, 40, 4, 3, 2, 4, 1, 1, 4)
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 
@@ -124,7 +137,14 @@ def _every_wish_has_its_fate(history: History) -> None:
             continue
         assert not device.core.is_in_flight
         assert not device.disk.in_flight
-        shown = {item.message_id for item in device.items(ItemKind.MESSAGE) if item.is_mine}
+        mine = [item.message_id for item in device.items(ItemKind.MESSAGE) if item.is_mine]
+        for life in range(device.restarts + 1):
+            posted = [message_id for message_id, born in device.owed.items() if born == life]
+            assert [message_id for message_id in mine if message_id in posted] == [
+                message_id for message_id in posted if message_id in mine
+            ]
+        shown = set(mine)
+        assert device.owed.keys() <= device.outcomes.keys()
         for message_id, outcome in device.outcomes.items():
             assert (outcome.kind is OutcomeKind.ACKNOWLEDGED) == (message_id in shown)
             assert (outcome.kind is OutcomeKind.UNSENT) == (message_id in device.disk.unsent)
