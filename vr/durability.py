@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from vr.log import Entry
 from vr.ready import DurableState
-from vr.state import Promise, ReplicaState
+from vr.state import Promise, ReplicaState, Status
 from vr.types import OpNumber
 
 
@@ -28,7 +28,16 @@ def durable_state(state: ReplicaState) -> DurableState:
         base_checksum=state.log.base_checksum,
         frozen_do_view_change=state.frozen_do_view_change,
         truncate_above=state.truncate_above,
+        is_head_certain=is_head_certain(state),
     )
+
+
+def is_head_certain(state: ReplicaState) -> bool:
+    """Would a restart find out from the log alone what we may have acknowledged?
+
+    Not while we replace a damaged tail: the damage that tells of it may be overwritten before its replacement is whole.
+    """
+    return state.status is not Status.RECOVERING_HEAD or state.damage is not None
 
 
 def is_state_dirty(state: ReplicaState, wanted: DurableState) -> bool:
@@ -38,6 +47,7 @@ def is_state_dirty(state: ReplicaState, wanted: DurableState) -> bool:
         saved is None
         or state.truncate_above is not None
         or (wanted.view, wanted.log_view, wanted.base_op) != (saved.view, saved.log_view, saved.base_op)
+        or wanted.is_head_certain != saved.is_head_certain
         or wanted.frozen_do_view_change != saved.frozen_do_view_change
     )
 

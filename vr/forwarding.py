@@ -208,13 +208,16 @@ def enqueue(state: ReplicaState, requests: Sequence[Request]) -> list[Rejected]:
     assert state.is_primary
     rejected = []
     for request in requests:
-        if (request.session == 0) != (request.number == 0):
-            reason: RejectReason | None = RejectReason.SEQUENCE_GAP
-        else:
-            reason = _enqueue_register(state, request) if request.session == 0 else _enqueue_request(state, request)
+        reason = _refusal_or_queue(state, request)
         if reason is not None:
             rejected.append(_rejection(request, reason))
     return rejected
+
+
+def _refusal_or_queue(state: ReplicaState, request: Request) -> RejectReason | None:
+    if (request.session == 0) != (request.number == 0):
+        return RejectReason.SEQUENCE_GAP
+    return _enqueue_register(state, request) if request.session == 0 else _enqueue_request(state, request)
 
 
 def _has_place(state: ReplicaState, request: Request) -> bool:

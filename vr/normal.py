@@ -38,6 +38,8 @@ def make_operations(state: ReplicaState) -> None:
             timestamp_us=max(state.timestamp_at(state.head_op) + 1, state.options.wall_clock_us()),
             requests=requests,
         )
+        if state.head_op == state.commit_number:
+            state.progress_at = max(state.progress_at, state.now)
         state.log.append(entry)
         state.commit_told = state.commit_number
         state.broadcast(Prepare(view=state.view, replica=state.index, commit=state.commit_number, data=entry.data))

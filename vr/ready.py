@@ -24,6 +24,7 @@ class DurableState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     `commit` is advisory (a lower bound). `frozen_do_view_change` is the message sent for `view` while view > log_view:
     resent byte for byte, also after a restart. `truncate_above` tells the log to forget operations above it.
+    `is_head_certain` False: operations above the log's end may have been acknowledged here, and are lost.
     """
 
     view: ViewNumber
@@ -33,6 +34,7 @@ class DurableState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     base_checksum: Checksum
     frozen_do_view_change: bytes | None = None
     truncate_above: OpNumber | None = None
+    is_head_certain: bool = True
 
     def to_bytes(self) -> bytes:
         """Encode, deterministically."""

@@ -1,23 +1,25 @@
 """Fetching operations: bodies of a log that is being installed, and whatever somebody else misses (VRR 5.2).
 
 An operation is wanted by its identity (op, checksum) where that is known. Below the committed point of the log that is being
-installed only the last checksum is known: then whatever a peer holds as *committed* at that op is wanted, and the hash
-chain, closed at the committed point, proves the whole run. Unlike VRR 5.2, nothing of our own log is given up before all of
-its replacement is here.
+installed it is not: then whatever a peer holds as *committed* at that op is wanted, must chain on to our own committed
+prefix, and joins it at once. Unlike VRR 5.2, nothing that may be committed is given up before its replacement is here.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from vr import limits
 from vr.errors import DecodeError
 from vr.log import Entry, decode_entry
 from vr.messages import Entries, GetEntries
-from vr.normal import NO_CHECKSUM, learn_commit, take_entry
+from vr.normal import NO_CHECKSUM, apply_committed, learn_commit, take_entry
 from vr.ready import HistoryRead
 from vr.state import Install, ReplicaState, Status
 from vr.types import Checksum, OpNumber
 
 ANSWER_BYTES_MAX = 512 * 1024
+INSTALL_WINDOW_OPS = limits.HEADERS_PER_MESSAGE_MAX + limits.ENTRIES_PER_MESSAGE_MAX
 
 
 # --- what we want ---
@@ -36,33 +38,49 @@ def trusted_prefix(state: ReplicaState, install: Install) -> OpNumber:
 
 
 def missing_ops(install: Install) -> list[tuple[OpNumber, Checksum]]:
-    """Identities of the bodies that are not here yet, in order."""
-    wanted = []
-    for op in range(install.keep_op + 1, install.head_op + 1):
+    """Identities of the next bodies that are not here yet, in order: as many as one message may ask for."""
+    wanted: list[tuple[OpNumber, Checksum]] = []
+    for number in range(install.keep_op + 1, install.head_op + 1):
+        op = OpNumber(number)
         if op not in install.bodies:
-            header = install.headers.get(OpNumber(op))
-            wanted.append((OpNumber(op), NO_CHECKSUM if header is None else header.checksum))
+            header = install.headers.get(op)
+            wanted.append((op, NO_CHECKSUM if header is None else header.checksum))
+            if len(wanted) == limits.ENTRIES_PER_MESSAGE_MAX:
+                break
     return wanted
 
 
 def is_complete(state: ReplicaState, install: Install) -> bool:
-    """Is every body here, and does the whole run chain? A run that does not is thrown away."""
-    if missing_ops(install):
-        return False
-    parent = state.log.checksum(install.keep_op)
-    for op in range(install.keep_op + 1, install.head_op + 1):
-        header = install.bodies[OpNumber(op)].header
-        if header.parent != parent or (op == install.commit and header.checksum != install.commit_checksum):
-            state.drop("installed_run_does_not_chain")
-            install.bodies.clear()
-            return False
-        parent = header.checksum
-    return True
+    """Is every body here? Bodies above the committed point have the identities of a chained suffix, closed below."""
+    return install.keep_op >= install.commit and not missing_ops(install)
+
+
+def extend_committed(state: ReplicaState, install: Install) -> None:
+    """Take committed operations into our log as they come: the chain from our committed prefix proves them ours.
+
+    What of our log differs from them was never committed. This also bounds memory when we are far behind.
+    """
+    while install.keep_op < install.commit:
+        entry = install.bodies.pop(OpNumber(install.keep_op + 1), None)
+        if entry is None:
+            break
+        wrong_end = entry.op == install.commit and entry.checksum != install.commit_checksum
+        if wrong_end or entry.header.parent != state.log.checksum(install.keep_op):
+            state.drop("committed_run_does_not_chain")
+            break
+        if state.log.checksum(entry.op) != entry.checksum:
+            state.log.truncate_above(install.keep_op)
+            state.forget_writes_above(install.keep_op)
+            state.log.append(entry)
+        install.keep_op = entry.op
+        state.raise_commit(entry.op)
+    apply_committed(state)
+    install.keep_op = max(install.keep_op, trusted_prefix(state, install))
 
 
 def ask_for_bodies(state: ReplicaState, install: Install) -> None:
     """Ask the next likely peer for what is missing."""
-    wanted = missing_ops(install)[: limits.ENTRIES_PER_MESSAGE_MAX]
+    wanted = missing_ops(install)
     if wanted and install.sources:
         source = install.sources[install.turn % len(install.sources)]
         install.turn += 1
@@ -77,9 +95,10 @@ def on_get_entries(state: ReplicaState, message: GetEntries) -> None:
     data: list[bytes] = []
     size = 0
     history: list[OpNumber] = []
-    for op, checksum in message.wanted[: limits.ENTRIES_PER_MESSAGE_MAX]:
+    for op, checksum in message.wanted:
         if op <= state.log.base_op:
-            history.append(op)
+            if op > 0:
+                history.append(op)
             continue
         entry = _servable(state, message, op, checksum)
         if entry is None:
@@ -88,7 +107,7 @@ def on_get_entries(state: ReplicaState, message: GetEntries) -> None:
         if data and size > ANSWER_BYTES_MAX:
             break
         data.append(entry.data)
-    if history and history[0] >= 1:
+    if history:
         first, last = min(history), max(history)
         if last - first < limits.ENTRIES_PER_MESSAGE_MAX:
             state.effects.history_reads.append(HistoryRead(to=message.replica, first_op=first, last_op=last))
@@ -110,33 +129,51 @@ def _servable(state: ReplicaState, message: GetEntries, op: OpNumber, checksum: 
 # --- what we get ---
 
 
-def on_entries(state: ReplicaState, message: Entries) -> bool:
-    """Take entries we asked for; True when they may have completed an install."""
+def decode_entries(state: ReplicaState, message: Entries) -> list[Entry]:
+    """The entries that came in, up to the first that is damaged."""
     entries = []
-    for data in message.data[: limits.ENTRIES_PER_MESSAGE_MAX]:
+    for data in message.data:
         try:
             entries.append(decode_entry(data))
         except DecodeError:
             state.drop("entries_undecodable")
-            return False
-    if state.install is not None:
-        for entry in entries:
-            _take_body(state, state.install, entry)
-        return True
-    if state.status is Status.NORMAL and message.view == state.view and message.replica == state.primary:
-        state.entries_asked_at = float("-inf")
-        for entry in entries:
-            take_entry(state, entry)
-        learn_commit(state, state.commit_number)
-    return False
+            break
+    return entries
 
 
-def _take_body(state: ReplicaState, install: Install, entry: Entry) -> None:
-    if not install.keep_op < entry.op <= install.head_op:
-        state.drop("entry_not_wanted")
+def take_missing(state: ReplicaState, message: Entries, entries: Sequence[Entry]) -> None:
+    """As a backup: the primary of our view sends what we missed of its log."""
+    assert state.status is Status.NORMAL
+    if message.view != state.view or message.replica != state.primary:
+        state.drop("entries_of_other_view")
         return
+    state.entries_asked_at = float("-inf")
+    for entry in entries:
+        take_entry(state, entry)
+    learn_commit(state, state.commit_number)
+
+
+def take_bodies(state: ReplicaState, install: Install, entries: Sequence[Entry]) -> bool:
+    """Take bodies of the log that is being installed; True when there was something new."""
+    news = [entry for entry in entries if _take_body(state, install, entry)]
+    if not news:
+        return False
+    extend_committed(state, install)
+    if not state.is_next_primary:
+        # Whoever gets on has patience. A primary to be does not: others wait for it, and one less behind may lead.
+        state.view_change_at = max(state.view_change_at, state.now + state.options.view_change_s)
+    return True
+
+
+def _take_body(state: ReplicaState, install: Install, entry: Entry) -> bool:
+    if not install.keep_op < entry.op <= min(install.head_op, install.keep_op + INSTALL_WINDOW_OPS):
+        state.drop("entry_not_wanted")
+        return False
     header = install.headers.get(entry.op)
     if header is not None and header.checksum != entry.checksum:
         state.drop("entry_of_other_identity")
-        return
-    install.bodies.setdefault(entry.op, entry)
+        return False
+    if entry.op in install.bodies:
+        return False
+    install.bodies[entry.op] = entry
+    return True

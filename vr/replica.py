@@ -13,12 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-import msgspec
-
-from vr import forwarding, normal, repair, view_change
+from vr import forwarding, normal, recovery, repair, view_change
 from vr.configuration import Configuration
 from vr.durability import keep_promise, take_write
-from vr.log import Entry, Log, Request
+from vr.log import Request
 from vr.messages import (
     Commit,
     DoViewChange,
@@ -33,44 +31,13 @@ from vr.messages import (
     StartView,
     StartViewChange,
 )
-from vr.ready import DurableState, Ready
+from vr.ready import Ready
+from vr.recovery import Checkpoint, FaultyEntry, Restored
 from vr.service import Service
-from vr.sessions import SessionTable
 from vr.state import Effects, ReplicaOptions, ReplicaState, Status
-from vr.types import Checksum, ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber
+from vr.types import ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber, view_epoch
 
 __all__ = ["Checkpoint", "FaultyEntry", "Replica", "ReplicaOptions", "Restored", "Status"]
-
-
-class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
-
-    op: OpNumber
-    checksum: Checksum
-    timestamp_us: int
-    sessions: bytes
-    service: bytes
-
-
-class FaultyEntry(msgspec.Struct, frozen=True):
-    """An entry that stable storage had and has lost: it may have been acknowledged."""
-
-    op: OpNumber
-    checksum: Checksum | None
-
-
-class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What stable storage gives back. `entries` ascend; `head_certain` False: more may have been acknowledged."""
-
-    state: DurableState | None = None
-    entries: Sequence[Entry | FaultyEntry] = ()
-    head_certain: bool = True
-    checkpoint: Checkpoint | None = None
-
-    @classmethod
-    def fresh(cls) -> Restored:
-        """Of a group that never ran here."""
-        return cls()
 
 
 class Replica:
@@ -91,7 +58,7 @@ class Replica:
         self._state = ReplicaState(configuration, index, service, options=options, seed=seed)
         self._state.now = self._state.progress_at = now
         self._state.nonce = self._state.jitter.number()
-        _restore(self._state, restored)
+        recovery.restore(self._state, restored)
 
     # --- inputs ---
 
@@ -102,6 +69,9 @@ class Replica:
         if message.replica == state.index or message.replica >= state.configuration.size:
             state.drop("message_of_stranger")
             return
+        if view_epoch(message.view) != state.configuration.epoch:
+            state.drop("message_of_other_epoch")
+            return
         match message:
             case Prepare() | PrepareOk() | Commit() | Forward() | Refuse():
                 _step_normal(state, message)
@@ -110,8 +80,7 @@ class Replica:
             case GetEntries():
                 repair.on_get_entries(state, message)
             case Entries():
-                if repair.on_entries(state, message):
-                    _finish_install(state)
+                _step_entries(state, message)
             case _:
                 assert_never(message)
 
@@ -149,7 +118,9 @@ class Replica:
         if peer.suspected:
             peer.suspected = False
             peer.commit = OpNumber(-1)
-            state.tick_at = min(state.tick_at, now)
+            state.tick_at = now
+            if index == state.primary:
+                forwarding.send_pending(state)
 
     def peer_connected(self, index: ReplicaIndex, now: float) -> None:
         """A link came up: what was sent into the old one may be lost."""
@@ -159,15 +130,15 @@ class Replica:
         if index == state.primary and state.status is Status.NORMAL:
             state.is_started = False
             forwarding.send_pending(state)
-        state.tick_at = min(state.tick_at, now)
+        state.tick_at = now
 
     def storage_done(self, token: int, now: float) -> None:
         """The write of `token`, and all before it, is on stable storage."""
         state = self._state
         state.now = now
-        had_voted = state.durable_view == state.voted_view
+        could_vote = view_change.may_vote(state)
         keep_promise(state, token)
-        if state.status is Status.VIEW_CHANGE and not had_voted:
+        if not could_vote and view_change.may_vote(state):
             view_change.send_do_view_change(state)
         if state.is_serving:
             view_change.announce_view(state)
@@ -183,6 +154,7 @@ class Replica:
             normal.make_operations(state)
             normal.tell_commit(state)
         normal.acknowledge(state)
+        _schedule_tick(state)
         token, append, meta = take_write(state)
         effects = state.effects
         if token is None and not (
@@ -196,8 +168,8 @@ class Replica:
         )  # fmt: skip
 
     def next_deadline(self) -> float:
-        """When `tick` has something to do, monotonic seconds; infinity while there is nothing to wait for."""
-        return self._state.tick_at if _is_busy(self._state) else math.inf
+        """When `tick` has something to do, monotonic seconds, as of the last `ready`; infinity: nothing to wait for."""
+        return self._state.tick_at
 
     # --- checkpoints ---
 
@@ -311,58 +283,6 @@ class Replica:
         return _why_not_progressing(self._state)
 
 
-def _restore(state: ReplicaState, restored: Restored) -> None:
-    checkpoint = restored.checkpoint
-    if checkpoint is not None:
-        state.log = Log(checkpoint.op, checkpoint.checksum)
-        state.applied_op = state.commit_number = checkpoint.op
-        state.base_timestamp_us = checkpoint.timestamp_us
-        state.sessions = SessionTable.from_snapshot(checkpoint.sessions)
-        state.service.restore(checkpoint.service)
-    certain = _restore_entries(state, restored)
-    state.unwritten_op = OpNumber(state.head_op + 1)
-    state.durable_op = state.head_op
-    if state.head_op > state.log.base_op:
-        last = state.log.get(state.head_op)
-        assert last is not None
-        state.raise_commit(min(last.header.commit, state.head_op))
-    saved = restored.state
-    if saved is None:
-        assert not restored.entries, "the first write of a group carries its state"
-        return
-    state.saved = saved
-    state.view = state.voted_view = state.durable_view = saved.view
-    state.log_view = state.durable_log_view = saved.log_view
-    state.frozen_do_view_change = saved.frozen_do_view_change
-    state.raise_commit(min(saved.commit, state.head_op))
-    normal.apply_committed(state)
-    _choose_status(state, certain)
-
-
-def _restore_entries(state: ReplicaState, restored: Restored) -> bool:
-    """Append what chains on; False when something that may have been acknowledged is missing."""
-    for entry in restored.entries:
-        if entry.op <= state.log.base_op:
-            continue
-        chains = isinstance(entry, Entry) and entry.op == state.head_op + 1
-        if not chains or not isinstance(entry, Entry) or entry.header.parent != state.log.head_checksum:
-            return False
-        state.log.append(entry)
-    return restored.head_certain
-
-
-def _choose_status(state: ReplicaState, certain: bool) -> None:
-    if not certain:
-        state.status = Status.RECOVERING_HEAD
-    elif state.view > state.log_view:
-        state.status = Status.VIEW_CHANGE
-        state.view_change_at = state.now + state.options.view_change_s * state.jitter.between(0.5, 1.0)
-        view_change.send_do_view_change(state)
-    elif state.primary == state.index:
-        # Resuming could give one viewstamp to two operations: some we sent may not have reached our disk.
-        view_change.enter_view_change(state, ViewNumber(state.view + 1))
-
-
 def _step_normal(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
     """Messages of normal operation count only within our view."""
     if message.view < state.view:
@@ -401,6 +321,17 @@ def _step_from_backup(state: ReplicaState, message: Prepare | PrepareOk | Commit
             state.drop("message_not_of_primary")
 
 
+def _step_entries(state: ReplicaState, message: Entries) -> None:
+    entries = repair.decode_entries(state, message)
+    if state.install is not None:
+        if repair.take_bodies(state, state.install, entries):
+            _finish_install(state)
+    elif state.damage is not None:
+        recovery.mend(state, entries)
+    elif state.status is Status.NORMAL:
+        repair.take_missing(state, message, entries)
+
+
 def _step_view_change(state: ReplicaState, message: StartViewChange | DoViewChange | StartView | GetView) -> None:
     match message:
         case StartViewChange():
@@ -431,7 +362,7 @@ def _tick(state: ReplicaState) -> None:
         case Status.VIEW_CHANGE:
             view_change.send_do_view_change(state)
         case Status.RECOVERING_HEAD:
-            _ask_everybody(state)
+            recovery.ask_for_help(state)
         case Status.NORMAL:
             _tick_normal(state)
         case _:
@@ -443,15 +374,19 @@ def _tick_normal(state: ReplicaState) -> None:
         normal.remind_backups(state)
     elif not state.is_primary:
         if not state.is_started:
-            _ask_everybody(state)
+            state.broadcast(GetView(view=state.view, replica=state.index, nonce=state.nonce))
         if normal.misses_entries(state):
             normal.ask_for_missing(state)
     forwarding.send_pending(state, unanswered_for_s=forwarding.RESEND_AFTER_S)
     forwarding.refuse_orphans(state)
 
 
-def _ask_everybody(state: ReplicaState) -> None:
-    state.broadcast(GetView(view=state.view, replica=state.index, nonce=state.nonce))
+def _schedule_tick(state: ReplicaState) -> None:
+    """Sleep while only input can change something; else look again in a while, unless something is due earlier."""
+    if not _is_busy(state):
+        state.tick_at = math.inf
+    elif state.tick_at == math.inf:
+        state.tick_at = state.now + state.options.resend_s * state.jitter.between(0.9, 1.1)
 
 
 def _is_busy(state: ReplicaState) -> bool:
@@ -459,7 +394,7 @@ def _is_busy(state: ReplicaState) -> bool:
     if state.status is not Status.NORMAL or state.pending:
         return True
     if state.is_primary:
-        uncommitted = state.head_op > state.commit_number or bool(state.queue)
+        uncommitted = state.head_op > state.commit_number or bool(state.queue) or bool(state.promises)
         return uncommitted or not state.is_serving or any(normal.is_behind(state, other) for other in state.others)
     return not state.is_started or state.peers[state.primary].suspected or normal.misses_entries(state)
 
@@ -470,10 +405,12 @@ def _why_not_progressing(state: ReplicaState) -> str | None:
     if alive < state.configuration.quorum:
         return f"{alive} of {state.configuration.size} replicas are up; {state.configuration.quorum} are needed"
     match state.status:
+        case Status.RECOVERING_HEAD if state.damage is not None:
+            return f"{len(state.damage.missing)} damaged operations of this replica's log are being fetched"
         case Status.RECOVERING_HEAD:
             return "this replica's log is damaged; it waits for a primary to tell it the current log"
         case Status.VIEW_CHANGE if state.install is not None:
-            return f"{len(repair.missing_ops(state.install))} operations of the new view are being fetched"
+            return f"{state.install.head_op - state.install.keep_op} operations of the new view are being fetched"
         case Status.VIEW_CHANGE:
             return f"waiting for a majority to enter view {state.view}"
         case Status.NORMAL:

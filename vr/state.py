@@ -91,6 +91,14 @@ class Install(msgspec.Struct, kw_only=True):
     turn: int = 0
 
 
+class Damage(msgspec.Struct):
+    """Holes that a restart found in our log, each known by identity, up to `head_op`; `sound` is what lies between."""
+
+    sound: dict[OpNumber, Entry]
+    missing: dict[OpNumber, Checksum]
+    head_op: OpNumber
+
+
 class Peer(msgspec.Struct):
     """What a primary knows of a backup: acknowledged through `match_op` in this view, told and confirmed `commit`."""
 
@@ -149,6 +157,7 @@ class ReplicaState:
         self.applied_op = OpNumber(0)
         self.base_timestamp_us = 0
         self.sessions = SessionTable()
+        self.damage: Damage | None = None
         self.early: dict[OpNumber, Entry] = {}
         self.known_head_op = OpNumber(0)
         # Durability (durability). Nothing is durable before the first write.
@@ -198,6 +207,11 @@ class ReplicaState:
     def is_serving(self) -> bool:
         """Are we the primary, with a view that survives a crash of ours? Only then may we prepare operations."""
         return self.is_primary and self.durable_log_view == self.view
+
+    @property
+    def is_next_primary(self) -> bool:
+        """Shall we lead the view that we are changing to?"""
+        return self.status is Status.VIEW_CHANGE and self.primary == self.index
 
     @property
     def head_op(self) -> OpNumber:

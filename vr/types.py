@@ -35,6 +35,11 @@ def make_view(epoch: int, number: int) -> ViewNumber:
     return ViewNumber(epoch << VIEW_BITS | number)
 
 
+def view_epoch(view: ViewNumber) -> int:
+    """The epoch of a view."""
+    return view >> VIEW_BITS
+
+
 def view_in_epoch(view: ViewNumber) -> int:
     """The n of a view: its number within the epoch."""
     return view & ((1 << VIEW_BITS) - 1)

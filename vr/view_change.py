@@ -15,7 +15,7 @@ never resumes its view, or it might give one viewstamp to two operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vr import limits
 from vr.configuration import Configuration
@@ -104,9 +104,8 @@ def enter_view_change(state: ReplicaState, view: ViewNumber) -> None:
     """Leave for `view`: from here on we acknowledge nothing older. DoViewChange follows when this is durable."""
     assert view > state.voted_view, "a vote is given once"
     assert state.status is not Status.RECOVERING_HEAD, "whoever forgot something does not vote"
-    floor = OpNumber(state.head_op - state.configuration.pipeline_ops_max)
-    state.raise_commit(max(floor, OpNumber(0)))
-    apply_committed(state)
+    assert state.install is None or state.install.view < view
+    learn_commit_floor(state)
     state.status = Status.VIEW_CHANGE
     state.view = state.voted_view = view
     state.install = None
@@ -120,6 +119,12 @@ def enter_view_change(state: ReplicaState, view: ViewNumber) -> None:
     state.view_change_at = state.now + min(wait_s, state.options.view_change_s_max) * state.jitter.between(0.9, 1.1)
     reset_queue(state)
     assert state.view > state.log_view, "between views"
+
+
+def learn_commit_floor(state: ReplicaState) -> None:
+    """The pipeline has one depth in the whole group: what lies deeper below our head is committed. Bounds our message."""
+    state.raise_commit(OpNumber(max(state.head_op - state.configuration.pipeline_ops_max, 0)))
+    apply_committed(state)
 
 
 def make_do_view_change(state: ReplicaState) -> DoViewChange:
@@ -139,10 +144,21 @@ def _suffix(state: ReplicaState) -> tuple[OpNumber, Checksum, bytes]:
     return commit, checksum, b"".join(entry.data[:HEADER_BYTES] for entry in entries)
 
 
+def may_vote(state: ReplicaState) -> bool:
+    """Is our vote for the view we are changing to, with everything it promises, on stable storage?"""
+    return (
+        state.status is Status.VIEW_CHANGE
+        and state.frozen_do_view_change is not None
+        and state.view == state.voted_view == state.durable_view
+        and state.durable_op == state.head_op
+    )
+
+
 def send_do_view_change(state: ReplicaState) -> None:
     """Send the frozen message to all, if it is durable; the new primary counts its own."""
-    if state.frozen_do_view_change is None or state.durable_view != state.voted_view or state.view != state.voted_view:
+    if not may_vote(state):
         return
+    assert state.frozen_do_view_change is not None
     message = decode(state.frozen_do_view_change)
     assert isinstance(message, DoViewChange)
     assert message.view == state.view
@@ -228,11 +244,28 @@ def begin_install(
     """Start putting the canonical log together, beside ours. What is known committed in it says nothing of ours yet."""
     headers = unpack_headers(message)
     assert state.log_view < state.view or state.status is Status.RECOVERING_HEAD, "a view's log is installed once"
+    if contradicts_commit(state, message, headers):
+        state.drop("log_without_what_is_committed")
+        return
+    state.damage = None
     state.install = Install(
         view=state.view, head_op=message.head_op, commit=message.commit, commit_checksum=message.commit_checksum,
         headers=headers, keep_op=OpNumber(0), bodies={}, sources=sources, known_commit=known_commit,
     )  # fmt: skip
     state.install.keep_op = trusted_prefix(state, state.install)
+
+
+def contradicts_commit(
+    state: ReplicaState, message: DoViewChange | StartView, headers: Mapping[OpNumber, EntryHeader]
+) -> bool:
+    """Does a log lack what we know to be committed? Then its sender, or we, are broken; better to stand still."""
+    kept = OpNumber(min(state.commit_number, state.head_op))
+    if message.head_op < kept:
+        return True
+    if kept < message.commit:
+        return False
+    expected = message.commit_checksum if kept == message.commit else headers[kept].checksum
+    return state.log.checksum(kept) != expected
 
 
 def finish_install(state: ReplicaState) -> None:
@@ -244,12 +277,11 @@ def finish_install(state: ReplicaState) -> None:
         ask_for_bodies(state, install)
         return
     assert install.keep_op >= min(state.commit_number, state.head_op), "what is committed stays"
+    assert install.commit <= install.keep_op <= install.head_op
     if install.keep_op < state.head_op:
         state.log.truncate_above(install.keep_op)
         state.forget_writes_above(install.keep_op)
-    state.truncate_above = (
-        install.keep_op if state.truncate_above is None else min(state.truncate_above, install.keep_op)
-    )
+    state.truncate_above = install.keep_op
     for op in range(install.keep_op + 1, install.head_op + 1):
         state.log.append(install.bodies[OpNumber(op)])
     _enter_normal(state, install)
@@ -329,9 +361,12 @@ def on_start_view(state: ReplicaState, message: StartView) -> None:
     if message.view == state.view and state.install is not None:
         return
     try:
-        unpack_headers(message)
+        headers = unpack_headers(message)
     except DecodeError:
         state.drop("start_view_malformed")
+        return
+    if contradicts_commit(state, message, headers):
+        state.drop("log_without_what_is_committed")
         return
     state.is_started = True
     _adopt(state, message)

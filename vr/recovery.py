@@ -1,0 +1,171 @@
+"""What a restart makes of the disk: a whole log goes on, a damaged one is mended or kept away from votes.
+
+    entries whole, head certain ──▶ NORMAL (backup) │ next view (primary) │ VIEW_CHANGE (had voted)
+    holes with known identity   ──▶ RECOVERING_HEAD, fetch them by (op, checksum), then as if nothing had happened
+    anything else               ──▶ RECOVERING_HEAD until a fresh StartView replaces the tail
+
+Unlike VRR 4.3 there is no recovery protocol for forgotten state: views are durable. What a disk has lost may have been
+acknowledged, so a replica with damage neither acknowledges nor votes (Protocol-Aware Recovery, FAST 2018): it must not
+deny what it cannot know. A hole's identity comes from the log's directory, or from the parent of the entry after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from vr import limits, normal, view_change
+from vr.log import Entry, Log
+from vr.messages import GetEntries, GetView
+from vr.ready import DurableState
+from vr.sessions import SessionTable
+from vr.state import Damage, ReplicaState, Status
+from vr.types import Checksum, OpNumber, ViewNumber
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
+
+    op: OpNumber
+    checksum: Checksum
+    timestamp_us: int
+    sessions: bytes
+    service: bytes
+
+
+class FaultyEntry(msgspec.Struct, frozen=True):
+    """An entry that stable storage had and has lost: it may have been acknowledged."""
+
+    op: OpNumber
+    checksum: Checksum | None
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What stable storage gives back. `entries` ascend; `head_certain` False: more may have been acknowledged."""
+
+    state: DurableState | None = None
+    entries: Sequence[Entry | FaultyEntry] = ()
+    head_certain: bool = True
+    checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def fresh(cls) -> Restored:
+        """Of a group that never ran here."""
+        return cls()
+
+
+def restore(state: ReplicaState, restored: Restored) -> None:
+    """Begin from what stable storage gave back."""
+    checkpoint = restored.checkpoint
+    if checkpoint is not None:
+        state.log = Log(checkpoint.op, checkpoint.checksum)
+        state.applied_op = state.commit_number = checkpoint.op
+        state.base_timestamp_us = checkpoint.timestamp_us
+        state.sessions = SessionTable.from_snapshot(checkpoint.sessions)
+        state.service.restore(checkpoint.service)
+    is_whole = restore_entries(state, restored)
+    state.unwritten_op = OpNumber(state.head_op + 1)
+    state.durable_op = state.head_op
+    saved = restored.state
+    if saved is None:
+        assert not restored.entries, "the first write of a group carries its state"
+        return
+    state.saved = saved
+    state.view = state.voted_view = state.durable_view = saved.view
+    state.log_view = state.durable_log_view = saved.log_view
+    state.frozen_do_view_change = saved.frozen_do_view_change
+    learn_commit_from_log(state)
+    state.raise_commit(OpNumber(min(saved.commit, state.head_op)))
+    normal.apply_committed(state)
+    choose_status(state, is_whole=is_whole and saved.is_head_certain)
+
+
+def restore_entries(state: ReplicaState, restored: Restored) -> bool:
+    """Append what chains on; False when something that may have been acknowledged is missing."""
+    entries = [entry for entry in restored.entries if entry.op > state.log.base_op]
+    for place, entry in enumerate(entries):
+        if not _chains_on(state.log, entry):
+            state.damage = identify_damage(state, entries[place:], restored)
+            return False
+        assert isinstance(entry, Entry)
+        state.log.append(entry)
+    return restored.head_certain
+
+
+def _chains_on(log: Log, entry: Entry | FaultyEntry) -> bool:
+    return isinstance(entry, Entry) and entry.op == log.head_op + 1 and entry.header.parent == log.head_checksum
+
+
+def identify_damage(state: ReplicaState, entries: Sequence[Entry | FaultyEntry], restored: Restored) -> Damage | None:
+    """What is missing above our head, if it is certain what was there; None when it is not."""
+    if not restored.head_certain or restored.state is None or not restored.state.is_head_certain or not entries:
+        return None
+    sound = {entry.op: entry for entry in entries if isinstance(entry, Entry)}
+    named = {entry.op: entry.checksum for entry in entries if isinstance(entry, FaultyEntry)}
+    missing: dict[OpNumber, Checksum] = {}
+    head_op = entries[-1].op
+    for number in range(state.head_op + 1, head_op + 1):
+        op = OpNumber(number)
+        following = sound.get(OpNumber(op + 1))
+        identity = named.get(op) if following is None else following.header.parent
+        if op not in sound:
+            if identity is None:
+                return None
+            missing[op] = identity
+    return Damage(sound=sound, missing=missing, head_op=head_op)
+
+
+def learn_commit_from_log(state: ReplicaState) -> None:
+    """The last entry says what its primary had committed when it made it: a fact for ever."""
+    last = state.log.get(state.head_op)
+    if last is not None:
+        state.raise_commit(OpNumber(min(last.header.commit, state.head_op)))
+
+
+def choose_status(state: ReplicaState, *, is_whole: bool) -> None:
+    """How to go on from a log that is whole or not."""
+    if not is_whole:
+        state.status = Status.RECOVERING_HEAD
+        return
+    assert state.damage is None, "a whole log has no holes"
+    state.status = Status.NORMAL
+    if state.view > state.log_view:
+        state.status = Status.VIEW_CHANGE
+        state.view_change_at = state.now + state.options.view_change_s * state.jitter.between(0.5, 1.0)
+        view_change.send_do_view_change(state)
+    elif state.primary == state.index:
+        # Resuming could give one viewstamp to two operations: some we sent may not have reached our disk.
+        view_change.enter_view_change(state, ViewNumber(state.view + 1))
+
+
+def ask_for_help(state: ReplicaState) -> None:
+    """While our log is damaged: ask for the holes, and for the view's log, whichever comes first."""
+    assert state.status is Status.RECOVERING_HEAD
+    state.broadcast(GetView(view=state.view, replica=state.index, nonce=state.nonce))
+    if state.install is None and state.damage is not None:
+        wanted = tuple(sorted(state.damage.missing.items()))[: limits.ENTRIES_PER_MESSAGE_MAX]
+        state.broadcast(GetEntries(view=state.view, replica=state.index, wanted=wanted))
+
+
+def mend(state: ReplicaState, entries: Sequence[Entry]) -> None:
+    """Fill holes by identity; when none is left, the log is what it was before the damage."""
+    damage = state.damage
+    assert damage is not None
+    for entry in entries:
+        if damage.missing.get(entry.op) == entry.checksum:
+            del damage.missing[entry.op]
+            damage.sound[entry.op] = entry
+    if damage.missing:
+        return
+    state.damage = None
+    for number in range(state.head_op + 1, damage.head_op + 1):
+        entry = damage.sound[OpNumber(number)]
+        if not _chains_on(state.log, entry):
+            # The disk gave entries that do not belong together: nothing above is certain any more.
+            state.drop("mended_run_does_not_chain")
+            return
+        state.log.append(entry)
+    learn_commit_from_log(state)
+    normal.apply_committed(state)
+    choose_status(state, is_whole=True)
