@@ -14,7 +14,13 @@ from vr.types import OpNumber
 
 
 def unwritten_entries(state: ReplicaState) -> list[Entry]:
-    """The run of entries that storage has not been asked to keep yet."""
+    """The run of entries that storage has not been asked to keep yet.
+
+    Writing the first of them gives up what the disk holds above it. While a damaged tail is being replaced that may be the
+    only copy of something committed: then its replacement is written whole, with the view that makes it ours, or not at all.
+    """
+    if state.status is Status.RECOVERING_HEAD:
+        return []
     return state.log.slice(state.unwritten_op, state.head_op)
 
 
@@ -33,11 +39,8 @@ def durable_state(state: ReplicaState) -> DurableState:
 
 
 def is_head_certain(state: ReplicaState) -> bool:
-    """Would a restart find out from the log alone what we may have acknowledged?
-
-    Not while we replace a damaged tail: the damage that tells of it may be overwritten before its replacement is whole.
-    """
-    return state.status is not Status.RECOVERING_HEAD or state.damage is not None
+    """Would a restart find out from the log alone what we may have acknowledged?"""
+    return state.status is not Status.RECOVERING_HEAD or state.is_damage_known
 
 
 def is_state_dirty(state: ReplicaState, wanted: DurableState) -> bool:
@@ -62,10 +65,12 @@ def take_write(state: ReplicaState) -> tuple[int | None, list[Entry], DurableSta
     if meta is not None:
         state.saved = meta
         state.truncate_above = None
-    state.unwritten_op = OpNumber(state.head_op + 1)
+    if entries:
+        state.unwritten_op = OpNumber(state.head_op + 1)
+    written_op = OpNumber(min(state.unwritten_op - 1, state.head_op))
     state.tokens += 1
     assert state.saved is not None, "the first write carries the state"
-    state.promises.append(Promise(state.tokens, state.head_op, state.saved.view, state.saved.log_view, state.now))
+    state.promises.append(Promise(state.tokens, written_op, state.saved.view, state.saved.log_view, state.now))
     return state.tokens, entries, meta
 
 

@@ -253,6 +253,8 @@ def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | No
     if request.number <= last:
         state.drop("request_repeated")
         return None
+    if request.number > last + limits.SESSION_WINDOW:
+        return RejectReason.SEQUENCE_GAP
     if request.number > last + 1:
         state.drop("request_ahead")
         return None

@@ -87,6 +87,7 @@ def restore_entries(state: ReplicaState, restored: Restored) -> bool:
     for place, entry in enumerate(entries):
         if not _chains_on(state.log, entry):
             state.damage = identify_damage(state, entries[place:], restored)
+            state.is_damage_known = state.damage is not None
             return False
         assert isinstance(entry, Entry)
         state.log.append(entry)
@@ -164,6 +165,7 @@ def mend(state: ReplicaState, entries: Sequence[Entry]) -> None:
         if not _chains_on(state.log, entry):
             # The disk gave entries that do not belong together: nothing above is certain any more.
             state.drop("mended_run_does_not_chain")
+            state.is_damage_known = False
             return
         state.log.append(entry)
     learn_commit_from_log(state)

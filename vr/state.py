@@ -158,6 +158,7 @@ class ReplicaState:
         self.base_timestamp_us = 0
         self.sessions = SessionTable()
         self.damage: Damage | None = None
+        self.is_damage_known = False
         self.early: dict[OpNumber, Entry] = {}
         self.known_head_op = OpNumber(0)
         # Durability (durability). Nothing is durable before the first write.
