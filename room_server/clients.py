@@ -15,8 +15,6 @@ from collections.abc import Sequence as Many
 
 import structlog
 import trio
-from wire.frames import FrameDecoder
-from wire.tls import TlsConnection
 
 from room_server import limits
 from room_server.edge import ClientEdge
@@ -26,9 +24,11 @@ from room_server.logs import room_label
 from room_server.rooms import Backend, HostedRoom
 from wire import limits as wire_limits
 from wire.errors import PeerError
+from wire.frames import FrameDecoder
 from wire.ids import RoomId, Sequence
 from wire.messages import CreateRoom, Message, RoomCreated, decode
 from wire.room import Delivery
+from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -123,9 +123,10 @@ class ClientConnection:
     async def _handle(self, messages: Many[Message], services: ClientServices) -> None:
         run: list[Message] = []
         for message in messages:
-            if isinstance(message, CreateRoom) and self.edge.is_open:
+            if isinstance(message, CreateRoom):
                 self.edge.handle(run)
                 run = []
+            if isinstance(message, CreateRoom) and self.edge.is_open:
                 await self._create_room(message, services)
             else:
                 run.append(message)
@@ -152,13 +153,14 @@ class ClientConnection:
                         self._drained.set()
                 elif self._is_ending:
                     self._scope.cancel()
+                    return
                 elif not await self._catch_up(services):
                     await self._wake.wait()
                     self._wake = trio.Event()
         except PeerError as error:
             self.cut(error.cause)
         except HistoryGapError as error:
-            log.error("history_gap_found", reason=str(error))
+            log.warning("history_gap_found", reason=str(error))
             self.cut("history_gap")
 
     async def _catch_up(self, services: ClientServices) -> bool:
@@ -233,9 +235,10 @@ class ClientServer:
         self._is_draining = True
         for connection in tuple(self._connections):
             connection.edge.drain()
-        while any(connection.edge.has_unanswered for connection in self._connections):
+        # Looking now and then, during shutdown only, beats a hook in the path of every answer.
+        while any(connection.edge.has_unanswered for connection in self._connections):  # noqa: ASYNC110
             await trio.sleep(limits.DRAIN_POLL_S)
         for connection in tuple(self._connections):
             connection.finish("drained")
-        while self._connections:
+        while self._connections:  # noqa: ASYNC110
             await trio.sleep(limits.DRAIN_POLL_S)

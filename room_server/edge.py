@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from wire.frames import encode_frame
-
 from room_server import limits
 from room_server.appends import Appends
 from room_server.attachment import Attachment
@@ -27,6 +25,7 @@ from room_server.outbox import Outbox
 from room_server.rooms import Backend, HostedRoom
 from wire import limits as wire_limits
 from wire.errors import RefusalCode
+from wire.frames import encode_frame
 from wire.ids import RoomId
 from wire.messages import (
     NONCE_BYTES,

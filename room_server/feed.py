@@ -23,11 +23,11 @@ from enum import Enum, auto
 from typing import Protocol
 
 import msgspec
-from wire.frames import LENGTH_BYTES, encode_frame
 
 from room_server import limits
 from room_server.errors import HistoryGapError
 from wire import limits as wire_limits
+from wire.frames import LENGTH_BYTES, encode_frame
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.messages import Deliver, decode, encode
 from wire.room import Delivery, decode_block_header

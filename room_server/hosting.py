@@ -21,7 +21,7 @@ from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, stored_deliveries
 from room_server.rooms import HostedRoom, Rooms, configuration_of
 from vr.errors import UnknownGroup
-from vr.host import Busy, GenesisConflict, Host
+from vr.host import Busy, GenesisConflict, Host, HostError
 from vr.log import Request
 from vr.ready import CommittedOp, Rejected, Reply
 from vr.types import ClientId, GroupId, SessionNumber
@@ -103,7 +103,9 @@ class Hosting:
 
     def on_status(self, group: GroupId) -> None:
         """A replica changed its view or status."""
-        replica = self.host.replica(group)
+        if self._host is None:
+            return
+        replica = self._host.replica(group)
         log.info(
             "room_status_changed",
             room=room_label(group),
@@ -118,7 +120,7 @@ class Hosting:
         """Hand requests to replication.
 
         Raises:
-            RefusedError: BUSY or UNKNOWN_ROOM; none was taken.
+            RefusedError: BUSY, UNKNOWN_ROOM or UNAVAILABLE; none was taken.
         """
         try:
             self.host.submit(room.group, requests)
@@ -126,6 +128,8 @@ class Hosting:
             raise RefusedError(RefusalCode.BUSY, str(error), retry_after_s=error.retry_after_s) from error
         except UnknownGroup as error:
             raise RefusedError(RefusalCode.UNKNOWN_ROOM, "this node does not host that room") from error
+        except HostError as error:
+            raise RefusedError(RefusalCode.UNAVAILABLE, str(error), retry_after_s=1.0) from error
 
     def forget(self, room: HostedRoom, client: ClientId, session: SessionNumber) -> None:
         """Nobody here waits for this session any more."""
@@ -135,7 +139,7 @@ class Hosting:
         """Host a room durably; the same genesis again is harmless.
 
         Raises:
-            RefusedError: MALFORMED, NOT_REPLICA, ROOM_CONFLICT or LIMIT.
+            RefusedError: MALFORMED, NOT_REPLICA, ROOM_CONFLICT, LIMIT or UNAVAILABLE.
         """
         try:
             genesis = decode_genesis(encoded)
@@ -146,6 +150,14 @@ class Hosting:
         async with self._one_at_a_time:
             await self._create(genesis, encoded)
         return genesis.room_id
+
+    async def host_genesis(self, genesis: Genesis, encoded: bytes) -> None:
+        """Host a room that a peer told of; a refusal is logged, because nobody waits for it."""
+        async with self._one_at_a_time:
+            try:
+                await self._create(genesis, encoded)
+            except RefusedError as error:
+                log.warning("room_refused", room=room_label(genesis.room_id), reason=error.text)
 
     async def _create(self, genesis: Genesis, encoded: bytes) -> None:
         known = self.rooms.get(genesis.room_id)
@@ -159,6 +171,8 @@ class Hosting:
             await self.host.create_group(configuration_of(genesis), encoded)
         except GenesisConflict as error:
             raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room exists with another genesis") from error
+        except HostError as error:
+            raise RefusedError(RefusalCode.UNAVAILABLE, str(error)) from error
         room = self.rooms.get(genesis.room_id)
         assert room is not None, "create_group asked for the service"
         room.feed.start_at(room.service.next_sequence)
@@ -171,5 +185,8 @@ class Hosting:
         Raises:
             HistoryGapError: what is stored has rotted.
         """
-        entries = await self.host.read_history(room.group, sequence, limits.HISTORY_PAGE_BYTES)
+        try:
+            entries = await self.host.read_history(room.group, sequence, limits.HISTORY_PAGE_BYTES)
+        except Busy:
+            return []
         return [delivery for stored in entries for delivery in stored_deliveries(stored.entry, stored.results)]

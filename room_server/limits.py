@@ -87,7 +87,10 @@ PEER_ROOMS_ASKED_MAX: Final = 16_384
 """Rooms whose genesis is awaited from one peer: more than a node hosts."""
 
 PEER_SILENCE_S_MAX: Final = 5.0
-"""Seconds without a frame after which a peer link is closed and dialled again: heartbeats come four times a second."""
+"""Seconds without a frame after which a peer link is closed and dialled again."""
+
+PEER_PING_S: Final = 1.5
+"""Seconds between signs of life on a link, also when no room is shared."""
 
 HTTP_REQUEST_BYTES_MAX: Final = 16 * 1024
 """One request to the metrics port, head and body."""

@@ -80,7 +80,7 @@ class NodeMetrics:
         self.dht_published_ok = published.labels("ok")
         self.dht_published_failed = published.labels("failed")
         self.wal_fsync_duration = self._histogram("wal_fsync_duration_seconds", "One sync of the write-ahead log")
-        self.wal_bytes = self._counter("wal_bytes", "Bytes written to the write-ahead log")
+        self.wal_writes = self._counter("wal_writes", "Synced writes of the write-ahead log")
         self.storage_free_bytes = self._gauge("storage_free_bytes", "Free space where the data folder is")
         self.loop_lag = self._histogram("loop_lag_seconds", "How late the event loop is")
         self.trio_tasks = self._gauge("trio_tasks", "Living trio tasks")

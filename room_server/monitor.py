@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Final, assert_never
 
 import trio
 
 from room_server.metrics import SPARE_LABELS, NodeMetrics
 from room_server.status import spare_failures
+from vr.host import Host
 from vr.replica import Replica, Status
 from vr.types import ReplicaIndex
 
@@ -55,7 +56,7 @@ class Monitor:
 
     Args:
         metrics: the families to fill.
-        replicas: the replicas on this node.
+        host: whose replicas and counters are told.
         set_gauges: sets those that come from elsewhere (connections, links, DHT).
         has_peer_link: a link to a peer stands, or there are no peers.
         data: the data folder.
@@ -65,19 +66,24 @@ class Monitor:
         self,
         metrics: NodeMetrics,
         *,
-        replicas: Callable[[], Iterable[Replica]],
+        host: Host,
         set_gauges: Callable[[], None],
         has_peer_link: Callable[[], bool],
         data: str,
     ) -> None:
         self._metrics = metrics
-        self._replicas = replicas
+        self._host = host
+        self._writes_seen = 0
+        self._view_changes_seen = 0
         self._set_gauges = set_gauges
         self._has_peer_link = has_peer_link
         self._data = data
         self._started_at = trio.current_time()
         self.is_listening = False
         self.is_draining = False
+
+    def _replicas(self) -> Iterator[Replica]:
+        return (self._host.replica(group) for group in tuple(self._host.groups()))
 
     def not_ready_because(self) -> str | None:
         """Why this node is not ready; None when it is."""
@@ -107,9 +113,10 @@ class Monitor:
     async def _gather_rooms(self) -> None:
         states: Counter[str] = Counter()
         spares: Counter[str] = Counter()
-        uncommitted = 0
-        for number, replica in enumerate(tuple(self._replicas())):
+        uncommitted = view_changes = 0
+        for number, replica in enumerate(self._replicas()):
             states[room_state(replica)] += 1
+            view_changes += replica.view_changes
             uncommitted += max(replica.head_op - replica.commit_number, 0)
             if replica.is_primary:
                 spare = max(spare_failures(members_up(replica), replica.configuration.quorum), 0)
@@ -122,6 +129,8 @@ class Monitor:
             gauge.set(spares[label])
         self._metrics.rooms_led.set(sum(spares.values()))
         self._metrics.uncommitted_ops.set(uncommitted)
+        self._metrics.view_changes.inc(view_changes - self._view_changes_seen)
+        self._view_changes_seen = view_changes
 
     async def watch_loop(self) -> None:
         """Measure how late the loop is, until cancelled."""
@@ -129,3 +138,12 @@ class Monitor:
             due = trio.current_time() + _LAG_S
             await trio.sleep_until(due)
             self._metrics.loop_lag.observe(trio.current_time() - due)
+            self._sample_disk()
+
+    def _sample_disk(self) -> None:
+        """One sync of those since the last look stands for all of them: the host keeps totals, not a histogram."""
+        statistics = self._host.statistics
+        if statistics.writes > self._writes_seen:
+            self._metrics.wal_writes.inc(statistics.writes - self._writes_seen)
+            self._metrics.wal_fsync_duration.observe(statistics.last_write_s)
+            self._writes_seen = statistics.writes

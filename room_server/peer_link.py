@@ -21,7 +21,7 @@ from vr.errors import PeerError as VrPeerError
 from vr.types import ReplicaId
 from wire.errors import PeerError
 from wire.frames import FrameDecoder, encode_frame
-from wire.messages import Message, PeerFrame, PeerGenesis, PeerGetGenesis, PeerRooms, decode, encode
+from wire.messages import Message, PeerFrame, PeerGenesis, PeerGetGenesis, PeerRooms, Ping, decode, encode
 from wire.room import Genesis
 from wire.tls import TlsConnection
 
@@ -75,9 +75,9 @@ class PeerLink:
         return True
 
     def say(self, messages: Iterable[Message]) -> None:
-        """Queue other messages."""
+        """Queue other messages; dropped like frames when the peer does not read."""
         for message in messages:
-            self._outbox.put(encode_frame(encode(message)))
+            self._outbox.offer(encode_frame(encode(message)))
         self._wake.set()
 
     def cut(self) -> None:
@@ -123,6 +123,8 @@ class PeerLink:
                 genesis = self.sync.on_genesis(message)
                 if genesis is not None:
                     await self._host_genesis(genesis, message.genesis)
+            case Ping():
+                pass
             case _:
                 raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__} from a peer")
 

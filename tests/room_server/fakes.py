@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeVar
 
 import nacl.signing
-from wire.frames import LENGTH_BYTES
 
 from room_server.edge import ClientEdge
 from room_server.errors import RefusedError
@@ -18,6 +17,7 @@ from vr.ready import CommittedOp, Reply
 from vr.types import Checksum, OpNumber, SessionNumber, ViewNumber
 from vr.types import ClientId as VrClientId
 from wire.errors import RefusalCode
+from wire.frames import LENGTH_BYTES
 from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId
 from wire.messages import (
     Append,

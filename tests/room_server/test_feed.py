@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from wire.frames import LENGTH_BYTES
 
 from room_server import limits
 from room_server.errors import HistoryGapError
 from room_server.feed import CatchUp, Chunk, RingBudget, RoomFeed, Subscription, make_chunks
 from tests.room_server.builders import ROOM_ID, app, commit, delivery
 from wire import limits as wire_limits
+from wire.frames import LENGTH_BYTES
 from wire.ids import RoomEpoch, Sequence
 from wire.messages import Deliver, decode
 from wire.room import Delivery, decode_block_header

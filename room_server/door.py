@@ -1,0 +1,90 @@
+"""The listening port: every accepted connection becomes a client's or a peer's, or ends counted.
+
+Connections beyond the configured number are closed before TLS; the operating system's queue does the rest. A failure of
+one connection never leaves its task.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from room_server.clients import ClientServer
+from room_server.handshake import Conversation, answer_peer
+from room_server.metrics import NodeMetrics
+from room_server.peers import MetPeer, PeerLinks
+from wire import limits as wire_limits
+from wire.errors import HandshakeError, PeerError
+from wire.messages import Message, PeerHello
+from wire.peering import Acceptor
+from wire.tls import TlsConnection, accept
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Door:
+    """Takes accepted streams.
+
+    Args:
+        context: TLS of this server.
+        hello: makes our hello for one connection, with a fresh nonce.
+        connections_max: connections at once, peers included.
+    """
+
+    def __init__(
+        self,
+        *,
+        context: ssl.SSLContext,
+        hello: Callable[[], PeerHello],
+        clients: ClientServer,
+        peers: PeerLinks,
+        metrics: NodeMetrics,
+        connections_max: int,
+    ) -> None:
+        self._context = context
+        self._hello = hello
+        self._clients = clients
+        self._peers = peers
+        self._metrics = metrics
+        self._connections_max = connections_max
+        self._open = 0
+
+    async def enter(self, stream: trio.SocketStream) -> None:
+        """Serve one accepted stream to its end."""
+        if self._open >= self._connections_max:
+            self._metrics.disconnected("limit")
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            await self._serve(stream)
+        except PeerError as error:
+            self._metrics.handshakes_failed.inc()
+            log.debug("handshake_failed", cause=error.cause)
+        finally:
+            self._open -= 1
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        tls = await accept(stream, self._context)
+        try:
+            met, conversation, first = await self._meet(tls)
+            self._metrics.handshakes_ok.inc()
+            if met is not None:
+                await self._peers.run_link(met)
+            else:
+                await self._clients.serve(tls, conversation.decoder, first)
+        finally:
+            await tls.aclose()
+
+    async def _meet(self, tls: TlsConnection) -> tuple[MetPeer | None, Conversation, tuple[Message, ...]]:
+        conversation = Conversation(tls)
+        with trio.move_on_after(wire_limits.HANDSHAKE_S_MAX):
+            first = await conversation.hear()
+            if isinstance(first, PeerHello):
+                acceptor = Acceptor(self._hello(), self._peers.peers.keys())
+                return await answer_peer(conversation, first, acceptor), conversation, ()
+            return None, conversation, (first, *conversation.rest())
+        raise HandshakeError("nothing was said")

@@ -1,0 +1,312 @@
+"""One node, put together: host, rooms, clients, peers, discovery, metrics; its start, its drain, its end.
+
+    open host ─▶ serve peers and clients ─▶ started(RunningNode) ─▶ … ─▶ drain() ─▶ no new work, answers out ─▶ end
+                                                                    └─▶ storage failed: everything ends, exit 1
+
+`run_node` is for any trio program, several nodes in one process included; `main` is for a process of its own. Whatever
+goes wrong with one connection stays there; a disk that fails ends the node, because it must not acknowledge any more.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import random
+import secrets
+import signal
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+import trio
+
+from room_server import limits
+from room_server.clients import ClientServer, ClientServices
+from room_server.config import Endpoint, NodeConfig, parse_endpoint, replica_id
+from room_server.door import Door
+from room_server.errors import ConfigError, NodeError, StartError
+from room_server.face import NodeFace, wall_us
+from room_server.feed import RingBudget
+from room_server.handshake import dial_peer
+from room_server.health import serve_health
+from room_server.hosting import Hosting
+from room_server.logs import configure_logs
+from room_server.metrics import NodeMetrics
+from room_server.monitor import Monitor
+from room_server.peers import MetPeer, Peer, PeerLinks
+from room_server.rooms import HostedRoom
+from room_server.setup import configured_peers, load_identity
+from vr.errors import VRError
+from vr.host import Host, HostOptions, open_host
+from vr.storage.errors import StorageError
+from vr.types import ReplicaId
+from wire.identity import NodeIdentity, ServerAddress
+from wire.messages import NONCE_BYTES, NodeAddress, PeerHello
+from wire.peering import make_hello
+from wire.tls import server_context
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+_BACKLOG: Final = 1024
+"""Connections that the operating system holds for us: a room's members reconnect together."""
+
+
+class RunningNode:
+    """A node that listens. `port` and `metrics_port` are the real ones where the configuration says 0."""
+
+    def __init__(self, *, address: ServerAddress, replica_id: bytes, port: int, metrics_port: int | None) -> None:
+        self.address = address
+        self.replica_id = replica_id
+        self.port = port
+        self.metrics_port = metrics_port
+        self._drain = trio.Event()
+
+    def drain(self) -> None:
+        """Begin to shut down: no new work, what is in flight is answered, then `run_node` returns."""
+        self._drain.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """`drain` was called."""
+        return self._drain.is_set()
+
+    async def drain_begun(self) -> None:
+        """Wait for `drain`."""
+        await self._drain.wait()
+
+
+class _Node:
+    """The parts of a node and how they are wired."""
+
+    def __init__(self, config: NodeConfig, identity: NodeIdentity, peers: list[Peer]) -> None:
+        self.config = config
+        self.identity = identity
+        self.metrics = NodeMetrics(version=software_version(), peers=[peer.name for peer in peers])
+        self.hosting = Hosting(
+            node_key=identity.public,
+            rooms_max=config.limits.rooms,
+            budget=RingBudget(config.limits.ring_mb * 1024 * 1024),
+            metrics=self.metrics,
+            on_created=self._on_created,
+            wall_us=wall_us,
+        )
+        self.peers = PeerLinks(
+            peers,
+            node_key=identity.public,
+            rooms=self.hosting.rooms,
+            host_genesis=self.hosting.host_genesis,
+            dial=self._dial,
+            metrics=self.metrics,
+            random01=random.SystemRandom().random,
+        )
+        self.replica_id = ReplicaId(b"")
+
+    def attach(self, host: Host) -> None:
+        """The host is open."""
+        self.replica_id = host.replica_id
+        self.hosting.attach(host)
+        self.peers.attach(host, host.replica_id)
+        for line in host.recovery_report:
+            log.warning("log_recovered", detail=line)
+
+    def _on_created(self, room: HostedRoom) -> None:
+        self.peers.announce(room)
+
+    async def _dial(self, peer: Peer) -> MetPeer:
+        return await dial_peer(peer, self.identity, self.peer_hello)
+
+    def peer_hello(self) -> PeerHello:
+        """Our hello to a peer, with a fresh nonce."""
+        return make_hello(
+            self.identity,
+            nonce=secrets.token_bytes(NONCE_BYTES),
+            replica_id=self.replica_id,
+            name=self.config.name,
+            software=f"samtala/{software_version()}",
+        )
+
+    def make_clients(self, advertised: Endpoint) -> ClientServer:
+        """What serves client connections."""
+        own = NodeAddress(
+            self.config.name, self.identity.public, self.replica_id, advertised.host, advertised.port, True
+        )
+        face = NodeFace(own=own, hosting=self.hosting, peers=lambda: self.peers, metrics=self.metrics)
+        services = ClientServices(create_room=self.hosting.create_room, read_history=self.hosting.read_history)
+        return ClientServer(face, services, nonce=lambda: secrets.token_bytes(NONCE_BYTES))
+
+    def make_door(self, clients: ClientServer) -> Door:
+        """What takes accepted connections."""
+        return Door(
+            context=server_context(self.identity),
+            hello=self.peer_hello,
+            clients=clients,
+            peers=self.peers,
+            metrics=self.metrics,
+            connections_max=self.config.limits.connections,
+        )
+
+    def make_monitor(self, clients: ClientServer) -> Monitor:
+        """What the metrics port tells."""
+        host = self.hosting.host
+
+        def set_gauges() -> None:
+            self.metrics.client_sessions.set(len(clients))
+            self.metrics.send_queue_bytes.set(clients.send_queue_bytes)
+
+        return Monitor(
+            self.metrics,
+            host=host,
+            set_gauges=set_gauges,
+            has_peer_link=lambda: self.peers.has_link,
+            data=self.config.data,
+        )
+
+
+def software_version() -> str:
+    """The installed version."""
+    try:
+        return importlib.metadata.version("samtala")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    listener: trio.SocketListener | None = None,
+    task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a node until it is drained or cancelled.
+
+    Args:
+        config: checked configuration.
+        listener: an open port to use instead of `config.listen` (tests, socket activation); closed at the end.
+        task_status: gets the `RunningNode` once it listens.
+
+    Raises:
+        NodeError: it cannot start like this; the text says what to do.
+        VRError: the data folder must not be used, or the disk failed; the process must end.
+    """
+    node = _Node(config, load_identity(config), configured_peers(config))
+    options = HostOptions(expected_replica_id=_expected_replica_id(config))
+    async with listener if listener is not None else await _listen("listen", config.listen) as listening:
+        metrics_listener = await _listen("metrics.listen", config.metrics.listen) if config.metrics.listen else None
+        async with open_host(config.data, node.peers, node.hosting.service_of, node.hosting, options=options) as host:
+            node.attach(host)
+            await _serve(node, listening, metrics_listener, task_status)
+    log.info("node_stopped")
+
+
+def _expected_replica_id(config: NodeConfig) -> ReplicaId | None:
+    expected = replica_id(config)
+    return None if expected is None else ReplicaId(expected)
+
+
+async def _listen(key: str, text: str) -> trio.SocketListener:
+    endpoint = parse_endpoint(text)
+    try:
+        listeners = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(f"{key}: cannot listen on {endpoint}: {error.strerror or error}") from error
+    for surplus in listeners[1:]:
+        await surplus.aclose()
+    return listeners[0]
+
+
+def _port(listener: trio.SocketListener) -> int:
+    return int(listener.socket.getsockname()[1])
+
+
+async def _serve(
+    node: _Node,
+    listener: trio.SocketListener,
+    metrics_listener: trio.SocketListener | None,
+    task_status: trio.TaskStatus[RunningNode],
+) -> None:
+    config = node.config
+    advertised = parse_endpoint(config.advertise or config.listen)
+    if advertised.port == 0:
+        advertised = Endpoint(advertised.host, _port(listener))
+    clients = node.make_clients(advertised)
+    monitor = node.make_monitor(clients)
+    running = RunningNode(
+        address=ServerAddress(advertised.host, advertised.port, node.identity.public),
+        replica_id=node.replica_id,
+        port=_port(listener),
+        metrics_port=None if metrics_listener is None else _port(metrics_listener),
+    )
+    async with trio.open_nursery() as nursery:
+        if metrics_listener is not None:
+            nursery.start_soon(serve_health, metrics_listener, monitor)
+        for background in (node.peers.run, clients.sweep, monitor.watch_loop):
+            nursery.start_soon(background)
+        accepting = trio.CancelScope()
+        nursery.start_soon(_accept, node.make_door(clients), listener, accepting, nursery)
+        monitor.is_listening = True
+        log.info("node_started", port=running.port, rooms=len(node.hosting.rooms), peers=len(node.peers.peers))
+        task_status.started(running)
+        await running.drain_begun()
+        log.info("node_drain_begun", connections=len(clients))
+        monitor.is_draining = True
+        accepting.cancel()
+        with trio.move_on_after(limits.DRAIN_S_MAX):
+            await clients.drain()
+        nursery.cancel_scope.cancel()
+
+
+async def _accept(door: Door, listener: trio.SocketListener, scope: trio.CancelScope, handlers: trio.Nursery) -> None:
+    with scope:
+        await trio.serve_listeners(door.enter, [listener], handler_nursery=handlers)
+    with trio.move_on_after(limits.FLUSH_S_MAX, shield=True):
+        await listener.aclose()
+
+
+# --- as a process ----------------------------------------------------------------------------------------------------
+
+
+def main(config: NodeConfig) -> int:
+    """Run a node as this process; returns its exit code. TERM and INT drain, a second one ends at once."""
+    configure_logs(config.log, node=config.name)
+    code = EXIT_OK
+    try:
+        trio.run(_run_process, config)
+    except* ConfigError as errors:
+        code = _report("node_misconfigured", errors, EXIT_USAGE)
+    except* StorageError as errors:
+        code = _report("node_stopped_by_storage", errors, EXIT_FAILED)
+    except* (NodeError, VRError) as errors:
+        code = _report("node_not_started", errors, EXIT_FAILED)
+    return code
+
+
+def _report(event: str, errors: BaseExceptionGroup[Exception], code: int) -> int:
+    """One clear line for each thing that went wrong."""
+    for error in _leaves(errors):
+        log.error(event, reason=str(error), kind=type(error).__name__)
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+async def _run_process(config: NodeConfig) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[RunningNode]) -> None:
+            await run_node(config, task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            node = await nursery.start(serve)
+            async for number in signals:
+                log.info("signal_received", signal=signal.Signals(number).name)
+                if node.is_draining:
+                    nursery.cancel_scope.cancel()
+                node.drain()

@@ -1,0 +1,189 @@
+"""Links to all peer servers, and the host's way to send over them (`vr.host.Transport`).
+
+Of two servers the one with the smaller key dials. A link that breaks is reported to the host at once, because a reset
+connection is the quickest news of a dead primary; the dialler comes back after 50 ms, then more slowly, with jitter.
+Only servers that the configuration names are peers. If a peer dials while an older link of it seems to stand, the new
+one wins: the old one is half dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgspec
+import structlog
+import trio
+
+from room_server import limits
+from room_server.genesis_sync import GenesisSync
+from room_server.metrics import NodeMetrics
+from room_server.peer_link import PeerLink, ReplicationHost
+from room_server.rooms import HostedRoom, Rooms
+from vr.types import ReplicaId
+from wire.errors import WireError
+from wire.frames import FrameDecoder
+from wire.ids import NodeKey
+from wire.messages import Message, Ping
+from wire.room import Genesis
+from wire.tls import TlsConnection
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that the configuration names."""
+
+    name: str
+    node_key: NodeKey
+    host: str
+    port: int
+
+
+class MetPeer(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection whose hellos are exchanged and whose peer has proven its key; `messages` came behind them."""
+
+    tls: TlsConnection
+    decoder: FrameDecoder
+    node_key: NodeKey
+    replica_id: ReplicaId
+    messages: tuple[Message, ...] = ()
+
+
+class PeerLinks:
+    """All links of this node. Made before the host, which sends through it; `attach` gives it the opened host.
+
+    Args:
+        peers: the configured servers.
+        node_key: this server's.
+        rooms: the rooms hosted here.
+        host_genesis: hosts a room that a peer told of.
+        dial: connects to a peer and exchanges hellos; raises WireError.
+        metrics: to count with.
+        random01: entropy for jitter.
+    """
+
+    def __init__(
+        self,
+        peers: Iterable[Peer],
+        *,
+        node_key: NodeKey,
+        rooms: Rooms,
+        host_genesis: Callable[[Genesis, bytes], Awaitable[None]],
+        dial: Callable[[Peer], Awaitable[MetPeer]],
+        metrics: NodeMetrics,
+        random01: Callable[[], float],
+    ) -> None:
+        self.peers = {peer.node_key: peer for peer in peers}
+        self._node_key = node_key
+        self._rooms = rooms
+        self._host_genesis = host_genesis
+        self._dial = dial
+        self._metrics = metrics
+        self._random01 = random01
+        self._host: ReplicationHost | None = None
+        self._replica_id = ReplicaId(b"")
+        self._links: dict[ReplicaId, PeerLink] = {}
+        self._replica_ids: dict[NodeKey, ReplicaId] = {}
+
+    def attach(self, host: ReplicationHost, replica_id: ReplicaId) -> None:
+        """Links may be made from now on."""
+        self._host = host
+        self._replica_id = replica_id
+
+    @property
+    def _receiver(self) -> ReplicationHost:
+        assert self._host is not None, "attach comes before links"
+        return self._host
+
+    def send(self, peer: ReplicaId, frame: bytes) -> None:
+        """Queue a replication frame; dropped when the link is down or its queue full (`vr.host.Transport`)."""
+        link = self._links.get(peer)
+        if link is None or not link.send(frame):
+            self._metrics.peer_frames_dropped.inc()
+
+    def is_up(self, node_key: NodeKey) -> bool:
+        """Whether a link to this server stands."""
+        return self._replica_ids.get(node_key) in self._links
+
+    def replica_id(self, node_key: NodeKey) -> bytes:
+        """A peer's replica id as it last said it; empty while unknown."""
+        return self._replica_ids.get(node_key, b"")
+
+    @property
+    def has_link(self) -> bool:
+        """A link to some peer stands, or there are no peers."""
+        return bool(self._links) or not self.peers
+
+    def announce(self, room: HostedRoom) -> None:
+        """Tell connected peers of a room that was just created here."""
+        for link in self._links.values():
+            link.say(link.sync.announce([room]))
+
+    async def run(self) -> None:
+        """Dial those peers that are ours to dial, and watch over all links, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sweep)
+            for peer in self.peers.values():
+                if self._node_key < peer.node_key:
+                    nursery.start_soon(self._keep_dialling, peer)
+
+    async def _keep_dialling(self, peer: Peer) -> None:
+        backoff_s = limits.PEER_BACKOFF_S_MIN
+        while True:
+            try:
+                met = await self._dial(peer)
+            except WireError as error:
+                log.debug("peer_dial_failed", peer=peer.name, reason=str(error))
+                backoff_s = min(backoff_s * 2, limits.PEER_BACKOFF_S_MAX)
+            else:
+                await self.run_link(met)
+                backoff_s = limits.PEER_BACKOFF_S_MIN
+            await trio.sleep(backoff_s * (0.5 + self._random01()))
+
+    async def run_link(self, met: MetPeer) -> None:
+        """Carry a link from its hellos to its end, and close it."""
+        peer = self.peers[met.node_key]
+        link = PeerLink(
+            met.tls,
+            met.decoder,
+            name=peer.name,
+            replica_id=met.replica_id,
+            sync=GenesisSync(self._rooms, own=(self._node_key, self._replica_id), peer=(met.node_key, met.replica_id)),
+            host=self._receiver,
+            host_genesis=self._host_genesis,
+        )
+        self._enter(link, met)
+        try:
+            await link.run(met.messages)
+        finally:
+            self._leave(link, peer)
+            await met.tls.aclose()
+
+    def _enter(self, link: PeerLink, met: MetPeer) -> None:
+        older = self._links.get(met.replica_id)
+        if older is not None:
+            older.cut()
+            self._receiver.peer_disconnected(met.replica_id)
+        self._links[met.replica_id] = link
+        self._replica_ids[met.node_key] = met.replica_id
+        self._metrics.peer_up[link.name].set(1)
+        log.info("peer_link_opened", peer=link.name)
+        link.say(link.sync.announce(self._rooms))
+        self._receiver.peer_connected(met.replica_id)
+
+    def _leave(self, link: PeerLink, peer: Peer) -> None:
+        if self._links.get(link.replica_id) is not link:
+            return
+        del self._links[link.replica_id]
+        self._metrics.peer_up[peer.name].set(0)
+        log.warning("peer_link_lost", peer=peer.name)
+        self._receiver.peer_disconnected(link.replica_id)
+
+    async def _sweep(self) -> None:
+        """Keep idle links alive and cut silent ones."""
+        while True:
+            await trio.sleep(limits.PEER_PING_S)
+            now = trio.current_time()
+            for link in tuple(self._links.values()):
+                link.say([Ping(0)])
+                link.sweep(now)

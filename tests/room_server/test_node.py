@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from tests.room_server.builders import app
+from tests.room_server.cluster import (
+    appended,
+    cluster_of,
+    member_of,
+    open_session,
+    status_when,
+)
+from wire.ids import ClientId, RoomId, Sequence
+from wire.messages import Append, GetNodeInfo, NodeInfo, Subscribe, Subscribed
+from wire.room import ResultKind, chain_next, chain_start
+
+ROOM = RoomId(b"three node room!")
+CLIENT = ClientId(b"c" * 16)
+
+
+async def test_room_survives_the_loss_of_a_node_which_then_catches_up(tmp_path: Path) -> None:
+    async with cluster_of(tmp_path) as cluster:
+        a, b, c = cluster.nodes
+        await cluster.create_room(ROOM)
+        status = await status_when(a, ROOM, lambda status: status.status == "normal" and status.spare_failures == 1)
+        leader = next(node for node in cluster.nodes if node.address.node_key == status.primary)
+        first, second = [node for node in cluster.nodes if node is not leader]
+
+        async with member_of(first, ROOM) as writer, member_of(second, ROOM) as reader, member_of(leader, ROOM) as other:
+            for client in (writer, reader, other):
+                await client.call(Subscribe(1, ROOM, Sequence(0)), Subscribed)
+            session = await open_session(writer, ROOM, CLIENT)
+            results = await appended(writer, Append(ROOM, CLIENT, session, 1, (app(0, 2), app(0), app(0, 3))))
+            assert [(result.kind, result.sequence) for result in results] == [
+                (ResultKind.ACCEPTED, 1),
+                (ResultKind.ACCEPTED, 3),
+                (ResultKind.ACCEPTED, 4),
+            ]
+            delivered = await writer.delivered(3)
+            assert await reader.delivered(3) == delivered
+            assert await other.delivered(3) == delivered
+
+            await cluster.kill(leader)
+            results = await appended(writer, Append(ROOM, CLIENT, session, 4, (app(0), app(0))))
+            assert [result.sequence for result in results] == [7, 8]
+            delivered = await writer.delivered(5)
+            assert await reader.delivered(5) == delivered
+
+        await cluster.start(leader)
+        async with member_of(leader, ROOM) as late:
+            await late.call(Subscribe(1, ROOM, Sequence(0)), Subscribed)
+            assert await late.delivered(5) == delivered
+
+        chain = chain_start(ROOM)
+        for one in delivered:
+            chain = chain_next(chain, one)
+        status = await status_when(leader, ROOM, lambda status: status.next_sequence == 9)
+        assert status.chain == chain
+        assert await node_names(cluster.nodes[0]) == ["a", "b", "c"]
+
+
+async def node_names(node: object) -> list[str]:
+    from tests.room_server.cluster import TestNode
+    from tests.room_server.network import network_client
+
+    assert isinstance(node, TestNode)
+    async with network_client(node.address) as client:
+        with trio.fail_after(5):
+            info = await client.call(GetNodeInfo(1), NodeInfo)
+    return [entry.name for entry in info.nodes]
