@@ -29,7 +29,7 @@ from vr.ready import CommittedOp, Ready, Reply
 from vr.replica import Replica
 from vr.simulator.errors import Violation
 from vr.simulator.ledger import Ledger, Mark, Write
-from vr.types import OpNumber
+from vr.types import CHECKSUM_BYTES, OpNumber
 
 RequestKey = tuple[bytes, int, int]  # client, session, number
 
@@ -76,6 +76,9 @@ class Checkers:
                 self._require(disk.view >= message.view, node, message)
                 self._require(disk.log_view == message.log_view, node, message)
                 self._require_frozen(node, message)
+                if message.headers:
+                    last = bytes(message.headers[-CHECKSUM_BYTES:])
+                    self._require(self.ledger.ever_held(node, message.head_op, last), node, message)
             case StartView():
                 self._require(disk.log_view >= message.view, node, message)
             case _:

@@ -81,6 +81,7 @@ class Ledger:
         self.rotted = [False] * node_count  # not yet found and repaired: recovery is excused
         self.checkpointed = [0] * node_count  # ops up to here are in the node's history
         self.faulty: list[set[int]] = [set() for _ in range(node_count)]  # found faulty, not yet rewritten
+        self._held: list[set[tuple[int, bytes]]] = [set() for _ in range(node_count)]
         self._under_way: list[list[Write]] = [[] for _ in range(node_count)]
 
     def may_rot(self, node: int) -> bool:
@@ -111,6 +112,7 @@ class Ledger:
             removed = disk.perform(write)
             if disk.view < view_before or disk.log_view < log_view_before:
                 raise Violation("durable_view_monotone", f"node {node}: {write}")
+            self._held[node].update((mark.op, mark.checksum) for mark in write.marks)
             rewritten = {mark.op for mark in write.marks}
             self.faulty[node] = {op for op in self.faulty[node] if op not in rewritten and op <= disk.head}
             for op, checksum in removed.items():
@@ -143,6 +145,10 @@ class Ledger:
         return self.disks[node].checksums.get(op) == checksum and not any(
             faulty <= op and faulty not in self.committed for faulty in self.faulty[node]
         )
+
+    def ever_held(self, node: int, op: int, checksum: bytes) -> bool:
+        """Whether this entry was ever durable on the node's disk."""
+        return op <= self.checkpointed[node] or (op, checksum) in self._held[node]
 
     def on_committed(self, op: int, checksum: bytes, quorum: int) -> None:
         """Some replica says this op is committed: a quorum of disks must hold it now.
@@ -187,6 +193,7 @@ class Ledger:
             if self.committed.get(op) == checksum and candidate.checksums.get(op) != checksum:
                 raise Violation("committed_op_kept", f"node {node} recovered without committed op {op}")
         self.disks[node] = candidate
+        self._held[node].update(candidate.checksums.items())
         self.faulty[node] = {op for op, checksum in found.items() if checksum is None}
         # Damage stays on the disk until it is written over: only a clean recovery ends the excuse.
         self.rotted[node] = excused and (not certain or bool(self.faulty[node]))

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from vr import durability, forwarding, normal, repair, replica, view_change
+from vr import recovery as core_recovery
 from vr.configuration import Configuration
 from vr.log import Entry
-from vr.messages import DoViewChange, Prepare, PrepareOk, StartView, decode, encode
+from vr.messages import DoViewChange, Prepare, PrepareOk, StartView, decode
 from vr.ready import DurableState
 from vr.sessions import SessionTable, Verdict
 from vr.simulator.mutation import Mutant, Patch
@@ -154,15 +155,6 @@ def _vote_before_durable(original: Rule) -> Rule:
     return enter_view_change
 
 
-def _vote_not_frozen(original: Rule) -> Rule:
-    def send_do_view_change(state: ReplicaState) -> None:
-        if state.frozen_do_view_change is not None and state.durable_view == state.voted_view == state.view:
-            state.frozen_do_view_change = encode(view_change.make_do_view_change(state))
-        original(state)
-
-    return send_do_view_change
-
-
 def _keep_match_over_views(original: Rule) -> Rule:
     def enter_normal(state: ReplicaState, install: Install) -> None:
         kept = {other: peer.match_op for other, peer in state.peers.items()}
@@ -228,19 +220,47 @@ def _with_state(**changes: Callable[[ReplicaState, DurableState], object]) -> Ca
 
 
 def _choose_status_resuming(original: Rule) -> Rule:
-    def choose_status(state: ReplicaState, *arguments: Any) -> None:
-        resumes = state.view == state.log_view and state.primary == state.index
-        if not (resumes and all(arguments)):
-            original(state, *arguments)
+    def choose_status(state: ReplicaState, *, is_whole: bool) -> None:
+        if is_whole and state.view == state.log_view and state.primary == state.index:
+            state.status = Status.NORMAL
+        else:
+            original(state, is_whole=is_whole)
 
     return choose_status
 
 
-def _choose_status_certain(original: Rule) -> Rule:
-    def choose_status(state: ReplicaState, *_arguments: Any) -> None:
-        original(state, True)
+def _damage_denied(original: Rule) -> Rule:
+    def restore_entries(state: ReplicaState, restored: Any) -> bool:
+        original(state, restored)
+        state.damage = None
+        return True
 
-    return choose_status
+    return restore_entries
+
+
+def _mend_with_anything(original: Rule) -> Rule:
+    def mend(state: ReplicaState, entries: Sequence[Entry]) -> None:
+        if state.damage is not None:
+            state.damage.missing.update({entry.op: entry.checksum for entry in entries if entry.op > state.head_op})
+        original(state, entries)
+
+    return mend
+
+
+def _floor_is_local(_: Rule) -> Rule:
+    def learn_commit_floor(state: ReplicaState) -> None:
+        state.raise_commit(OpNumber(max(state.head_op - 1, 0)))
+        normal.apply_committed(state)
+
+    return learn_commit_floor
+
+
+def _may_vote_early(_: Rule) -> Rule:
+    def may_vote(state: ReplicaState) -> bool:
+        in_time = state.status is Status.VIEW_CHANGE and state.frozen_do_view_change is not None
+        return in_time and state.view == state.voted_view == state.durable_view
+
+    return may_vote
 
 
 def _nothing(_: Rule) -> Rule:
@@ -379,10 +399,10 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(view_change, "enter_view_change", _vote_before_durable),
     ),
     _mutant(
-        "vote_not_frozen",
-        "a DoViewChange is made anew when resent",
+        "vote_not_persisted",
+        "the frozen DoViewChange is forgotten in a crash",
         500,
-        Patch(view_change, "send_do_view_change", _vote_not_frozen),
+        Patch(durability, "durable_state", _with_state(frozen_do_view_change=lambda _state, _right: None)),
     ),
     _mutant(
         "match_kept_over_views",
@@ -441,13 +461,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "primary_resumes",
         "a restarted primary goes on in its view",
         200,
-        Patch(replica, "_choose_status", _choose_status_resuming),
+        Patch(core_recovery, "choose_status", _choose_status_resuming),
     ),
     _mutant(
         "corrupt_entry_nacked",
         "a lost tail is taken for one that never was",
         500,
-        Patch(replica, "_choose_status", _choose_status_certain),
+        Patch(core_recovery, "restore_entries", _damage_denied),
     ),
     _mutant(
         "fetched_run_unproven",
@@ -455,6 +475,39 @@ MUTANTS: tuple[Mutant, ...] = (
         2000,
         Patch(view_change, "is_complete", _unclosed_chain),
         Patch(repair, "_servable", _serve_anything),
+    ),
+    _mutant(
+        "head_certainty_not_persisted",
+        "a damaged tail that is being replaced is forgotten in a crash",
+        3000,
+        Patch(durability, "is_head_certain", _always(True)),
+    ),
+    _mutant(
+        "mended_with_anything",
+        "a hole is filled by op number, not by identity",
+        3000,
+        Patch(core_recovery, "mend", _mend_with_anything),
+    ),
+    _mutant(
+        "pipeline_depth_local",
+        "a depth that is not the group's bounds what is committed",
+        50,
+        Patch(view_change, "learn_commit_floor", _floor_is_local),
+    ),
+    _mutant(
+        "vote_with_log_undurable",
+        "DoViewChange tells of entries that are not durable",
+        100,
+        Patch(view_change, "may_vote", _may_vote_early),
+    ),
+    _mutant(
+        "never_stuck", "nobody leaves a view that commits nothing", 200, Patch(view_change, "is_stuck", _always(False))
+    ),
+    _mutant(
+        "suspicion_ignored",
+        "nobody leaves a primary that is dead",
+        50,
+        Patch(view_change, "wants_to_leave", _always(False)),
     ),
     _mutant(
         "own_log_is_right",

@@ -13,6 +13,7 @@ from vr.ready import DurableState, Ready
 from vr.replica import Checkpoint, FaultyEntry, Restored
 from vr.simulator.checkers import writes_of
 from vr.simulator.disk import SimFileSystem
+from vr.simulator.errors import Violation
 from vr.simulator.world import World
 from vr.storage.meta import birth_record, ready_records
 from vr.storage.write_ahead_log import RecoveredEntry, WriteAheadLog, WriteAheadLogOptions
@@ -58,6 +59,8 @@ class NodeLog:
             self._wal.write([birth_record(self._world.configuration.group)])
             self._wal.sync()
             return Restored(state=None, entries=[], head_certain=True, checkpoint=checkpoint)
+        if group.meta_faulty:
+            raise Violation("meta_survives_rot", f"node {self._node}: one flipped bit cost the durable state")
         state = None if group.meta is None else DurableState.from_bytes(group.meta)
         entries = [self._entry(recovered) for recovered in group.entries]
         ledger.on_recovered(

@@ -268,6 +268,12 @@ class Process:
 
     def receive(self, source: int, data: bytes) -> None:
         """A packet arrives."""
+        if data is HEARTBEAT and self.replica is not None and not self._paused_until_us:
+            # Most heartbeats say nothing new: the replica is not touched, as in the real host.
+            peer = ReplicaIndex(source)
+            if not self._liveness.is_suspected(peer):
+                self._liveness.on_heard(peer, self._clock.now_s())
+                return
         self._run(self._incarnation, self._on_packet, source, data)
 
     def _on_packet(self, source: int, data: bytes) -> None:
