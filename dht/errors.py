@@ -3,7 +3,8 @@
 DhtError
 ├── LocalError              we misused the API, or our own machine refused
 │   ├── InvalidItem         an item that BEP 44 forbids: too large, salt too long, sequence number out of range
-│   ├── QuotaExceeded       more pinned items than the node keeps
+│   ├── QuotaExceeded       more pinned items or waiting lookups than a node keeps
+│   ├── SocketUnavailable   the address cannot be bound
 │   └── NodeClosed          the node's `async with` has ended
 └── PeerError               bytes from elsewhere are wrong; never raised for our own mistakes
     ├── DecodeError         not strict bencode, or not the message or item it should be
@@ -28,7 +29,11 @@ class InvalidItem(LocalError):
 
 
 class QuotaExceeded(LocalError):
-    """The node already pins as many items as it keeps."""
+    """The node already has as many pinned items, or waiting lookups, as it keeps."""
+
+
+class SocketUnavailable(LocalError):
+    """The node's address cannot be bound."""
 
 
 class NodeClosed(LocalError):

@@ -53,8 +53,11 @@ SELF_LOOKUP_S: Final = 600.0
 VERIFICATIONS_MAX: Final = 16
 """Pings in flight to strangers that queried us. More strangers than this at once look like a flood."""
 
-REFRESHES_PER_TICK_MAX: Final = 1
-"""Bucket refreshes begun at a time."""
+MAINTENANCE_S: Final = 2.0
+"""Seconds between rounds of upkeep; a round pings one silent node and refreshes one idle bucket."""
+
+TABLE_SMALL_NODES: Final = 40
+"""Nodes below which our own neighbourhood is looked up regularly."""
 
 EXTERNAL_ADDRESS_VOTES_MIN: Final = 10
 """Responders in distinct /24s that must agree before we believe our external address (BEP 42)."""
@@ -97,8 +100,20 @@ PUT_REPLICAS: Final = 20
 LOOKUPS_MAX: Final = 64
 """Lookups at a time; a further one waits."""
 
+LOOKUPS_WAITING_MAX: Final = 16_384
+"""Lookups that wait for their turn: all rooms of a node, and more."""
+
 QUERIES_MAX: Final = 2_048
 """Queries in flight. 64 lookups of 4 wide and their stragglers are fewer."""
+
+SEND_DELAY_S_MAX: Final = 2.0
+"""Seconds that a query may wait for its address's rate; what would wait longer fails at once."""
+
+BOOTSTRAP_MAX: Final = 32
+"""Bootstrap addresses kept."""
+
+BOOTSTRAP_RETRY_S: Final = 10.0
+"""Seconds between tries to reach a bootstrap address while nobody is known: servers start in any order."""
 
 ROUND_TRIPS_MAX: Final = 64
 """Round trip times remembered for the soft timeout."""
@@ -151,11 +166,11 @@ PROVEN_S: Final = 600.0
 
 # Shell
 
-INBOX_DATAGRAMS_MAX: Final = 128
-"""Datagrams handled in one go before other tasks get their turn."""
+RESOLVE_S_MAX: Final = 2.0
+"""Seconds that names among seeds may take to resolve; those that take longer are left out."""
 
-STREAM_ITEMS_MAX: Final = 32
-"""Items that wait for a reader of get_stream. Sequence numbers rise, so the oldest may go."""
+ERROR_PAUSE_S: Final = 0.1
+"""Seconds between tries to receive while the socket fails: a network that is down must not cost a processor."""
 
 ALLOWED_MAX: Final = 4_096
 """Entries of an allow-list."""

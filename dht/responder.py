@@ -1,0 +1,177 @@
+"""Answers to queries: the serving half of a node (BEP 5, 42, 44).
+
+    ping        our id
+    find_node   nodes near the target
+    get         nodes, a write token, and the item if it is here
+    put         stores, after token, size, signature and sequence number were checked
+    get_peers   nodes without a token, so that announcements go elsewhere: we keep no torrents' peers
+    other       with a target or info_hash: like find_node; else error 204. Never `sample_infohashes` (BEP 51)
+
+A source address may be forged, and an item is larger than its question. Therefore: so many queries a second from one
+host; and until a host has shown, by a token or a pong, that it is where it says, its network gets few bytes a second of
+items: beyond that the item without nodes, then nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dht import bencode
+from dht.bencode import Value
+from dht.counters import Counters
+from dht.krpc import Arguments, ErrorCode, Query, encode_answer, encode_failure
+from dht.limits import (
+    ADDRESSES_MAX,
+    EGRESS_BYTES_PER_S,
+    EGRESS_NETWORK_BYTES_PER_S,
+    PROVEN_S,
+    QUERIES_PER_S,
+    QUERY_BURST,
+    REPLY_NODES_MAX,
+)
+from dht.node_id import NODE_ID_BYTES, Address, network_of, pack_node
+from dht.rates import Proofs, Rates
+from dht.routing_table import Admission, RoutingTable
+from dht.storage import PlainValue, SignedValue, Storage, Stored, StoreRefusal
+from dht.tokens import Tokens
+
+_EGRESS_BURST_S: Final = 2.0
+_NEVER_ANSWERED: Final = b"sample_infohashes"
+_NAMES: Final = {method.encode(): method for method in ("ping", "find_node", "get", "put", "get_peers")}
+
+
+class Responder:
+    """Answers queries from the table and the storage, which it shares with the rest of the node."""
+
+    def __init__(
+        self, *, table: RoutingTable, storage: Storage, tokens: Tokens, admission: Admission, counters: Counters
+    ) -> None:
+        self.table = table
+        self._storage = storage
+        self._tokens = tokens
+        self._admission = admission
+        self._counters = counters
+        self._queries: Rates[str] = Rates(per_s=QUERIES_PER_S, burst=QUERY_BURST, sources_max=ADDRESSES_MAX)
+        self._egress: Rates[None] = Rates(
+            per_s=EGRESS_BYTES_PER_S, burst=_EGRESS_BURST_S * EGRESS_BYTES_PER_S, sources_max=1
+        )
+        self._network_egress: Rates[bytes] = Rates(
+            per_s=EGRESS_NETWORK_BYTES_PER_S,
+            burst=_EGRESS_BURST_S * EGRESS_NETWORK_BYTES_PER_S,
+            sources_max=ADDRESSES_MAX,
+        )
+        self.proofs: Proofs[str] = Proofs(life_s=PROVEN_S, sources_max=ADDRESSES_MAX)
+
+    def answer(self, query: Query, address: Address, now: float) -> bytes | None:
+        """Return the datagram that answers a query, None to stay silent."""
+        host = address[0]
+        if self._admission.meters(host) and not self._queries.allows(host, now):
+            self._counters.drop("rate_limited")
+            return None
+        self._counters.answer(_NAMES.get(query.method, "unknown"))
+        match query.method:
+            case b"ping":
+                return self._reply({}, query, address)
+            case b"get":
+                return self._on_get(query, address, now)
+            case b"put":
+                return self._on_put(query, address, now)
+            case _:
+                return self._on_find(query, address)
+
+    def _on_find(self, query: Query, address: Address) -> bytes:
+        target = query.arguments.get(b"target", query.arguments.get(b"info_hash"))
+        known = query.method in (b"find_node", b"get_peers")
+        if isinstance(target, bytes) and len(target) == NODE_ID_BYTES and query.method != _NEVER_ANSWERED:
+            return self._reply(self._nodes(target, address), query, address)
+        if known:
+            return self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address)
+        return self._refuse(ErrorCode.METHOD_UNKNOWN, "method unknown", query, address)
+
+    def _on_get(self, query: Query, address: Address, now: float) -> bytes | None:
+        target, known_seq = query.arguments.get(b"target"), query.arguments.get(b"seq")
+        if not isinstance(target, bytes) or len(target) != NODE_ID_BYTES:
+            return self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address)
+        values: Arguments = {b"token": self._tokens.make(address, target)}
+        nodes = self._nodes(target, address)
+        stored = self._storage.get(target, now)
+        if stored is None:
+            return self._reply(values | nodes, query, address)
+        item = _item_fields(stored, known_seq if isinstance(known_seq, int) else None)
+        full = self._reply(values | item | nodes, query, address)
+        if b"v" not in item or not self._admission.meters(address[0]) or self.proofs.is_proven(address[0], now):
+            return full
+        if not self._storage.is_pinned(target) and not self._egress.allows(None, now, cost=len(full)):
+            return self._reply(values | nodes, query, address)
+        network = network_of(address[0])
+        if self._network_egress.allows(network, now, cost=len(full)):
+            return full
+        short = self._reply(values | item, query, address)
+        if self._network_egress.allows(network, now, cost=len(short)):
+            return short
+        self._counters.drop("egress_limited")
+        return None
+
+    def _on_put(self, query: Query, address: Address, now: float) -> bytes:
+        try:
+            self._store(query.arguments, address, now)
+        except StoreRefusal as refusal:
+            self._counters.refuse(refusal.code)
+            return self._refuse(refusal.code, refusal.text, query, address)
+        return self._reply({}, query, address)
+
+    def _store(self, arguments: Arguments, address: Address, now: float) -> None:
+        """Store what a put brings.
+
+        Raises:
+            StoreRefusal: with the code that the writer is told.
+        """
+        value, token, key = arguments.get(b"v"), arguments.get(b"token"), arguments.get(b"k")
+        if value is None or not isinstance(token, bytes):
+            raise StoreRefusal(ErrorCode.PROTOCOL, "a put has v and token")
+        item: Stored = PlainValue(encoded_value=bencode.encode(value))
+        if key is not None:
+            item = _signed_value(arguments, item.encoded_value)
+        if not self._tokens.accepts(token, address, item.target):
+            raise StoreRefusal(ErrorCode.PROTOCOL, "bad token")
+        self.proofs.prove(address[0], now)
+        network = network_of(address[0]) if self._admission.meters(address[0]) else None
+        if isinstance(item, PlainValue):
+            self._storage.put_plain(item, network=network, now=now)
+        else:
+            cas = arguments.get(b"cas")
+            self._storage.put_signed(item, cas=cas if isinstance(cas, int) else None, network=network, now=now)
+
+    def _nodes(self, target: bytes, address: Address) -> Arguments:
+        width = 6 if ":" not in address[0] else 18
+        near = self.table.closest(target, REPLY_NODES_MAX, good_only=True)
+        packed = b"".join(pack_node(contact.node_id, contact.address) for contact in near)
+        return {b"nodes" if width == 6 else b"nodes6": packed}
+
+    def _reply(self, values: Arguments, query: Query, address: Address) -> bytes:
+        return encode_answer({b"id": self.table.own_id, **values}, transaction=query.transaction, to=address)
+
+    def _refuse(self, code: ErrorCode, text: str, query: Query, address: Address) -> bytes:
+        return encode_failure(code, text.encode(), transaction=query.transaction, to=address)
+
+
+def _item_fields(stored: Stored, known_seq: int | None) -> Arguments:
+    """Return what a get's answer says of an item; a reader that has this version is told only its number (BEP 44)."""
+    value: Value = bencode.decode(stored.encoded_value)
+    if isinstance(stored, PlainValue):
+        return {b"v": value}
+    if known_seq is not None and stored.seq <= known_seq:
+        return {b"seq": stored.seq}
+    return {b"k": stored.public_key, b"seq": stored.seq, b"sig": stored.signature, b"v": value}
+
+
+def _signed_value(arguments: Arguments, encoded_value: bytes) -> SignedValue:
+    match arguments:
+        case {b"k": bytes(key), b"seq": int(seq), b"sig": bytes(signature)} if len(key) == 32 and len(signature) == 64:
+            pass
+        case _:
+            raise StoreRefusal(ErrorCode.PROTOCOL, "a mutable item has k, seq and sig")
+    salt = arguments.get(b"salt", b"")
+    if not isinstance(salt, bytes):
+        raise StoreRefusal(ErrorCode.PROTOCOL, "a salt is a string")
+    return SignedValue(public_key=key, salt=salt, seq=seq, encoded_value=encoded_value, signature=signature)
