@@ -89,13 +89,17 @@ async def one_at_a_time(peer: Peer, group: GroupId) -> dict[str, float]:
     client = ClientId(b"lone client 0001")
     session = await register(peer, group, client)
     durations: list[float] = []
+    cpu = time.process_time()
     for number in range(1, ONE_AT_A_TIME + 1):
         start = time.perf_counter()
         peer.host.submit(group, [Request(client, session, RequestNumber(number), BODY)])
         await peer.next_replies()
         durations.append((time.perf_counter() - start) * 1000)
-    durations.sort()
-    return {"p50_ms": round(percentile(durations, 0.5), 3), "p99_ms": round(percentile(durations, 0.99), 3)}
+    return {
+        "p50_ms": round(percentile(durations, 0.5), 3),
+        "p99_ms": round(percentile(durations, 0.99), 3),
+        "cpu_us_per_append": round((time.process_time() - cpu) / ONE_AT_A_TIME * 1e6),
+    }
 
 
 async def many(peer: Peer, groups: Sequence[GroupId], *, sessions: int, seconds: float) -> dict[str, float]:
@@ -119,16 +123,21 @@ async def many(peer: Peer, groups: Sequence[GroupId], *, sessions: int, seconds:
         submit(list(numbers))
     done = 0
     writes = peer.host.statistics.writes
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:
         replies = await peer.next_replies()
         done += len(replies)
         submit([(reply.client, reply.session) for reply in replies])
-    elapsed = time.perf_counter() - start
+    elapsed, done_in_time = time.perf_counter() - start, done
+    cpu_us = (time.process_time() - cpu) / done * 1e6
     while numbers and done < sum(numbers.values()):
         done += len(await peer.next_replies())
     writes = peer.host.statistics.writes - writes
-    return {"appends_per_s": round(done / elapsed), "writes_per_s": round(writes / elapsed)}
+    return {
+        "appends_per_s": round(done_in_time / elapsed),
+        "writes_per_s": round(writes / elapsed),
+        "cpu_us_per_append": round(cpu_us, 1),
+    }
 
 
 def group_id(index: int) -> GroupId:

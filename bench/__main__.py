@@ -1,0 +1,87 @@
+"""`make bench`: W1, W2 and W6 of the performance brief against three real server processes, as a table and as JSON.
+
+| workload | what |
+|---|---|
+| W1 | one sender, one 300-byte entry at a time: acknowledgement p50 and p99, milliseconds |
+| W2 | one room, 8 members each keeping 64 entries in flight and receiving everything: appends/s and deliveries/s |
+| W6 | the primary is killed with SIGKILL under W1: the longest time without an acknowledgement, seconds |
+
+The load generator shares this machine's cores with the servers. Entries are opaque: no MLS on either side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, rooms
+from samtala.demo.cluster import open_cluster
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, with the machine's own limits beside it."""
+
+    machine: machine.MachineLimits
+    one_sender: rooms.OneSender
+    pipelined: rooms.Pipelined
+    failover: rooms.Failover
+
+
+async def run(folder: Path, seconds: float) -> Figures:
+    """All workloads, one after the other, each in a room of its own on one cluster."""
+    limits = machine.measure(folder)
+    async with open_cluster(folder) as cluster:
+        return Figures(
+            machine=limits,
+            one_sender=await rooms.one_sender(cluster, seconds),
+            pipelined=await rooms.pipelined(cluster, seconds),
+            failover=await rooms.failover(cluster),
+        )
+
+
+def show(figures: Figures) -> None:
+    """The table for people, on standard error."""
+    table = Table("figure", "Samtala", "this machine")
+    limits, one, many = figures.machine, figures.one_sender, figures.pipelined
+    table.add_row("fdatasync 4 KiB p50 / p99, ms", "", f"{limits.fdatasync_p50_ms} / {limits.fdatasync_p99_ms}")
+    table.add_row("three fdatasyncs at once p50, ms", "", f"{limits.fdatasync_three_files_p50_ms}")
+    table.add_row(
+        "loopback round trip p50 / p99, ms",
+        "",
+        f"{limits.loopback_round_trip_p50_ms} / {limits.loopback_round_trip_p99_ms}",
+    )
+    table.add_row("W1 ack p50 / p99, ms", f"{one.ack_p50_ms} / {one.ack_p99_ms}", "")
+    table.add_row("W2 appends/s", f"{many.appends_per_s:,.0f}", "")
+    table.add_row("W2 deliveries/s", f"{many.deliveries_per_s:,.0f}", "")
+    table.add_row("W6 longest gap without an ack, s", f"{figures.failover.longest_gap_s}", "")
+    Console(stderr=True).print(table)
+
+
+def main() -> int:
+    """Run, print, and keep the JSON in bench/results/."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of W1 and of W2")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="samtala-bench-") as folder:
+        figures = trio.run(run, Path(folder), options.seconds)
+    show(figures)
+    text = json.dumps(msgspec.to_builtins(figures))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{int(time.time())}.json").write_text(text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
