@@ -20,6 +20,8 @@ import msgspec
 
 from room_server.errors import ConfigError
 from wire import limits as wire_limits
+from wire.errors import AddressError
+from wire.identity import parse_node_address
 
 ENVIRONMENT_PREFIX: Final = "SAMTALA_"
 REPLICA_ID_BYTES: Final = 16
@@ -266,22 +268,30 @@ def _check_values(config: NodeConfig) -> None:
             parse_endpoint(text)
         except ConfigError as error:
             raise ConfigError(f"{key}: {error}") from error
+    _check_peers(config)
     for key in ("connections", "rooms", "ring_mb"):
         if getattr(config.limits, key) < 1:
             raise ConfigError(f"limits.{key}: must be at least 1")
+    if config.replica_id:
+        replica_id(config)
+
+
+def _check_peers(config: NodeConfig) -> None:
+    for index, peer in enumerate(config.peers):
+        try:
+            parse_node_address(peer.address)
+        except AddressError as error:
+            raise ConfigError(f"peers[{index}].address: {error}") from error
     names = [config.name, *(peer.name for peer in config.peers)]
     if len(set(names)) != len(names):
         raise ConfigError(f"peers: names must differ from each other and from this node's: {', '.join(names)}")
-    if config.replica_id:
-        replica_id(config)
 
 
 def _endpoints(config: NodeConfig) -> list[tuple[str, str]]:
     texts = [("listen", config.listen), ("advertise", config.advertise), ("metrics.listen", config.metrics.listen)]
     texts += [("dht.listen", config.dht.listen)]
     texts += [(f"dht.bootstrap[{index}]", text) for index, text in enumerate(config.dht.bootstrap)]
-    texts += [(f"peers[{index}].address", peer.address.partition("#")[0]) for index, peer in enumerate(config.peers)]
-    return [(key, text) for key, text in texts if text or key == "listen" or key.startswith("peers")]
+    return [(key, text) for key, text in texts if text or key == "listen"]
 
 
 def replica_id(config: NodeConfig) -> bytes | None:

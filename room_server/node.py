@@ -38,6 +38,7 @@ from room_server.setup import configured_peers, load_identity
 from vr.errors import VRError
 from vr.host import Host, HostOptions, open_host
 from vr.storage.errors import StorageError
+from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
 from wire.identity import NodeIdentity, ServerAddress
 from wire.messages import NONCE_BYTES, NodeAddress, PeerHello
@@ -176,6 +177,7 @@ async def run_node(
     config: NodeConfig,
     *,
     listener: trio.SocketListener | None = None,
+    file_system: FileSystem | None = None,
     task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a node until it is drained or cancelled.
@@ -183,6 +185,7 @@ async def run_node(
     Args:
         config: checked configuration.
         listener: an open port to use instead of `config.listen` (tests, socket activation); closed at the end.
+        file_system: where the data folder is; None for the real one.
         task_status: gets the `RunningNode` once it listens.
 
     Raises:
@@ -193,7 +196,15 @@ async def run_node(
     options = HostOptions(expected_replica_id=_expected_replica_id(config))
     async with listener if listener is not None else await _listen("listen", config.listen) as listening:
         metrics_listener = await _listen("metrics.listen", config.metrics.listen) if config.metrics.listen else None
-        async with open_host(config.data, node.peers, node.hosting.service_of, node.hosting, options=options) as host:
+        opening = open_host(
+            config.data,
+            node.peers,
+            node.hosting.service_of,
+            node.hosting,
+            file_system=file_system,
+            options=options,
+        )
+        async with opening as host:
             node.attach(host)
             await _serve(node, listening, metrics_listener, task_status)
     log.info("node_stopped")

@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from room_server.config import NodeConfig, default_toml, parse_endpoint
-from room_server.errors import ConfigError, StartError
+from room_server.errors import StartError
 from room_server.peers import Peer
 from vr.errors import VRError
 from vr.storage.file_system import RealFileSystem
 from vr.storage.folder import Folder
-from wire.errors import AddressError, KeyFileError
+from wire.errors import KeyFileError
 from wire.identity import NodeIdentity, ServerAddress, parse_node_address
 
 IDENTITY_NAME: Final = "identity.key"
@@ -81,16 +81,9 @@ def load_identity(config: NodeConfig) -> NodeIdentity:
 
 
 def configured_peers(config: NodeConfig) -> list[Peer]:
-    """The peers that the configuration names.
-
-    Raises:
-        ConfigError: an address is not HOST:PORT#KEY.
-    """
+    """The peers that a checked configuration names."""
     peers = []
-    for index, entry in enumerate(config.peers):
-        try:
-            address = parse_node_address(entry.address)
-        except AddressError as error:
-            raise ConfigError(f"peers[{index}].address: {error}") from error
+    for entry in config.peers:
+        address = parse_node_address(entry.address)
         peers.append(Peer(name=entry.name, node_key=address.node_key, host=address.host, port=address.port))
     return peers

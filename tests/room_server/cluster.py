@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nacl.signing
 import trio
+import trio.testing
 
 from room_server.config import DhtConfig, MetricsConfig, NodeConfig, PeerConfig
 from room_server.node import RunningNode, run_node
@@ -16,13 +17,11 @@ from room_server.setup import init_node
 from tests.room_server.builders import genesis
 from tests.room_server.fakes import KEYS
 from tests.room_server.network import CLIENT_NONCE, NetworkClient, network_client
-from wire.errors import ClosedError, HandshakeError
-from wire.identity import NodeIdentity, ServerAddress
+from wire.identity import ServerAddress
 from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId
 from wire.messages import (
     Append,
     Appended,
-    AppendRefused,
     CreateRoom,
     GetRoomStatus,
     OpenSession,
@@ -138,7 +137,12 @@ async def cluster_of(folder: Path, *, start: bool = True) -> AsyncIterator[Clust
 
 
 def network_proof(
-    client: NetworkClient, node_key: NodeKey, room_id: RoomId, purpose: Purpose, *, epoch: int = 0,
+    client: NetworkClient,
+    node_key: NodeKey,
+    room_id: RoomId,
+    purpose: Purpose,
+    *,
+    epoch: int = 0,
     key: nacl.signing.SigningKey | None = None,
 ) -> Prove:
     """A proof for this very connection."""
@@ -194,6 +198,3 @@ async def status_when(
                 if condition(status):
                     return status
                 await trio.testing.wait_all_tasks_blocked(0.002)
-
-
-__all__ = ["AppendRefused", "ClosedError", "HandshakeError", "NodeIdentity"]
