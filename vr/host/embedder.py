@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
-import trio
 
 from vr.host import limits
 from vr.liveness import LivenessOptions
@@ -64,4 +63,3 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     replica: ReplicaOptions = ReplicaOptions()
     liveness: LivenessOptions = LivenessOptions()
     seed: int | None = None
-    clock: Callable[[], float] = trio.current_time

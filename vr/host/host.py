@@ -64,6 +64,7 @@ class Host:
         self._damaged: dict[GroupId, str] = dict(storage.damaged)
         self._creating: set[GroupId] = set()
         self._scope = trio.CancelScope()
+        self._alarm = trio.CancelScope()
         self._is_closing = False
         self._is_looping = False
         self._limiter = trio.CapacityLimiter(1)
@@ -177,7 +178,7 @@ class Host:
         """
         loop = self._loop
         loop.statistics.frames_received += 1
-        loop.neighbours.on_heard(peer, self._options.clock())
+        loop.neighbours.on_heard(peer, trio.current_time())
         if len(loop.inbox) >= limits.INBOX_MESSAGES_MAX or loop.inbox_bytes >= limits.INBOX_BYTES_MAX:
             loop.statistics.frames_dropped_inbox_full += 1
             return
@@ -195,12 +196,12 @@ class Host:
 
     def peer_connected(self, peer: ReplicaId) -> None:
         """A link stands."""
-        self._loop.neighbours.on_connected(peer, self._options.clock())
+        self._loop.neighbours.on_connected(peer, trio.current_time())
         self._loop.wake()
 
     def peer_disconnected(self, peer: ReplicaId) -> None:
         """The link broke: the peer is suspected until it is heard again."""
-        self._loop.neighbours.on_disconnected(peer, self._options.clock())
+        self._loop.neighbours.on_disconnected(peer, trio.current_time())
         self._loop.wake()
 
     # --- groups -------------------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ class Host:
             index,
             self._service_factory(stored.group, stored.genesis),
             restored,
-            now=self._options.clock(),
+            now=trio.current_time(),
             seed=self._seed ^ int.from_bytes(stored.group[:7], "big"),
             options=self._replica_options(),
         )
@@ -285,6 +286,7 @@ class Host:
                 self._loop.turn()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._run_loop)
+                    nursery.start_soon(self._run_alarm)
                     nursery.start_soon(self._run_archive)
                     try:
                         yield
@@ -316,7 +318,7 @@ class Host:
         )
 
     async def _run_loop(self) -> None:
-        loop, clock = self._loop, self._options.clock
+        loop = self._loop
         self._is_looping = True
         try:
             while True:
@@ -325,11 +327,21 @@ class Host:
                 if loop.has_more:
                     await trio.lowlevel.checkpoint()
                     continue
-                with trio.move_on_after(max(loop.next_deadline() - clock(), 0)):
-                    await loop.woken.wait()
+                deadline = loop.next_deadline()
+                if deadline < self._alarm.deadline:
+                    self._alarm.deadline = deadline
+                await loop.woken.wait()
         finally:
             self._is_looping = False
             loop.wake()
+
+    async def _run_alarm(self) -> None:
+        """Wakes the loop at its next deadline. Moving one deadline is cheaper than a cancel scope around every wait."""
+        while True:
+            with self._alarm:
+                await trio.sleep_forever()
+            self._alarm = trio.CancelScope()  # the loop sets its deadline at the end of the turn
+            self._loop.wake()
 
     async def _run_archive(self) -> None:
         loop = self._loop

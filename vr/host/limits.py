@@ -29,6 +29,15 @@ DISK_FULL_RETRY_AFTER_S = 5.0
 WRITE_BYTES_MAX = 4 * 1024 * 1024
 """Entries written before one sync; what waits beyond goes with the next one."""
 
+INLINE_BYTES_MAX = 4096
+"""A batch so small is written by the loop itself while syncs are quick: a lone sender's latency."""
+
+INLINE_SYNC_S_MAX = 0.0005
+"""Syncs that take longer on average belong in the thread: the loop must not stand still for a slow disk."""
+
+WRITES_PER_TURN_MAX = 4
+"""Small writes by the loop itself before others get their turn."""
+
 CHECKPOINT_OPS = 1024
 """Operations of a group between two checkpoints: bounds replay at start, and memory."""
 

@@ -27,7 +27,7 @@ from vr.host.hosted_group import HostedGroup
 from vr.host.neighbours import Fate, Neighbours
 from vr.host.statistics import HostStatistics
 from vr.host.timers import Timers
-from vr.host.writer import Job, LogWriter, PinsJob, ReleaseJob, WriteJob
+from vr.host.writer import Job, LogWriter, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.log import Request
 from vr.messages import Entries, Message, encode
 from vr.ready import CommittedOp, Ready
@@ -76,6 +76,8 @@ class Loop:
         self._waiting: deque[Write] = deque()
         self._writing: list[Write] = []
         self._writing_since = math.inf
+        self._mark_at = math.inf
+        self._are_frames_sent = False
         self._durable: list[Write] = []
         self._peer_reads: list[PeerRead] = []
         self._checkpoints_due: dict[HostedGroup, None] = {}
@@ -88,7 +90,7 @@ class Loop:
 
     def add(self, hosted: HostedGroup) -> None:
         """Begin to run a group."""
-        now = self.options.clock()
+        now = trio.current_time()
         self.groups[hosted.group] = hosted
         self.neighbours.add_group(hosted, self.replica_id, now)
         self._dirty[hosted] = None
@@ -98,13 +100,21 @@ class Loop:
 
     def turn(self) -> None:
         """Take what came in, step the cores, carry out what they want."""
-        now = self.options.clock()
+        now = trio.current_time()
         self.statistics.turns += 1
-        self._take_durable(now)
         self._take_messages(now)
         self._take_submitted(now)
         self._take_fates(now)
         self._take_timers(now)
+        self._carry_out(now)
+        # The loop may have written by itself: what waited for that goes on at once.
+        for _ in range(limits.WRITES_PER_TURN_MAX):
+            if not self._durable:
+                break
+            self._carry_out(now)
+
+    def _carry_out(self, now: float) -> None:
+        self._take_durable(now)
         dirty, self._dirty = self._dirty, {}
         for hosted in dirty:
             self._perform(hosted, now)
@@ -120,7 +130,7 @@ class Loop:
 
     def next_deadline(self) -> float:
         """When the next turn is due if nothing comes in."""
-        return min(self._timers.next_deadline(), self.neighbours.next_tick)
+        return min(self._timers.next_deadline(), self.neighbours.next_tick, self._mark_at)
 
     @property
     def is_drained(self) -> bool:
@@ -224,10 +234,12 @@ class Loop:
 
     def _send(self, now: float) -> None:
         statistics, send = self.statistics, self._transport.send
+        frames_before = statistics.frames_sent
         for peer, frame in self.neighbours.frames(now):
             statistics.frames_sent += 1
             statistics.bytes_sent += len(frame)
             send(peer, frame)
+        self._are_frames_sent = statistics.frames_sent > frames_before
 
     # --- the disk -----------------------------------------------------------------------------------------------------
 
@@ -238,7 +250,22 @@ class Loop:
 
     def _start_write(self, now: float) -> None:
         if self._writing or not self._waiting:
+            if now >= self._mark_at and not self._writing:
+                self._mark_at = math.inf
+                self.writer.submit(MarkJob())
             return
+        job = self._next_write_job()
+        self._writing_since = now
+        self._mark_at = now + limits.MARK_AFTER_IDLE_S
+        self.statistics.writes += 1
+        self.statistics.records_written += len(job.records)
+        # Frames queued in this turn leave when the links' tasks run: the loop must not stand still before that.
+        if self._are_frames_sent or not self.writer.may_write_here(job.size):
+            self.writer.submit(job)
+        elif self.writer.write_here(job):
+            self._on_written()
+
+    def _next_write_job(self) -> WriteJob:
         records: list[Record] = []
         size = 0
         while self._waiting and (not records or size + self._waiting[0].size <= limits.WRITE_BYTES_MAX):
@@ -246,29 +273,32 @@ class Loop:
             self._writing.append(write)
             records += write.records
             size += write.size
-        self._writing_since = now
-        self.statistics.writes += 1
-        self.statistics.records_written += len(records)
-        self.writer.submit(WriteJob(records=records))
+        return WriteJob(records=records, size=size)
 
     def on_job_done(self, job: Job, pins: Sequence[GroupId]) -> None:
-        """The writer has done a job; called in the order of the jobs."""
+        """The writer's thread has done a job; called in the order of the jobs."""
         match job:
             case WriteJob():
-                now = self.options.clock()
-                self.statistics.last_write_s = now - self._writing_since
-                self.statistics.slowest_write_s = max(self.statistics.slowest_write_s, now - self._writing_since)
-                self._durable += self._writing
-                self._writing.clear()
-                self._writing_since = math.inf
-                self._start_write(now)
-                self._ask_for_pins()
+                self._on_written()
+                self._are_frames_sent = True  # no standing still here: what waits goes through the thread again
+                self._start_write(trio.current_time())
                 self.wake()
             case PinsJob():
                 self._are_pins_asked = False
                 self._want_checkpoints(pins)
-            case ReleaseJob():
+            case ReleaseJob() | MarkJob() | SpareJob():
                 pass
+        if self.writer.wants_spare and not self._writing:
+            self.writer.submit(SpareJob())
+
+    def _on_written(self) -> None:
+        duration_s = trio.current_time() - self._writing_since
+        self.statistics.last_write_s = duration_s
+        self.statistics.slowest_write_s = max(self.statistics.slowest_write_s, duration_s)
+        self._durable += self._writing
+        self._writing.clear()
+        self._writing_since = math.inf
+        self._ask_for_pins()
 
     def _ask_for_pins(self) -> None:
         if self.writer.live_segments > self.options.log_segments_max and not self._are_pins_asked:
@@ -327,7 +357,7 @@ class Loop:
 
     def on_archived(self, job: ArchiveJob) -> None:
         """A job is done: its checkpoints are durable, its reads have their answers."""
-        now = self.options.clock()
+        now = trio.current_time()
         for group, checkpoint in job.checkpoints:
             hosted = self.groups[group]
             hosted.checkpoint_op = checkpoint.op

@@ -11,10 +11,12 @@ import trio
 
 from vr.configuration import Configuration, Member
 from vr.host import Busy, Host, HostOptions, open_host
+from vr.host.hosted_group import HostedGroup
 from vr.log import Request
 from vr.ready import CommittedOp, Rejected, RejectReason, Reply
+from vr.replica import Replica, Restored
 from vr.storage.file_system import FileSystem
-from vr.types import ClientId, GroupId, OpNumber, ReplicaId, RequestNumber, SessionNumber
+from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber
 
 SEGMENT_BYTES = 256 * 1024
 GROUP = GroupId(b"group-0000000001")
@@ -188,3 +190,14 @@ async def cluster(folder: Path, *, size: int = 3, options: HostOptions | None = 
         for node in nodes:
             await node.host.create_group(configuration_of(nodes), GENESIS)
         yield nodes
+
+
+OWN, PEER, THIRD = (ReplicaId(bytes([index]) * 16) for index in range(3))
+
+
+def hosted(index: int = 0) -> HostedGroup:
+    configuration = Configuration(
+        group=GroupId(index.to_bytes(16, "big")), members=tuple(Member(one, b"") for one in (OWN, PEER, THIRD))
+    )
+    replica = Replica(configuration, ReplicaIndex(0), Journal(b""), Restored.fresh(), now=0.0, seed=1)
+    return HostedGroup(configuration, b"", replica, checkpoint_op=OpNumber(0))

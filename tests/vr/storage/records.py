@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from vr.ready import DurableState
+from vr.log import Request, make_entry
+from vr.ready import CommittedOp, DurableState
+from vr.replica import Checkpoint
 from vr.storage.frame import Record, RecordKind
 from vr.storage.meta import meta_record
-from vr.types import Checksum, GroupId
+from vr.types import Checksum, ClientId, GroupId, OpNumber, RequestNumber, SessionNumber, ViewNumber
 
 GROUP = GroupId(b"room-group-00001")
 OTHER_GROUP = GroupId(b"room-group-00002")
@@ -35,3 +37,22 @@ def meta(
         truncate_above=truncate_above,
     )
     return meta_record(group, state)
+
+
+def committed(op: int, *, mark: int | None = None, size: int = 10) -> CommittedOp:
+    request = Request(ClientId(bytes(16)), SessionNumber(256), RequestNumber(op), b"x" * size)
+    entry = make_entry(
+        view=ViewNumber(1),
+        op=OpNumber(op),
+        commit=OpNumber(op - 1),
+        parent=Checksum(bytes(16)),
+        timestamp_us=op,
+        requests=[request],
+    )
+    return CommittedOp(entry=entry, requests=[request], results=[b"result %d" % op], mark=op if mark is None else mark)
+
+
+def checkpoint(op: int, service: bytes = b"service") -> Checkpoint:
+    return Checkpoint(
+        op=OpNumber(op), checksum=Checksum(bytes(16)), timestamp_us=op, sessions=b"sessions", service=service
+    )

@@ -6,32 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.vr.storage.records import GROUP, OTHER_GROUP
-from vr.log import Request, make_entry
-from vr.ready import CommittedOp
-from vr.replica import Checkpoint
+from tests.vr.storage.records import GROUP, OTHER_GROUP, checkpoint, committed
 from vr.storage.errors import HistoryUnusable
 from vr.storage.history import History, StoredGroup
-from vr.types import Checksum, ClientId, OpNumber, RequestNumber, SessionNumber, ViewNumber
-
-
-def committed(op: int, *, mark: int | None = None, size: int = 10) -> CommittedOp:
-    request = Request(ClientId(bytes(16)), SessionNumber(256), RequestNumber(op), b"x" * size)
-    entry = make_entry(
-        view=ViewNumber(1),
-        op=OpNumber(op),
-        commit=OpNumber(op - 1),
-        parent=Checksum(bytes(16)),
-        timestamp_us=op,
-        requests=[request],
-    )
-    return CommittedOp(entry=entry, requests=[request], results=[b"result %d" % op], mark=op if mark is None else mark)
-
-
-def checkpoint(op: int, service: bytes = b"service") -> Checkpoint:
-    return Checkpoint(
-        op=OpNumber(op), checksum=Checksum(bytes(16)), timestamp_us=op, sessions=b"sessions", service=service
-    )
 
 
 @pytest.fixture
