@@ -10,9 +10,11 @@ import difflib
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
+
+from client.errors import SamtalaError
+from samtala.cli.failure import INTERRUPTED, exit_code_of
 
 COMMANDS = {
     "chat": ("samtala.cli.talk", "Talk in a room, line by line."),
@@ -59,7 +61,7 @@ class Lazy(click.Group):
 @click.option("--profile", type=click.Path(path_type=Path), help="Folder with your keys and messages.")
 @click.pass_context
 def cli(ctx: click.Context, profile: Path | None) -> None:
-    """Chat rooms that belong to their community.
+    r"""Chat rooms that belong to their community.
 
     \b
     samtala demo                          see it work
@@ -72,21 +74,20 @@ def cli(ctx: click.Context, profile: Path | None) -> None:
 
 def main() -> None:
     """Entry point of the `samtala` command."""
-    from samtala.cli.failure import exit_code_of  # errors are imported only when there is one
+    sys.exit(run_command())
 
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run one command line and give its exit code; world's faults are one sentence on standard error."""
     try:
-        result: Any = cli.main(prog_name="samtala", standalone_mode=False)
+        result: object = cli.main(args=arguments, prog_name="samtala", standalone_mode=False)
     except click.exceptions.Exit as request:
-        code = request.exit_code
-    except click.Abort:
-        code = 130
+        return request.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    except Exception as error:  # noqa: BLE001  # the top of the program: every failure becomes a sentence and a code
-        code = exit_code_of(error)
-    else:
-        code = result if isinstance(result, int) else 0
-    sys.exit(code)
+        return error.exit_code
+    except (SamtalaError, BaseExceptionGroup) as error:
+        return exit_code_of(error)
+    return result if isinstance(result, int) else 0

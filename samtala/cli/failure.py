@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from client.errors import SamtalaError
+
 INTERRUPTED = 130
 
 
@@ -13,8 +15,6 @@ def exit_code_of(error: BaseException) -> int:
     Raises:
         BaseException: `error` itself when it is none that the world can cause.
     """
-    from client.errors import SamtalaError  # only when something failed
-
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, KeyboardInterrupt):

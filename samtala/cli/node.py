@@ -16,7 +16,7 @@ from room_server.setup import init_node
 
 @click.group()
 def node() -> None:
-    """Run a server.
+    r"""Run a server.
 
     \b
     samtala node init --data /var/lib/samtala --name a --listen 0.0.0.0:7610 --advertise a.example:7610

@@ -14,7 +14,7 @@ from wire.identity import key_text
 
 @click.group()
 def room() -> None:
-    """Make rooms and look at them.
+    r"""Make rooms and look at them.
 
     \b
     samtala room create lobby --node a.example:7610#KEY

@@ -97,12 +97,16 @@ class ServerProcess:
 
     async def stop(self) -> int:
         """SIGTERM, wait for the drain, and give the exit code; killed after STOP_S_MAX seconds."""
+        self._signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for the process to end by itself, and give its exit code; killed after STOP_S_MAX seconds."""
         process = self._process
         if process is None:
             return 0
-        self._signal(signal.SIGTERM)
         with trio.move_on_after(STOP_S_MAX):
-            while process.poll() is None:
+            while process.poll() is None:  # noqa: ASYNC110  # the kernel has no event for us here
                 await trio.sleep(POLL_S)
         if process.poll() is None:
             process.kill()

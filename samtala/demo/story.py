@@ -151,7 +151,7 @@ class Story:
     async def settle(self) -> None:
         """Wait until everything acknowledged has been shown to everybody, or SETTLE_S_MAX seconds are over."""
         with trio.move_on_after(SETTLE_S_MAX):
-            while self._busy_senders or self.ledger.missing():
+            while self._busy_senders or self.ledger.missing():  # noqa: ASYNC110  # two clients have to get there
                 await trio.sleep(STATUS_PAUSE_S / 10)
 
     async def report(self) -> Report:
