@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from vr import limits
 from vr.configuration import Configuration
 from vr.log import Entry
 from vr.messages import DoViewChange, Message, Prepare, PrepareOk, StartView, encode
@@ -31,6 +32,7 @@ from vr.simulator.errors import Violation
 from vr.simulator.ledger import Ledger, Mark, Write
 from vr.types import CHECKSUM_BYTES, OpNumber
 
+Bound = tuple[str, Callable[[Replica], int], int]  # what, how to measure it, its limit
 RequestKey = tuple[bytes, int, int]  # client, session, number
 
 
@@ -42,7 +44,7 @@ class Checkers:
         self.ledger = Ledger(count, initial_view=configuration.initial_view())
         self.logs = LogChecker(configuration.genesis_checksum())
         self.sessions = SessionChecker()
-        self.progress = ProgressChecker(count)
+        self.progress = ProgressChecker(count, _bounds(configuration))
         self._frozen: dict[tuple[int, int], bytes] = {}
         self._quorum = configuration.quorum
 
@@ -101,6 +103,18 @@ class Checkers:
     def on_stepped(self, node: int, replica: Replica) -> None:
         """The replica has done something."""
         self.progress.on_stepped(node, replica)
+
+
+def _bounds(configuration: Configuration) -> tuple[Bound, ...]:
+    return (
+        ("pending requests", lambda replica: replica.pending_count, limits.PENDING_REQUESTS_MAX),
+        ("queued requests", lambda replica: replica.queue_count, limits.QUEUE_REQUESTS_MAX),
+        ("operations in flight", _in_flight, configuration.pipeline_ops_max),
+    )
+
+
+def _in_flight(replica: Replica) -> int:
+    return replica.head_op - replica.commit_number if replica.is_primary else 0
 
 
 def writes_of(ready: Ready) -> Write:
@@ -201,9 +215,6 @@ class SessionChecker:
 
 def _name(key: RequestKey) -> str:
     return f"{key[0].hex()[:4]}/{key[1]:#x}/{key[2]}"
-
-
-Bound = tuple[str, Callable[[Replica], int], int]
 
 
 class ProgressChecker:

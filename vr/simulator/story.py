@@ -10,6 +10,9 @@ from zlib import crc32
 
 from vr.simulator.schedule import SECOND_US, Schedule
 
+# Odd constants: times and places that are close to each other must not cancel out.
+TIME_SPREAD = 0x85EBCA6B
+KEY_SPREAD = 0x9E3779B1
 LINES_MAX = 200_000  # of one story: a bound on memory, not a target
 
 
@@ -38,4 +41,4 @@ class Story:
 
     def fold(self, data: bytes, key: int) -> None:
         """Add an event to the trace hash."""
-        self.trace = crc32(data, self.trace ^ ((self._schedule.now_us ^ key) & 0xFFFFFFFF))
+        self.trace = crc32(data, (self.trace + self._schedule.now_us * TIME_SPREAD + key * KEY_SPREAD) & 0xFFFFFFFF)

@@ -1,0 +1,61 @@
+"""The command line."""
+
+import pytest
+
+from vr.simulator import __main__ as command
+from vr.simulator.cluster import Outcome
+from vr.simulator.errors import UnknownMutant, Violation
+from vr.simulator.story import Telling
+
+
+def test_replays_one_seed_and_prints_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+    code = command.main(["--seed", "3"])
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "started: " in printed
+    assert "nothing found" in printed
+
+
+def test_searches_seeds_and_prints_the_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    code = command.main(["--seeds", "2", "--start", "3"])
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "2 seeds, 0 failed" in printed
+    assert "seeds/s" in printed
+    assert "events/s" in printed
+
+
+def test_a_finding_stops_the_search_with_its_replay_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_seed(seed: int, *, telling: Telling = Telling.NOTHING) -> Outcome:
+        violation = Violation("planted", "here") if seed == 5 else None
+        return Outcome(seed=seed, events=1, trace=0, violation=violation, counts={}, story=[])
+
+    monkeypatch.setattr(command, "run_seed", run_seed)
+    code = command.main(["--seeds", "9"])
+
+    printed = capsys.readouterr().out
+    assert code == 1
+    assert "seed 5: planted: here" in printed
+    assert "replay: python -m vr.simulator --seed 5" in printed
+    assert "6 seeds, 1 failed" in printed
+    assert command.main(["--seed", "5"]) == 1
+
+
+def test_one_mutant_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code = command.main(["--mutants", "--only", "commit_quorum_f"])
+
+    assert code == 0
+    assert "1 mutants, 0 survived" in capsys.readouterr().out
+    with pytest.raises(UnknownMutant):
+        command.main(["--mutants", "--only", "no_such_rule"])
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        command.main([])
+
+    assert exit_info.value.code == 2
