@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vr.storage.limits import SEGMENT_BYTES
+
 PEER_FRAME_BYTES_MAX = 1024 * 1024
 """One frame between nodes (architecture.md 5). More messages become several frames; a larger frame ends the link."""
 
@@ -62,7 +64,7 @@ HISTORY_READS_MAX = 256
 MARK_AFTER_IDLE_S = 0.05
 """A log that is idle so long writes a sync mark: what was acknowledged becomes provable."""
 
-FREE_BYTES_MIN = 256 * 1024 * 1024
+FREE_BYTES_MIN = 2 * SEGMENT_BYTES
 """Below this the host refuses new requests but keeps voting; promises already made need room."""
 
 FREE_CHECK_S = 1.0

@@ -77,7 +77,6 @@ class Loop:
         self._writing: list[Write] = []
         self._writing_since = math.inf
         self._mark_at = math.inf
-        self._are_frames_sent = False
         self._durable: list[Write] = []
         self._peer_reads: list[PeerRead] = []
         self._checkpoints_due: dict[HostedGroup, None] = {}
@@ -118,8 +117,9 @@ class Loop:
         dirty, self._dirty = self._dirty, {}
         for hosted in dirty:
             self._perform(hosted, now)
-        self._send(now)
-        self._start_write(now)
+        are_frames_queued = self._send(now)
+        # Frames leave when the links' tasks run: the loop must not stand still for the disk before that.
+        self._start_write(now, may_stand_still=not are_frames_queued)
 
     @property
     def has_more(self) -> bool:
@@ -232,14 +232,15 @@ class Loop:
         for rejected in ready.rejected:
             embedder.on_rejected(group, rejected)
 
-    def _send(self, now: float) -> None:
+    def _send(self, now: float) -> bool:
+        """Whether anything was sent."""
         statistics, send = self.statistics, self._transport.send
         frames_before = statistics.frames_sent
         for peer, frame in self.neighbours.frames(now):
             statistics.frames_sent += 1
             statistics.bytes_sent += len(frame)
             send(peer, frame)
-        self._are_frames_sent = statistics.frames_sent > frames_before
+        return statistics.frames_sent > frames_before
 
     # --- the disk -----------------------------------------------------------------------------------------------------
 
@@ -248,7 +249,7 @@ class Loop:
         self._waiting.append(write)
         self.wake()
 
-    def _start_write(self, now: float) -> None:
+    def _start_write(self, now: float, *, may_stand_still: bool) -> None:
         if self._writing or not self._waiting:
             if now >= self._mark_at and not self._writing:
                 self._mark_at = math.inf
@@ -259,8 +260,7 @@ class Loop:
         self._mark_at = now + limits.MARK_AFTER_IDLE_S
         self.statistics.writes += 1
         self.statistics.records_written += len(job.records)
-        # Frames queued in this turn leave when the links' tasks run: the loop must not stand still before that.
-        if self._are_frames_sent or not self.writer.may_write_here(job.size):
+        if not (may_stand_still and self.writer.may_write_here(job.size)):
             self.writer.submit(job)
         elif self.writer.write_here(job):
             self._on_written()
@@ -280,8 +280,7 @@ class Loop:
         match job:
             case WriteJob():
                 self._on_written()
-                self._are_frames_sent = True  # no standing still here: what waits goes through the thread again
-                self._start_write(trio.current_time())
+                self._start_write(trio.current_time(), may_stand_still=False)
                 self.wake()
             case PinsJob():
                 self._are_pins_asked = False

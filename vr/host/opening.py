@@ -16,6 +16,7 @@ from vr.replica import Restored
 from vr.storage.file_system import FileSystem
 from vr.storage.folder import Folder
 from vr.storage.history import History, StoredGroup
+from vr.storage.recovery import Recovery
 from vr.storage.write_ahead_log import WriteAheadLog, WriteAheadLogOptions
 from vr.types import GroupId
 
@@ -60,6 +61,7 @@ def open_storage(file_system: FileSystem, path: str, *, options: HostOptions) ->
                 restored.append((stored, restore_group(stored.group, recovery.groups.get(stored.group), history)))
             except GroupDamaged as error:
                 damaged[stored.group] = str(error)
+        damaged |= _forgotten(recovery, known={stored.group for stored in history.groups()})
         undo.pop_all()
     return OpenStorage(
         folder=folder,
@@ -69,6 +71,18 @@ def open_storage(file_system: FileSystem, path: str, *, options: HostOptions) ->
         damaged=damaged,
         report=[*recovery.report, *damaged.values()],
     )
+
+
+def _forgotten(recovery: Recovery, *, known: set[GroupId]) -> dict[GroupId, str]:
+    """Groups that promised something, of which history knows no configuration.
+
+    Creating one anew would forget the promises. One that was born and whose creation was not finished may be created.
+    """
+    return {
+        group: f"the log holds promises of group {group.hex()} but history does not know it: was history.db lost?"
+        for group, recovered in recovery.groups.items()
+        if group not in known and (recovered.meta is not None or recovered.meta_faulty or recovered.entries)
+    }
 
 
 def _check_configuration(stored: StoredGroup, folder: Folder) -> None:
