@@ -13,13 +13,17 @@ import importlib.metadata
 import random
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import structlog
 import trio
 
+from dht.node import Node
 from room_server import limits
+from room_server.announcer import Announcer, open_discovery
 from room_server.clients import ClientServer, ClientServices
 from room_server.config import Endpoint, NodeConfig, parse_endpoint, replica_id
 from room_server.door import Door
@@ -103,6 +107,7 @@ class _Node:
             random01=random.SystemRandom().random,
         )
         self.replica_id = ReplicaId(b"")
+        self.announcer: Announcer | None = None
 
     def attach(self, host: Host) -> None:
         """The host is open."""
@@ -114,6 +119,17 @@ class _Node:
 
     def _on_created(self, room: HostedRoom) -> None:
         self.peers.announce(room)
+        if self.announcer is not None:
+            self.announcer.add(room)
+
+    def discover(self, dht: Node) -> Announcer:
+        """Announce this node's rooms from now on."""
+        self.announcer = Announcer(
+            dht, node_key=self.identity.public, metrics=self.metrics, random01=random.SystemRandom().random
+        )
+        for room in self.hosting.rooms:
+            self.announcer.add(room)
+        return self.announcer
 
     async def _dial(self, peer: Peer) -> MetPeer:
         return await dial_peer(peer, self.identity, self.peer_hello)
@@ -155,6 +171,8 @@ class _Node:
         def set_gauges() -> None:
             self.metrics.client_sessions.set(len(clients))
             self.metrics.send_queue_bytes.set(clients.send_queue_bytes)
+            if self.announcer is not None:
+                self.announcer.set_gauges()
 
         return Monitor(
             self.metrics,
@@ -248,23 +266,33 @@ async def _serve(
         port=_port(listener),
         metrics_port=None if metrics_listener is None else _port(metrics_listener),
     )
-    async with trio.open_nursery() as nursery:
-        if metrics_listener is not None:
-            nursery.start_soon(serve_health, metrics_listener, monitor)
-        for background in (node.peers.run, clients.sweep, monitor.watch_loop):
-            nursery.start_soon(background)
-        accepting = trio.CancelScope()
-        nursery.start_soon(_accept, node.make_door(clients), listener, accepting, nursery)
-        monitor.is_listening = True
-        log.info("node_started", port=running.port, rooms=len(node.hosting.rooms), peers=len(node.peers.peers))
-        task_status.started(running)
-        await running.drain_begun()
-        log.info("node_drain_begun", connections=len(clients))
-        monitor.is_draining = True
-        accepting.cancel()
-        with trio.move_on_after(limits.DRAIN_S_MAX):
-            await clients.drain()
-        nursery.cancel_scope.cancel()
+    async with AsyncExitStack() as stack:
+        dht: Node | None = None
+        if config.dht.enabled:
+            peers = node.peers.peers.values()
+            dht = await stack.enter_async_context(
+                open_discovery(config, peers, node_key=node.identity.public, port=running.port)
+            )
+        async with trio.open_nursery() as nursery:
+            background: list[Callable[[], Awaitable[object]]] = [node.peers.run, clients.sweep, monitor.watch_loop]
+            if dht is not None:
+                background.append(node.discover(dht).run)
+            if metrics_listener is not None:
+                background.append(partial(serve_health, metrics_listener, monitor))
+            for task in background:
+                nursery.start_soon(task)
+            accepting = trio.CancelScope()
+            nursery.start_soon(_accept, node.make_door(clients), listener, accepting, nursery)
+            monitor.is_listening = True
+            log.info("node_started", port=running.port, rooms=len(node.hosting.rooms), peers=len(node.peers.peers))
+            task_status.started(running)
+            await running.drain_begun()
+            log.info("node_drain_begun", connections=len(clients))
+            monitor.is_draining = True
+            accepting.cancel()
+            with trio.move_on_after(limits.DRAIN_S_MAX):
+                await clients.drain()
+            nursery.cancel_scope.cancel()
 
 
 async def _accept(door: Door, listener: trio.SocketListener, scope: trio.CancelScope, handlers: trio.Nursery) -> None:

@@ -75,7 +75,9 @@ class Cluster:
         while node.running is not None:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
-    async def create_room(self, room_id: RoomId, *, on: list[TestNode] | None = None) -> bytes:
+    async def create_room(
+        self, room_id: RoomId, *, on: list[TestNode] | None = None, descriptor: bytes = b"no descriptor"
+    ) -> bytes:
         """Create a room of opaque keys at some nodes; its members are all nodes."""
         members = tuple(
             GenesisMember(node.replica_id, node.address.node_key, node.address.host, node.address.port)
@@ -88,6 +90,7 @@ class Cluster:
                 write_key=bytes(KEYS[Purpose.WRITE].verify_key),
                 read_key=bytes(KEYS[Purpose.READ].verify_key),
                 join_key=bytes(KEYS[Purpose.JOIN].verify_key),
+                descriptor=descriptor,
             )
         )
         for node in on if on is not None else self.nodes:
@@ -98,7 +101,7 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster_of(folder: Path, *, start: bool = True) -> AsyncIterator[Cluster]:
+async def cluster_of(folder: Path, *, start: bool = True, dht: bool = False) -> AsyncIterator[Cluster]:
     """Three nodes; they end with the block."""
     listeners = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in NAMES]
     ports = [listener.socket.getsockname()[1] for listener in listeners]
@@ -121,7 +124,7 @@ async def cluster_of(folder: Path, *, start: bool = True) -> AsyncIterator[Clust
             listen=f"127.0.0.1:{ports[index]}",
             replica_id=made[index].replica_id.hex(),
             peers=tuple(PeerConfig(name=NAMES[place], address=str(made[place].address)) for place in others),
-            dht=DhtConfig(enabled=False),
+            dht=DhtConfig(enabled=dht),
             metrics=MetricsConfig(listen="127.0.0.1:0"),
         )
         nodes.append(TestNode(config, made[index].address, made[index].replica_id))

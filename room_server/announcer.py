@@ -1,0 +1,156 @@
+"""Discovery: this node's rooms in the DHT. Pins each hosted room's descriptor and announces it hourly.
+
+The descriptor is the owner's signed item from the genesis, or a newer one that the owner has put into the DHT since; a
+node holds bytes, never a key that signs them (dht.md §3). A pinned item is answered here whatever the network forgets,
+so that one replica which is up is enough to be found by a link's hint. A genesis without a readable descriptor is a room
+that nobody finds by link; it works all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+import trio
+
+from dht.errors import DhtError, SocketUnavailable
+from dht.items import MutableItem
+from dht.node import Node, open_node
+from room_server import limits
+from room_server.announce_plan import AnnouncePlan
+from room_server.config import Endpoint, NodeConfig, parse_endpoint
+from room_server.errors import StartError
+from room_server.logs import room_label
+from room_server.metrics import NodeMetrics
+from room_server.peers import Peer
+from room_server.rooms import HostedRoom
+from wire.ids import NodeKey, RoomId
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+DHT_ID_BYTES: Final = 20
+
+
+class Announcer:
+    """Keeps the descriptors of hosted rooms findable.
+
+    Args:
+        node: this node's place in the DHT.
+        node_key: this server's, to find its place among a room's members.
+        metrics: to count with.
+        random01: entropy for jitter.
+    """
+
+    def __init__(self, node: Node, *, node_key: NodeKey, metrics: NodeMetrics, random01: Callable[[], float]) -> None:
+        self._node = node
+        self._node_key = node_key
+        self._metrics = metrics
+        self._random01 = random01
+        self._plan = AnnouncePlan()
+        self._items: dict[RoomId, MutableItem] = {}
+        self._has_new = trio.Event()
+
+    def add(self, room: HostedRoom) -> None:
+        """Begin to answer for a room and to announce it."""
+        try:
+            item = MutableItem.from_bytes(room.genesis.descriptor)
+            self._node.pin(item)
+        except DhtError as error:
+            log.warning("descriptor_rejected", room=room_label(room.room_id), reason=str(error))
+            return
+        self._items[room.room_id] = item
+        keys = [member.node_key for member in room.genesis.members]
+        self._plan.add(room.room_id, trio.current_time(), place=keys.index(self._node_key))
+        self._has_new.set()
+
+    def set_gauges(self) -> None:
+        """Tell the metrics how discovery is."""
+        self._metrics.dht_nodes.set(self._node.stats().nodes)
+        self._metrics.dht_oldest_record_age.set(self._plan.oldest_age_s(trio.current_time()))
+
+    async def run(self) -> None:
+        """Announce rooms when they are due, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            slots = trio.Semaphore(limits.ANNOUNCE_AT_ONCE_MAX)
+            nursery.start_soon(self._stay_known)
+            while True:
+                for room_id in self._plan.take_due(trio.current_time(), count_max=limits.ANNOUNCE_AT_ONCE_MAX):
+                    await slots.acquire()
+                    nursery.start_soon(self._announce, room_id, slots)
+                with trio.move_on_at(self._plan.next_deadline()):
+                    await self._has_new.wait()
+                self._has_new = trio.Event()
+
+    async def _stay_known(self) -> None:
+        """Look for neighbours until there are some; peers may start after us, or come back."""
+        while True:
+            if self._node.stats().nodes == 0:
+                await self._node.bootstrap()
+            await trio.sleep(limits.DHT_BOOTSTRAP_S)
+
+    async def _announce(self, room_id: RoomId, slots: trio.Semaphore) -> None:
+        succeeded = False
+        try:
+            result = await self._node.put(self._items[room_id], unless_held=limits.ANNOUNCE_COPIES_ENOUGH)
+            succeeded = result.stored + result.held > 0
+            if result.newer is not None:
+                self._items[room_id] = result.newer
+        except DhtError as error:
+            log.debug("announcement_failed", room=room_label(room_id), reason=str(error))
+        finally:
+            slots.release()
+            counter = self._metrics.dht_published_ok if succeeded else self._metrics.dht_published_failed
+            counter.inc()
+            self._plan.done(room_id, trio.current_time(), succeeded=succeeded, random01=self._random01())
+            self._has_new.set()
+
+
+def dht_id(node_key: NodeKey) -> bytes:
+    """A server's 20-byte id in a private DHT: the same after each restart."""
+    return hashlib.blake2b(node_key, digest_size=DHT_ID_BYTES, person=b"samtala-dht-id").digest()
+
+
+async def _resolve(endpoints: Iterable[Endpoint]) -> list[tuple[str, int]]:
+    """Numeric addresses; what does not resolve is left out, and logged."""
+    resolved: list[tuple[str, int]] = []
+    for endpoint in endpoints:
+        try:
+            with trio.fail_after(limits.RESOLVE_S_MAX):
+                found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=trio.socket.SOCK_DGRAM)
+        except (OSError, trio.TooSlowError) as error:
+            log.warning("dht_peer_unresolved", port=endpoint.port, reason=str(error))
+            continue
+        resolved.extend((str(address[0]), int(address[1])) for *_, address in found)
+    return resolved
+
+
+@asynccontextmanager
+async def open_discovery(
+    config: NodeConfig, peers: Iterable[Peer], *, node_key: NodeKey, port: int
+) -> AsyncIterator[Node]:
+    """This node's place in the DHT for the length of a block; `port` is the one that clients use.
+
+    Raises:
+        StartError: the UDP port cannot be used.
+    """
+    listen = parse_endpoint(config.dht.listen or config.listen)
+    udp_port = listen.port if config.dht.listen else port
+    peer_endpoints = [Endpoint(peer.host, peer.port) for peer in peers]
+    bootstrap = [parse_endpoint(text) for text in config.dht.bootstrap] or peer_endpoints
+    allowed: list[tuple[str, int] | bytes] | None = None
+    if config.dht.private:
+        allowed = [*await _resolve([*peer_endpoints, *(parse_endpoint(text) for text in config.dht.allow)])]
+    try:
+        async with open_node(
+            host=listen.host,
+            port=udp_port,
+            bootstrap=[(endpoint.host, endpoint.port) for endpoint in bootstrap],
+            node_id=dht_id(node_key) if config.dht.private else None,
+            allow_list=allowed,
+        ) as node:
+            yield node
+    except SocketUnavailable as error:
+        raise StartError(f"dht.listen: {error}") from error
