@@ -100,13 +100,17 @@ class StartViewChange(_Message, frozen=True, tag=4):
 
 
 class DoViewChange(_Message, frozen=True, tag=5):
-    """VRR 4.2 step 2. The log through `commit` is committed; `headers` are packed: commit + 1 … head_op."""
+    """VRR 4.2 step 2. The log through `commit` is committed; `headers` are packed: commit + 1 … head_op.
+
+    `is_certain` False: the sender may have acknowledged more and lost it; it leaves, and says nothing of the log.
+    """
 
     log_view: View
     head_op: Op
     commit: Op
     commit_checksum: Digest
     headers: Headers
+    is_certain: bool = True
 
 
 class StartView(_Message, frozen=True, tag=6):

@@ -134,6 +134,7 @@ def on_prepare(state: ReplicaState, message: Prepare) -> None:
         state.drop("prepare_undecodable")
         return
     state.is_started = True
+    state.challenged_at = float("inf")
     state.known_head_op = max(state.known_head_op, entry.op)
     take_entry(state, entry)
     learn_commit(state, message.commit)
@@ -161,6 +162,7 @@ def on_commit(state: ReplicaState, message: Commit) -> None:
     assert message.view == state.view
     assert state.status is Status.NORMAL
     state.is_started = True
+    state.challenged_at = float("inf")
     state.known_head_op = max(state.known_head_op, message.head_op)
     learn_commit(state, message.commit)
     if message.want_answer:

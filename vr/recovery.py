@@ -5,8 +5,8 @@
     anything else               ──▶ RECOVERING_HEAD until a fresh StartView replaces the tail
 
 Unlike VRR 4.3 there is no recovery protocol for forgotten state: views are durable. What a disk has lost may have been
-acknowledged, so a replica with damage neither acknowledges nor votes (Protocol-Aware Recovery, FAST 2018): it must not
-deny what it cannot know. A hole's identity comes from the log's directory, or from the parent of the entry after it.
+acknowledged, so a replica with damage acknowledges nothing, and its vote leaves a view without vouching for a log
+(Protocol-Aware Recovery, FAST 2018): it must not deny what it cannot know. A hole's identity comes from the log's directory, or from the parent of the entry after it.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def choose_status(state: ReplicaState, *, is_whole: bool) -> None:
     """How to go on from a log that is whole or not."""
     if not is_whole:
         state.status = Status.RECOVERING_HEAD
+        view_change.send_do_view_change(state)
         return
     assert state.damage is None, "a whole log has no holes"
     state.status = Status.NORMAL

@@ -335,8 +335,7 @@ def _step_entries(state: ReplicaState, message: Entries) -> None:
 def _step_view_change(state: ReplicaState, message: StartViewChange | DoViewChange | StartView | GetView) -> None:
     match message:
         case StartViewChange():
-            if state.status is not Status.RECOVERING_HEAD:
-                view_change.on_start_view_change(state, message)
+            view_change.on_start_view_change(state, message)
         case DoViewChange():
             view_change.on_do_view_change(state, message)
         case StartView():
@@ -362,6 +361,7 @@ def _tick(state: ReplicaState) -> None:
         case Status.VIEW_CHANGE:
             view_change.send_do_view_change(state)
         case Status.RECOVERING_HEAD:
+            view_change.send_do_view_change(state)
             recovery.ask_for_help(state)
         case Status.NORMAL:
             _tick_normal(state)
@@ -396,7 +396,12 @@ def _is_busy(state: ReplicaState) -> bool:
     if state.is_primary:
         uncommitted = state.head_op > state.commit_number or bool(state.queue) or bool(state.promises)
         return uncommitted or not state.is_serving or any(normal.is_behind(state, other) for other in state.others)
-    return not state.is_started or state.peers[state.primary].suspected or normal.misses_entries(state)
+    return (
+        not state.is_started
+        or state.challenged_at < math.inf
+        or state.peers[state.primary].suspected
+        or normal.misses_entries(state)
+    )
 
 
 def _why_not_progressing(state: ReplicaState) -> str | None:

@@ -190,6 +190,7 @@ class ReplicaState:
         self.view_asked_at = float("-inf")
         self.entries_asked_at = float("-inf")
         self.progress_at = 0.0
+        self.challenged_at = float("inf")
         # For the outside.
         self.effects = Effects()
         self.dropped: Counter[str] = Counter()

@@ -15,7 +15,7 @@ never resumes its view, or it might give one viewstamp to two operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from vr import limits
 from vr.configuration import Configuration
@@ -43,7 +43,7 @@ def wants_to_leave(state: ReplicaState) -> bool:
         return False
     if state.primary != state.index and state.peers[state.primary].suspected:
         return True
-    return is_stuck(state)
+    return state.now >= state.challenged_at + state.options.patience_s or is_stuck(state)
 
 
 def is_stuck(state: ReplicaState) -> bool:
@@ -75,10 +75,29 @@ def on_start_view_change(state: ReplicaState, message: StartViewChange) -> None:
         return
     abdicates = state.status is Status.NORMAL and message.replica == state.primary
     known = message.view in state.votes and state.index in state.votes[message.view]
-    if (wants_to_leave(state) or abdicates or proves_later_view(state, message)) and not known:
+    follows = abdicates or proves_later_view(state, message) or state.status is Status.RECOVERING_HEAD
+    if (wants_to_leave(state) or follows) and not known:
         propose_view_change(state, message.view)
+    elif not known:
+        challenge_primary(state)
     if message.view > state.view:
         count_vote(state, message.view, message.replica)
+
+
+def challenge_primary(state: ReplicaState) -> None:
+    """Somebody is not served: ask the primary for a sign that it leads. Without one, within our patience, we leave too.
+
+    A node may be alive and its replica of this group stuck; and a single backup with clients must find followers.
+    """
+    if state.status is Status.NORMAL and state.primary != state.index and state.challenged_at == float("inf"):
+        state.challenged_at = state.now
+        state.send(state.primary, GetView(view=state.view, replica=state.index, nonce=state.nonce))
+
+
+def note_primary_leads(state: ReplicaState) -> None:
+    """The primary of our view has shown that it leads."""
+    state.is_started = True
+    state.challenged_at = float("inf")
 
 
 def proves_later_view(state: ReplicaState, message: StartViewChange) -> bool:
@@ -91,7 +110,7 @@ def count_vote(state: ReplicaState, view: ViewNumber, voter: ReplicaIndex) -> No
     votes = state.votes.setdefault(view, {})
     votes[voter] = state.now
     fresh = [other for other, at in votes.items() if at + VOTE_FRESH_S >= state.now]
-    if state.index in fresh and len(fresh) >= state.configuration.quorum and state.status is not Status.RECOVERING_HEAD:
+    if state.index in fresh and len(fresh) >= state.configuration.quorum:
         enter_view_change(state, view)
     for old in sorted(state.votes)[:-VOTED_VIEWS_MAX]:
         del state.votes[old]
@@ -101,16 +120,20 @@ def count_vote(state: ReplicaState, view: ViewNumber, voter: ReplicaIndex) -> No
 
 
 def enter_view_change(state: ReplicaState, view: ViewNumber) -> None:
-    """Leave for `view`: from here on we acknowledge nothing older. DoViewChange follows when this is durable."""
+    """Leave for `view`: from here on we acknowledge nothing older. DoViewChange follows when this is durable.
+
+    With an uncertain head we leave as well, and say so: our vote ends the old view, but vouches for no log.
+    """
     assert view > state.voted_view, "a vote is given once"
-    assert state.status is not Status.RECOVERING_HEAD, "whoever forgot something does not vote"
     assert state.install is None or state.install.view < view
     learn_commit_floor(state)
-    state.status = Status.VIEW_CHANGE
+    if state.status is not Status.RECOVERING_HEAD:
+        state.status = Status.VIEW_CHANGE
     state.view = state.voted_view = view
     state.install = None
     state.early.clear()
     state.do_view_changes.clear()
+    state.challenged_at = float("inf")
     state.votes = {key: votes for key, votes in state.votes.items() if key > view}
     state.frozen_do_view_change = encode(make_do_view_change(state))
     state.attempts += 1
@@ -132,7 +155,7 @@ def make_do_view_change(state: ReplicaState) -> DoViewChange:
     commit, checksum, headers = _suffix(state)
     return DoViewChange(
         view=state.view, replica=state.index, log_view=state.log_view, head_op=state.head_op, commit=commit,
-        commit_checksum=checksum, headers=headers,
+        commit_checksum=checksum, headers=headers, is_certain=state.status is not Status.RECOVERING_HEAD,
     )  # fmt: skip
 
 
@@ -147,7 +170,7 @@ def _suffix(state: ReplicaState) -> tuple[OpNumber, Checksum, bytes]:
 def may_vote(state: ReplicaState) -> bool:
     """Is our vote for the view we are changing to, with everything it promises, on stable storage?"""
     return (
-        state.status is Status.VIEW_CHANGE
+        state.status is not Status.NORMAL
         and state.frozen_do_view_change is not None
         and state.view == state.voted_view == state.durable_view
         and state.durable_op == state.head_op
@@ -163,7 +186,7 @@ def send_do_view_change(state: ReplicaState) -> None:
     assert isinstance(message, DoViewChange)
     assert message.view == state.view
     state.broadcast(message)
-    if state.primary == state.index:
+    if state.is_next_primary:
         collect(state, message)
 
 
@@ -172,15 +195,14 @@ def on_do_view_change(state: ReplicaState, message: DoViewChange) -> None:
     if message.view < state.view:
         help_straggler(state, message.replica)
         return
-    if state.status is Status.RECOVERING_HEAD:
-        state.drop("vote_while_recovering")
-        return
     if message.view > state.view and message.view > state.voted_view:
         enter_view_change(state, message.view)
     if state.status is Status.NORMAL:
         help_straggler(state, message.replica)
-    elif state.primary == state.index and state.view == state.voted_view == message.view:
+    elif state.is_next_primary and state.view == state.voted_view == message.view:
         collect(state, message)
+    else:
+        state.drop("vote_for_another")
 
 
 # --- the new primary ---
@@ -194,10 +216,12 @@ def collect(state: ReplicaState, message: DoViewChange) -> None:
         state.drop("do_view_change_malformed")
         return
     state.do_view_changes[message.replica] = message
-    if state.install is None and is_view_change_quorum(state.configuration, state.index, state.do_view_changes):
-        chosen = choose_canonical_log(state.do_view_changes.values())
+    certain = [item for item in state.do_view_changes.values() if item.is_certain]
+    is_quorum = is_view_change_quorum(state.configuration, state.index, state.do_view_changes)
+    if state.install is None and is_quorum and enough_certain(state.configuration, certain):
+        chosen = choose_canonical_log(certain)
         commit = max(item.commit for item in state.do_view_changes.values())
-        sources = [item.replica for item in _by_completeness(state.do_view_changes.values())]
+        sources = [item.replica for item in _by_completeness(certain)]
         begin_install(state, chosen, [source for source in sources if source != state.index], known_commit=commit)
         finish_install(state)
 
@@ -206,6 +230,11 @@ def is_view_change_quorum(configuration: Configuration, own: ReplicaIndex, voter
     """A quorum of distinct replicas, ourselves included, have left for the view."""
     distinct = set(voters)
     return own in distinct and len(distinct) >= configuration.quorum
+
+
+def enough_certain(configuration: Configuration, certain: Sequence[DoViewChange]) -> bool:
+    """So many vouch for their logs that whatever a quorum acknowledged is in one of them (vr.md 1, nacks)."""
+    return len(certain) >= configuration.nack_quorum
 
 
 def choose_canonical_log(messages: Iterable[DoViewChange]) -> DoViewChange:
@@ -294,7 +323,7 @@ def _enter_normal(state: ReplicaState, install: Install) -> None:
     state.frozen_do_view_change = None
     state.do_view_changes.clear()
     state.attempts = 0
-    state.view_change_at = float("inf")
+    state.view_change_at = state.challenged_at = float("inf")
     state.progress_at = state.now
     state.known_head_op = state.head_op
     state.entries_asked_at = float("-inf")
@@ -340,8 +369,8 @@ def on_get_view(state: ReplicaState, message: GetView) -> None:
     """Somebody asks what is going on. If it is the primary of our view itself, it does not lead: on to the next."""
     if state.is_serving and message.view <= state.view:
         state.send(message.replica, make_start_view(state, nonce=message.nonce))
-    elif state.status is Status.NORMAL and message.view == state.view and message.replica == state.primary:
-        propose_view_change(state, ViewNumber(state.view + 1))
+    elif state.status is Status.NORMAL and message.view >= state.view and message.replica == state.primary:
+        propose_view_change(state, max(message.view, ViewNumber(state.view + 1)))
 
 
 def on_start_view(state: ReplicaState, message: StartView) -> None:
@@ -354,7 +383,7 @@ def on_start_view(state: ReplicaState, message: StartView) -> None:
         state.drop("start_view_not_fresh")
         return
     if message.view == state.view and (state.log_view == state.view and state.status is Status.NORMAL):
-        state.is_started = True
+        note_primary_leads(state)
         state.known_head_op = max(state.known_head_op, message.head_op)
         learn_commit(state, message.commit)
         return

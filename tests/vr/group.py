@@ -155,9 +155,12 @@ class Group:
                 if index not in self.held_disks and self.replicas[index] is not None:
                     self.sync(index)
                 self.collect(index)
-            if not self.packets:
+            if not self.packets and not self._is_writing():
                 return
             self.deliver()
+
+    def _is_writing(self) -> bool:
+        return any(disk.waiting for index, disk in enumerate(self.disks) if index not in self.held_disks)
 
     def run(self, seconds: float) -> None:
         """Let time pass in steps of 50 ms, everything settling in each."""

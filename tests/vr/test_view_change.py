@@ -332,6 +332,31 @@ def test_a_primary_that_asks_what_is_going_on_is_left() -> None:
     assert {group.replica(index).view for index in group.backups()} == {group.view(1)}
 
 
+def test_a_primary_that_has_left_for_a_later_view_is_left() -> None:
+    group, _ = working_group()
+    group.crash(group.first)
+    ask = GetView(view=group.view(2), replica=ReplicaIndex(group.first), nonce=1)
+
+    for index in group.backups():
+        group.replica(index).step(ask, group.now)
+    group.settle()
+
+    assert all(group.replica(index).view >= group.view(2) for index in group.backups())
+
+
+def test_a_single_unserved_backup_finds_followers() -> None:
+    """The primary's node is alive, its replica is not: whoever is asked to leave asks the primary for a sign first."""
+    group, session = working_group()
+    group.replicas[group.first] = None
+    home = group.backups()[0]
+
+    group.submit(home, request(session, 3))
+    group.run(8.0)
+
+    assert group.replica(home).view > group.view(0)
+    assert group.services[home].bodies[-1] == b"body 3"
+
+
 def test_advice_from_beyond_the_next_view_is_followed_at_once() -> None:
     group, _ = working_group()
     target, other = group.backups()
