@@ -46,12 +46,16 @@ class NetworkClient:
 
     async def hear(self, kind: type[Kind]) -> Kind:
         """The next message that is no delivery; it must be of `kind`."""
-        with trio.fail_after(20):
-            while not self._heard:
-                assert await self._receive(), f"closed while {kind.__name__} was awaited"
-        message = self._heard.pop(0)
+        message = await self.hear_any()
         assert isinstance(message, kind), message
         return message
+
+    async def hear_any(self) -> Message:
+        """The next message that is no delivery."""
+        with trio.fail_after(20):
+            while not self._heard:
+                assert await self._receive(), "closed while an answer was awaited"
+        return self._heard.pop(0)
 
     async def call(self, message: Message, kind: type[Kind]) -> Kind:
         await self.say(message)
