@@ -10,13 +10,15 @@ leaf with the same commit; ratchets are never restored (e2ee.md §3.4).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from client.commits import RoomKeys, commit_block
 from client.identity import Identity
 from client.room_state import Block, Cursor
 from client.seals import open_bundle
-from mls import Entropy, Group
+from mls import Entropy, Group, InvalidArgument, StagedGroup
 from wire.messages import JoinBundle
 
 
@@ -32,7 +34,13 @@ class JoinAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare_join(
-    bundle: JoinBundle, keys: RoomKeys, identity: Identity, *, entropy: Entropy, now_s: int, old_leaf: int | None = None
+    bundle: JoinBundle,
+    keys: RoomKeys,
+    identity: Identity,
+    *,
+    entropy: Entropy,
+    now_s: int,
+    old_group: Group | None = None,
 ) -> JoinAttempt:
     """Make an external commit for the bundle's epoch.
 
@@ -42,20 +50,41 @@ def prepare_join(
         identity: who joins.
         entropy: source of randomness.
         now_s: unix seconds.
-        old_leaf: an older leaf of ours that goes by the same commit.
+        old_group: ours of an earlier stay or attempt; our leaf of then goes by the same commit, if it is still ours.
 
     Raises:
         DecodeError: the bundle was not made by holders of this link, or the room is too large.
         mls.PeerError: the GroupInfo is not valid.
-        mls.InvalidArgument: our key is in the group already (give `old_leaf`), or `old_leaf` is nobody.
+        mls.InvalidArgument: our key is in the group already, at a place that we do not know.
     """
     opened = open_bundle(bundle.group_info, key=keys.bundle_key, room_id=keys.room_id, epoch=bundle.epoch)
-    staged, _ = Group.join_external(
-        opened.group_info, identity.signature_key, identity.credential(),
-        entropy=entropy, now=now_s, remove_old_leaf=old_leaf,
-    )  # fmt: skip
+
+    def stage(old_leaf: int | None) -> StagedGroup:
+        staged, _ = Group.join_external(
+            opened.group_info, identity.signature_key, identity.credential(),
+            entropy=entropy, now=now_s, remove_old_leaf=old_leaf,
+        )  # fmt: skip
+        return staged
+
+    staged = _instead_of(old_group, stage) or stage(None)
     block = commit_block(staged, keys, env_key=opened.env_key, entropy=entropy, external=True)
     return JoinAttempt(group=staged.merge(), block=block, cursor=Cursor(bundle.sequence, bundle.chain))
+
+
+def _instead_of(old_group: Group | None, stage: Callable[[int], StagedGroup]) -> StagedGroup | None:
+    """Join in place of our old leaf; None if there is none of ours any more.
+
+    An attempt that lost its race leaves a leaf number that may be the winner's now, so the key decides.
+    """
+    old = None if old_group is None else old_group.member(old_group.own_leaf_index)
+    if old is None:
+        return None
+    try:
+        staged = stage(old.leaf_index)
+    except InvalidArgument:
+        return None
+    keys = [member.signature_public_key for member in staged.removed]
+    return staged if keys == [old.signature_public_key] else None
 
 
 def has_won(group: Group, bundle: JoinBundle, keys: RoomKeys) -> bool:

@@ -34,8 +34,11 @@ COMMIT_ATTEMPTS_MAX: Final = 16
 JOIN_ATTEMPTS_MAX: Final = 32
 """Times that a join by link is tried again after another commit won; a join storm of 32 people passes."""
 
-DELIVERIES_PER_STEP_MAX: Final = 32
-"""Deliveries decrypted between two looks at the event loop: at 0.1 ms each, 3 ms for single messages."""
+INLINE_BYTES_MAX: Final = 16 * 1024
+"""Bytes of deliveries decrypted on the event loop: about 30 short messages, 3 ms. More goes to a thread."""
+
+INBOX_MAX: Final = 64
+"""Acts waiting for the owner of a room: deliveries, answers, wishes. Beyond it whoever brings more waits."""
 
 TIMELINE_PAGE_MAX: Final = 256
 """Items read from the store at a time."""

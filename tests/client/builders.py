@@ -287,10 +287,15 @@ def found_room(name: str = "alice") -> Device:
     return Device(name, core, log, session=ord(name[0]))
 
 
-def attempt_of(name: str, log: Log, *, old_leaf: int | None = None, turn: int = 0) -> JoinAttempt:
+def attempt_of(name: str, log: Log, *, old_group: mls.Group | None = None, turn: int = 0) -> JoinAttempt:
     """An external commit on the log's present epoch."""
     return prepare_join(
-        log.bundle(), KEYS, identity_of(name), entropy=entropy_of(("join", name, turn)), now_s=NOW_S, old_leaf=old_leaf
+        log.bundle(),
+        KEYS,
+        identity_of(name),
+        entropy=entropy_of(("join", name, turn)),
+        now_s=NOW_S,
+        old_group=old_group,
     )
 
 
@@ -306,9 +311,9 @@ def joiner(name: str, log: Log, attempt: JoinAttempt, *, turn: int = 0) -> Devic
     return device
 
 
-def join(name: str, log: Log, *, old_leaf: int | None = None, turn: int = 0) -> Device:
+def join(name: str, log: Log, *, old_group: mls.Group | None = None, turn: int = 0) -> Device:
     """Join by link, without anybody in the way."""
-    device = joiner(name, log, attempt_of(name, log, old_leaf=old_leaf, turn=turn), turn=turn)
+    device = joiner(name, log, attempt_of(name, log, old_group=old_group, turn=turn), turn=turn)
     device.transmit()
     device.answer()
     device.read()

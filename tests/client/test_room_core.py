@@ -352,9 +352,7 @@ def test_a_bundle_of_other_people_does_not_open() -> None:
 
 def test_a_member_that_lost_its_state_comes_back_in_place_of_its_old_leaf() -> None:
     alice, bob = pair()
-    old_leaf = bob.core.group.own_leaf_index
-
-    again = join("bob", alice.log, old_leaf=old_leaf, turn=1)
+    again = join("bob", alice.log, old_group=bob.core.group, turn=1)
     settle(alice, again)
     alice.post("welcome back")
     settle(alice, again)

@@ -1,0 +1,215 @@
+"""From a link to servers: all sources are asked, the first valid answer starts, the newest wins (dht.md §2).
+
+    0 ms     the descriptor that we have seen last
+    0 ms     the link's hints: any replica answers for its own rooms, one round trip, no trust needed
+    150 ms   the DHT, from nodes that this profile knows
+                  └─▶ every answer: is it this room's, signed by its owner, does it open? then its sequence number counts
+
+What was asked, what came back and how fast is kept as a trace: for `samtala room info --trace`, and for the error that
+says that nobody was reached. The profile's DHT node only asks; it keeps nothing for others and is gone after the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+
+import msgspec
+import trio
+
+from client import limits
+from client.errors import UnavailableError
+from dht.errors import DecodeError as ItemDecodeError
+from dht.errors import DhtError
+from dht.items import MutableItem
+from dht.node import Node, open_node
+from wire.descriptor import Descriptor, DescriptorError, blinded_public_key, open_descriptor
+from wire.errors import LocalError
+from wire.identity import ServerAddress
+from wire.ids import NodeKey
+from wire.link import Link
+
+HostPort = tuple[str, int]
+
+DHT_DELAY_S = 0.15
+"""Hints usually answer sooner; asking everybody at once would only make noise."""
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One source that was asked. Seconds count from the beginning of the search; `ended_s` is None while it goes on."""
+
+    source: str
+    asked: str
+    began_s: float
+    ended_s: float | None = None
+    outcome: str = "no answer yet"
+
+    def __str__(self) -> str:
+        when = f"{self.began_s * 1000:.0f} ms" if self.ended_s is None else f"{self.ended_s * 1000:.0f} ms"
+        return f"{self.source} ({self.asked}): {self.outcome}, {when}"
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a room is, as its owner signed it."""
+
+    item: MutableItem
+    descriptor: Descriptor
+    source: str
+
+    @property
+    def servers(self) -> list[ServerAddress]:
+        """All addresses of all replicas, in the descriptor's order, each with the key it must show."""
+        replicas = self.descriptor.replicas[: limits.DESCRIPTOR_SERVERS_MAX]
+        return [
+            ServerAddress(host, port, NodeKey(replica.node_key))
+            for replica in replicas
+            for host, port in replica.addresses
+        ]
+
+
+class Discovery:
+    """One search for one room.
+
+    Args:
+        link: the room's.
+        cached: the last descriptor seen, encoded, or nothing.
+        known_nodes: DHT nodes from earlier sessions.
+    """
+
+    def __init__(self, link: Link, *, cached: bytes = b"", known_nodes: Sequence[HostPort] = ()) -> None:
+        self.trace: list[Attempt] = []
+        self.known_nodes: list[HostPort] = list(known_nodes)[: limits.KNOWN_NODES_MAX]
+        self.best: Found | None = None
+        self._link = link
+        self._cached = cached
+        self._public_key = blinded_public_key(link.root_public, link.secret)
+        self._began = trio.current_time()
+
+    async def search(self) -> AsyncIterator[Found]:
+        """Give each descriptor that is newer than those before; ends when every source has answered or given up."""
+        sender, receiver = trio.open_memory_channel[Found](limits.DESCRIPTOR_SERVERS_MAX)
+        async with trio.open_nursery() as nursery, receiver:
+            nursery.start_soon(self._ask_all, sender)
+            async for found in receiver:
+                if self.best is None or found.item.seq > self.best.item.seq:
+                    self.best = found
+                    yield found
+            nursery.cancel_scope.cancel()
+
+    async def first(self) -> Found:
+        """The first valid descriptor. How long to wait is the caller's affair; see `nobody` for the error then.
+
+        Raises:
+            UnavailableError: every source has answered or given up, and none knew the room.
+        """
+        searching = self.search()
+        try:
+            async for found in searching:
+                return found
+        finally:
+            await searching.aclose()  # type: ignore[attr-defined]  # it is an async generator
+        raise self.nobody()
+
+    def nobody(self) -> UnavailableError:
+        """The error for a search that found nothing: what was tried and how each attempt failed."""
+        if not self.trace:
+            text = "the link holds no address and this profile knows no servers; ask for a link with addresses in it"
+            return UnavailableError(text)
+        return UnavailableError("nobody could say where this room is; tried:", tuple(map(str, self.trace)))
+
+    # Sources
+
+    async def _ask_all(self, sender: trio.MemorySendChannel[Found]) -> None:
+        async with sender:
+            self._ask_cache(sender)
+            async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+                for host, version in (("0.0.0.0", 4), ("::", 6)):  # noqa: S104 - asks only, from any interface
+                    hints = [(hint.host, hint.port) for hint in self._link.hints if _may_use(hint.host, version)]
+                    known = [place for place in self.known_nodes if _may_use(place[0], version)]
+                    if not hints and not known:
+                        continue
+                    try:
+                        node = await stack.enter_async_context(open_node(host=host, read_only=True))
+                    except DhtError as error:
+                        self._begin("own socket", host).outcome = str(error)
+                        continue
+                    nursery.start_soon(self._ask_node, node, "hints of the link", hints, 0.0, sender)
+                    nursery.start_soon(self._ask_node, node, "known nodes", known, DHT_DELAY_S, sender)
+
+    def _ask_cache(self, sender: trio.MemorySendChannel[Found]) -> None:
+        if not self._cached:
+            return
+        attempt = self._begin("remembered", "this profile")
+        try:
+            found = self._judge(MutableItem.from_bytes(self._cached), attempt)
+        except ItemDecodeError as error:
+            self._end(attempt, f"damaged: {error}")
+            return
+        if found is not None:
+            sender.send_nowait(found)
+
+    async def _ask_node(
+        self,
+        node: Node,
+        source: str,
+        seeds: list[HostPort],
+        delay_s: float,
+        sender: trio.MemorySendChannel[Found],
+    ) -> None:
+        if not seeds:
+            return
+        await trio.sleep(delay_s)
+        attempt = self._begin(source, ", ".join(f"{host}:{port}" for host, port in seeds[:4]))
+        try:
+            async for item in node.get_stream(self._public_key, seeds=seeds):
+                found = self._judge(item, attempt)
+                if found is not None:
+                    await sender.send(found)
+        except DhtError as error:
+            self._end(attempt, str(error))
+        if attempt.ended_s is None:
+            self._end(attempt, "not known there, or nobody answered")
+        self._remember(node)
+
+    def _judge(self, item: MutableItem, attempt: Attempt) -> Found | None:
+        try:
+            descriptor = open_descriptor(item, root_public=self._link.root_public, link_secret=self._link.secret)
+        except DescriptorError as error:
+            self._end(attempt, f"refused: {error}")
+            return None
+        self._end(attempt, f"found, version {item.seq >> 32}.{item.seq & 0xFFFFFFFF}")
+        return Found(item=item, descriptor=descriptor, source=attempt.source)
+
+    def _remember(self, node: Node) -> None:
+        for place in node.known_nodes():
+            if place not in self.known_nodes:
+                self.known_nodes.insert(0, place)
+        del self.known_nodes[limits.KNOWN_NODES_MAX :]
+
+    def _begin(self, source: str, asked: str) -> Attempt:
+        attempt = Attempt(source=source, asked=asked, began_s=trio.current_time() - self._began)
+        self.trace.append(attempt)
+        return attempt
+
+    def _end(self, attempt: Attempt, outcome: str) -> None:
+        attempt.outcome = outcome
+        attempt.ended_s = trio.current_time() - self._began
+
+
+def check_link(link: Link) -> None:
+    """Check that a link's root key is a key at all.
+
+    Raises:
+        LocalError: it is none; the link was made up.
+    """
+    try:
+        blinded_public_key(link.root_public, link.secret)
+    except LocalError as error:
+        raise LocalError("the link is well formed but names no room") from error
+
+
+def _may_use(host: str, version: int) -> bool:
+    """Tell whether a socket of this IP version can ask `host`; names may resolve to both."""
+    is_ipv6 = ":" in host
+    is_ipv4 = not is_ipv6 and host.replace(".", "").isdigit()
+    return version == 4 if is_ipv4 else version == 6 if is_ipv6 else True

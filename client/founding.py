@@ -1,0 +1,155 @@
+"""A new room: keys, link, first epoch, genesis record and signed descriptor. Pure.
+
+    root key R, link secret s ──▶ link ──▶ room id, join key           MLS group of epoch 0 ──▶ write and read keys
+                                      └────────────┬───────────────────────────┘
+                           genesis: replicas, keys, sealed join bundle, signed descriptor ──▶ to every server of the room
+
+Only the founder ever holds the root's private key; servers get signed bytes (dht.md §3). The room's name is in the group's
+extensions: members know it, servers do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+import mls
+from client.commits import RoomKeys, seal_group_info
+from client.identity import Identity, clean_name
+from client.room_state import Cursor, Mark, Phase, RoomMemory
+from client.seals import bundle_key, epoch_secrets, public_key
+from mls import ROOM_EXTENSION, Entropy, Extension, Group
+from wire.descriptor import Descriptor, Replica, RoomRoot, descriptor_seq
+from wire.ids import Sequence as EntrySequence
+from wire.link import Hint, Link
+from wire.messages import NodeAddress
+from wire.room import GENESIS_VERSION, Genesis, GenesisMember, chain_start, encode_genesis
+
+HINTS_WANTED: Final = 3
+"""Addresses put into a link: one is enough to find the others, three survive two dead servers and fit a small QR code."""
+DESCRIPTOR_HOURS: Final = 2 * 365 * 24
+"""How long the founder's word about the servers holds, unless renewed."""
+_SEED_BYTES: Final = 32
+_SECRET_BYTES: Final = 16
+
+
+class _RoomFacts(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    name: str
+
+
+class NewRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of a room that does not exist on any server yet. `root_seed` is the founder's alone."""
+
+    link: Link
+    root_seed: bytes
+    group: Group
+    genesis: bytes
+    descriptor: bytes
+    memory: RoomMemory
+
+
+def found_room(
+    name: str, nodes: Sequence[NodeAddress], identity: Identity, *, entropy: Entropy, now_us: int
+) -> NewRoom:
+    """Make a new room.
+
+    Args:
+        name: what members call it.
+        nodes: its servers, each with its replica id and numeric address or host name.
+        identity: the founder's.
+        entropy: source of randomness.
+        now_us: unix microseconds.
+    """
+    root_seed, secret = entropy(_SEED_BYTES), entropy(_SECRET_BYTES)
+    root = RoomRoot(root_seed)
+    hints = tuple(Hint(host=node.host, port=node.port) for node in nodes[:HINTS_WANTED])
+    link = Link(root_public=root.public, secret=secret, hints=hints)
+    keys = keys_of(link)
+    now_s = now_us // 1_000_000
+    group = Group.create(
+        link.room_id, identity.signature_key, identity.credential(),
+        entropy=entropy, now=now_s, extensions=(_facts_extension(name),),
+    )  # fmt: skip
+    descriptor = Descriptor(
+        issued_hours=now_s // 3600, valid_hours=DESCRIPTOR_HOURS, replicas=tuple(_replica(node) for node in nodes)
+    )
+    item = root.sign_descriptor(descriptor, link_secret=secret, seq=descriptor_seq(0, 1)).to_bytes()
+    secrets = epoch_secrets(group)
+    genesis = Genesis(
+        version=GENESIS_VERSION,
+        room_id=link.room_id,
+        created_us=now_us,
+        members=tuple(GenesisMember(node.replica_id, node.node_key, node.host, node.port) for node in nodes),
+        write_key=secrets.write_key,
+        read_key=secrets.read_key,
+        join_key=public_key(link.join_secret),
+        admin_key=public_key(_admin_seed(root_seed)),
+        group_info=seal_group_info(group, secrets, keys, entropy),
+        descriptor=item,
+    )
+    beginning = Cursor(EntrySequence(0), chain_start(link.room_id))
+    return NewRoom(
+        link=link,
+        root_seed=root_seed,
+        group=group,
+        genesis=encode_genesis(genesis),
+        descriptor=item,
+        memory=first_memory(group, beginning, Phase.LIVE),
+    )
+
+
+def first_memory(group: Group, cursor: Cursor, phase: Phase) -> RoomMemory:
+    """What a room remembers when this device has just come into it."""
+    return RoomMemory(
+        phase=phase,
+        cursor=cursor,
+        epoch_state=group.epoch_state(),
+        ratchet_state=group.ratchet_state(),
+        marks=(Mark(cursor.sequence, cursor.chain),),
+        in_flight=(),
+        message_ids=(),
+        undecryptable=0,
+        alarms=0,
+    )
+
+
+def keys_of(link: Link) -> RoomKeys:
+    """What a link says of a room's seals."""
+    return RoomKeys(room_id=link.room_id, bundle_key=bundle_key(link.join_secret))
+
+
+def room_name(group: Group) -> str:
+    """The name that a room's members gave it, safe to print; its id's first digits if they gave none."""
+    for extension in group.extensions:
+        if extension.extension_type == ROOM_EXTENSION:
+            try:
+                return clean_name(msgspec.msgpack.decode(extension.data, type=_RoomFacts).name)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                break
+    return group.group_id.hex()[:8]
+
+
+def _facts_extension(name: str) -> mls.Extension:
+    return Extension(extension_type=ROOM_EXTENSION, data=msgspec.msgpack.encode(_RoomFacts(1, name)))
+
+
+def _admin_seed(root_seed: bytes) -> bytes:
+    return hashlib.blake2b(key=root_seed, digest_size=_SEED_BYTES, person=b"samtala-admin").digest()
+
+
+def _replica(node: NodeAddress) -> Replica:
+    try:
+        version = ipaddress.ip_address(node.host).version
+    except ValueError:
+        return Replica(node_key=node.node_key, port=node.port)
+    return Replica(
+        node_key=node.node_key,
+        port=node.port,
+        ipv4=node.host if version == 4 else None,
+        ipv6=node.host if version == 6 else None,
+    )

@@ -1,0 +1,142 @@
+"""Getting in by link: bundles, attempts and races, until the log has our external commit.
+
+    ask for the bundle ─▶ make a commit, store it ─▶ append ─┬─ accepted ─▶ in; the log will show it
+           ▲                                                  ├─ CONFLICT ─▶ somebody was faster: again, after a moment
+           └──────────────────────────────────────────────────┴─ no answer ─▶ look at the next bundle whether it was ours
+
+Coming back with lost or unusable state is the same, with our old leaf removed by the same commit.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+
+import msgspec
+import trio
+
+import mls
+from client import limits
+from client.commits import RoomKeys
+from client.connection import RoomConnection, ServerAddress, open_room_connection
+from client.errors import OutcomeUnknownError, RefusedError, UnavailableError
+from client.founding import first_memory, keys_of, room_name
+from client.identity import Identity
+from client.joining import JoinAttempt, has_won, prepare_join
+from client.room_driver import StoreAccess
+from client.room_state import Cursor, InFlight, Phase, RoomMemory
+from client.store import RoomRecord
+from wire.errors import DecodeError
+from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch
+from wire.link import Link
+from wire.messages import GetJoinBundle, JoinBundle
+from wire.room import BlockResult, ResultKind
+
+PAUSE_S = 0.05
+"""Longest pause after the first lost race; doubles with each, up to 32 times."""
+
+
+class _JoinKeys:
+    """All that a newcomer can prove: that they have the link."""
+
+    def __init__(self, link: Link) -> None:
+        self._seed = link.join_secret
+
+    @property
+    def epoch(self) -> RoomEpoch | None:
+        return None
+
+    def read_seed(self) -> bytes | None:
+        return None
+
+    def write_seed(self) -> bytes | None:
+        return None
+
+    def join_seed(self) -> bytes | None:
+        return self._seed
+
+
+class Newcomer:
+    """One device on its way into one room.
+
+    Args:
+        link: of the room.
+        identity: under which we join.
+        store: where each attempt is kept before it is sent.
+        old_group: our group of an earlier stay or attempt, if any.
+    """
+
+    def __init__(self, link: Link, identity: Identity, store: StoreAccess, *, old_group: mls.Group | None) -> None:
+        self._link = link
+        self._keys: RoomKeys = keys_of(link)
+        self._identity = identity
+        self._store = store
+        self._old_group = old_group
+
+    async def join(self, servers: list[ServerAddress]) -> None:
+        """Get in; afterwards the store has the room. Time limits are the caller's affair.
+
+        Raises:
+            RefusedError: the link does not open this room, or the race was lost too often.
+            UnavailableError: no server answers.
+        """
+        client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
+        async with open_room_connection(
+            self._link.room_id, servers, _JoinKeys(self._link), client_id=client_id
+        ) as connection:
+            for turn in range(limits.JOIN_ATTEMPTS_MAX):
+                if await self._try(connection):
+                    return
+                # People who got the link at the same moment must not keep step.
+                await trio.sleep(random.random() * PAUSE_S * 2 ** min(turn, 5))  # noqa: S311 - a pause
+        raise RefusedError("other people's changes kept winning; the room is very busy, try again")
+
+    async def _try(self, connection: RoomConnection) -> bool:
+        bundle = await self._bundle(connection)
+        try:
+            if self._old_group is not None and has_won(self._old_group, bundle, self._keys):
+                await self._begin(self._old_group, Cursor(bundle.sequence, bundle.chain), Phase.LIVE)
+                return True
+            attempt = self._prepare(bundle)
+        except (DecodeError, mls.PeerError) as error:
+            raise RefusedError(f"the room does not open with this link: {error}") from error
+        await self._begin(attempt.group, attempt.cursor, Phase.JOINING, attempt.block.digest)
+        self._old_group = attempt.group
+        try:
+            result = await connection.append(attempt.block.data).result()
+        except OutcomeUnknownError:
+            return False
+        return self._judge(result)
+
+    async def _bundle(self, connection: RoomConnection) -> JoinBundle:
+        answer = await connection.call(lambda number: GetJoinBundle(number, self._link.room_id))
+        if not isinstance(answer, JoinBundle):
+            raise UnavailableError("the server answers something else than a join bundle")
+        return answer
+
+    def _prepare(self, bundle: JoinBundle) -> JoinAttempt:
+        try:
+            return prepare_join(
+                bundle, self._keys, self._identity,
+                entropy=secrets.token_bytes, now_s=int(time.time()), old_group=self._old_group,
+            )  # fmt: skip
+        except mls.InvalidArgument as error:
+            raise RefusedError("this device is in the room already; leave it first") from error
+
+    async def _begin(self, group: mls.Group, cursor: Cursor, phase: Phase, digest: bytes = b"") -> None:
+        memory: RoomMemory = first_memory(group, cursor, phase)
+        if digest:
+            memory = msgspec.structs.replace(memory, in_flight=(InFlight(digest, ()),))
+        record = RoomRecord(link=self._link.to_text(), name=room_name(group), identity=self._identity.to_bytes())
+        await self._store.run(lambda store: store.begin_room(self._link.room_id, record, memory))
+
+    @staticmethod
+    def _judge(result: BlockResult) -> bool:
+        match result.kind:
+            case ResultKind.ACCEPTED:
+                return True
+            case ResultKind.CONFLICT:
+                return False
+            case _:
+                raise RefusedError(f"the servers refuse to let this device in: {result.kind.name.lower()}")

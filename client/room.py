@@ -1,0 +1,293 @@
+"""A room for programs: send, read, see who is there.
+
+    room = await client.join("SAMTALA:…")
+    sent = await room.send("hej")                  # a majority of the servers has it on disk: sent.sequence
+    async for message in room.messages():          # each once, in the same order for everyone
+        print(message.sequence, message.sender.name, message.text)
+
+Readers are cursors into the store, so a slow reader holds nobody up, and one that remembers a sequence number goes on from
+there after any restart. The work is done by `client.room_driver`; a room belongs to the client that opened it.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import assert_never
+
+import msgspec
+import trio
+
+import mls
+from client import limits
+from client.connection import StateChanged
+from client.errors import ForkDetectedError, NotFoundError, RefusedError, UnavailableError, UsageError
+from client.identity import key_fingerprint, person_of
+from client.payload import MESSAGE_ID_BYTES, PayloadKind
+from client.room_core import MemberChange
+from client.room_driver import PendingMessage, RoomDriver, SentMessage, StoreAccess
+from client.room_state import Outgoing, Phase
+from client.store import Store, StoredItem
+from client.timeline import Message, Notice, event_of
+from wire.ids import RoomEpoch, RoomId, Sequence
+from wire.link import Link
+from wire.messages import RoomStatus
+
+
+class RoomMember(msgspec.Struct, frozen=True, kw_only=True):
+    """One device in the room. `key` is the person's user key, `device_key` the device's (32 bytes each)."""
+
+    name: str
+    key: bytes
+    device_key: bytes
+    device_label: str
+    is_verified: bool
+    is_me: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """Short form of the user key, to tell equal names apart."""
+        return key_fingerprint(self.key)
+
+
+class Room:
+    """See the module. Made by `client.client.Client`."""
+
+    def __init__(self, driver: RoomDriver, store: StoreAccess, *, link: Link, name: str, first_id: int) -> None:
+        self.room_id: RoomId = driver.room_id
+        self.name = name
+        self._driver = driver
+        self._store = store
+        self._link = link
+        self._first_id = first_id
+
+    # Facts
+
+    @property
+    def link(self) -> str:
+        """The link that lets others in. Whoever has it can join."""
+        return self._link.to_text()
+
+    @property
+    def epoch(self) -> RoomEpoch:
+        """The room's epoch, as far as we have read."""
+        return self._driver.view.epoch
+
+    @property
+    def phase(self) -> Phase:
+        """How we stand to the room."""
+        return self._driver.view.phase
+
+    @property
+    def sequence(self) -> Sequence:
+        """The last sequence that we have read."""
+        return self._driver.view.sequence
+
+    @property
+    def undecryptable(self) -> int:
+        """Entries that could not be read since this device joined. Zero, unless somebody misbehaves."""
+        return self._driver.view.undecryptable
+
+    @property
+    def alarms(self) -> int:
+        """Contradictions found in what the servers or members say."""
+        return self._driver.view.alarms
+
+    @property
+    def code(self) -> str:
+        """Eight characters, equal for members who agree on who is in the room and on all that ever changed it."""
+        return key_fingerprint(self._driver.view.group.epoch_authenticator)
+
+    @property
+    def connection(self) -> StateChanged:
+        """The state of the connection, honestly."""
+        return self._driver.state
+
+    async def members(self) -> list[RoomMember]:
+        """Devices in the room, in the order of their places."""
+        group, now_s = self._driver.view.group, int(time.time())
+        members = await trio.to_thread.run_sync(group.members)
+        return [_room_member(member, now_s, is_me=member.leaf_index == group.own_leaf_index) for member in members]
+
+    async def status(self) -> RoomStatus:
+        """How the servers are, as ours sees them.
+
+        Raises:
+            UnavailableError: no answer.
+            RefusedError: the server does not host the room.
+        """
+        connection = self._driver.connection
+        if connection is None:
+            raise UnavailableError("the room is closed")
+        return await connection.status()
+
+    async def unsent(self) -> list[tuple[bytes, str]]:
+        """(message id, text) of messages of earlier runs that are certainly not in the room."""
+        outgoing = await self._store.run(lambda store: store.unsent(self.room_id))
+        return [(item.message_id, item.text) for item in outgoing]
+
+    # Reading
+
+    async def messages(self, since: int | None = None) -> AsyncIterator[Message]:
+        """Messages in the room's order, each once, and then on as they come; ends when we are removed.
+
+        Args:
+            since: the last sequence that was read; 0 for all that this device has. None: from when the room was opened.
+
+        Raises:
+            SamtalaError: the room failed.
+        """
+        async for event in self.events(since):
+            if isinstance(event, Message):
+                yield event
+
+    async def events(self, since: int | None = None) -> AsyncIterator[Message | Notice]:
+        """Messages, and what else happened: who came and went, what could not be read, alarms. See `messages`."""
+        after = self._first_id
+        if since is not None:
+            after = await self._store.run(lambda store: store.id_after(self.room_id, Sequence(since)))
+        while True:
+            news, is_over = self._driver.news, self._driver.is_over
+            page = await self._store.run(functools.partial(_page, room_id=self.room_id, after_id=after))
+            for stored in page:
+                after = stored.id
+                yield event_of(stored.item)
+            if page:
+                continue
+            if self._driver.failure is not None:
+                raise self._driver.failure
+            if is_over:
+                return
+            await news.wait()
+
+    async def states(self) -> AsyncIterator[StateChanged]:
+        """The state of the connection, now and after each change; quick changes in between may be left out."""
+        while True:
+            news = self._driver.state_news
+            yield self._driver.state
+            await news.wait()
+
+    async def caught_up(self) -> None:
+        """Return when all that the servers had when we connected has been read, or the room is over."""
+        while not self._driver.is_current and not self._driver.is_over:
+            await self._driver.news.wait()
+
+    # Writing
+
+    async def send(self, text: str) -> SentMessage:
+        """Send a message; returns when a majority of the servers has it on disk.
+
+        If the caller is cancelled before the message left, it is not sent.
+
+        Raises:
+            UsageError: the text is empty or too long.
+            UnavailableError: it was certainly not sent.
+            OutcomeUnknownError: the client was closed before the answer came.
+            RefusedError: we are not a member any more, or the servers refuse it.
+        """
+        pending = await self.post(text)
+        try:
+            return await pending.acknowledged()
+        finally:
+            if not pending.is_done:
+                self._driver.withdraw_soon(pending.message_id)
+
+    async def post(self, text: str) -> PendingMessage:
+        """Send a message without waiting for its fate.
+
+        Raises:
+            UsageError: the text is empty or too long.
+            RefusedError: we are not a member any more.
+        """
+        # Halves of characters come from terminals; they cannot travel as UTF-8.
+        clean = text.encode(errors="replace")
+        if not clean or len(clean) > limits.TEXT_BYTES_MAX:
+            raise UsageError(f"a message has 1 to {limits.TEXT_BYTES_MAX:,} bytes, not {len(clean):,}")
+        return await self._post(PayloadKind.TEXT, clean.decode())
+
+    async def withdraw(self, pending: PendingMessage) -> bool:
+        """Take a message back; False if it may have left already."""
+        return await self._driver.withdraw(pending.message_id)
+
+    async def retry(self, message_id: bytes) -> SentMessage:
+        """Find out what became of a message of an earlier run, and send it if it is not in the room. Never twice.
+
+        Raises:
+            NotFoundError: this device knows no such message.
+        """
+        self._check_member()
+        await self.caught_up()
+        while True:
+            news, was_in_flight = self._driver.news, self._driver.view.is_in_flight
+            found = await self._store.run(lambda store: store.find_message(self.room_id, message_id))
+            if found is not None:
+                return SentMessage(sequence=found.item.sequence, message_id=message_id)
+            for outgoing in await self._store.run(lambda store: store.unsent(self.room_id)):
+                if outgoing.message_id == message_id:
+                    return await (await self._driver.post(outgoing)).acknowledged()
+            if not was_in_flight or self._driver.is_over:
+                raise NotFoundError(f"this device has sent no message {message_id.hex()}")
+            await news.wait()
+
+    async def remove(self, member: RoomMember) -> Sequence:
+        """Remove one device; after the returned sequence it can neither read nor write.
+
+        Raises:
+            UsageError: it is this device; see `Client.leave`.
+            RefusedError: it is not a member any more, or others' changes kept winning.
+        """
+        if member.is_me:
+            raise UsageError("a device cannot remove itself; leave the room instead")
+        return await self._propose(MemberChange(remove=(member.device_key,)))
+
+    async def update_keys(self) -> Sequence:
+        """Begin another epoch with fresh keys: whoever copied our state before reads nothing after.
+
+        Raises:
+            RefusedError: others' changes kept winning.
+        """
+        return await self._propose(MemberChange())
+
+    async def say_goodbye(self) -> None:
+        """Tell the others that this device leaves; they may remove it then."""
+        await (await self._post(PayloadKind.LEAVE, "")).acknowledged()
+
+    async def _post(self, kind: PayloadKind, text: str) -> PendingMessage:
+        self._check_member()
+        return await self._driver.post(Outgoing(secrets.token_bytes(MESSAGE_ID_BYTES), kind, text))
+
+    async def _propose(self, change: MemberChange) -> Sequence:
+        self._check_member()
+        pending = await self._driver.propose(change)
+        return await pending.done()
+
+    def _check_member(self) -> None:
+        if self._driver.failure is not None:
+            raise self._driver.failure
+        match self.phase:
+            case Phase.REMOVED:
+                raise RefusedError("this device was removed from the room; ask to be let in again")
+            case Phase.BROKEN:
+                raise ForkDetectedError("this device cannot follow the room any more; join again with the link")
+            case Phase.LIVE | Phase.JOINING:
+                return
+            case _:
+                assert_never(self.phase)
+
+
+def _page(store: Store, *, room_id: RoomId, after_id: int) -> list[StoredItem]:
+    return store.timeline(room_id, after_id=after_id)
+
+
+def _room_member(member: mls.Member, now_s: int, *, is_me: bool) -> RoomMember:
+    person = person_of(member, now_s)
+    return RoomMember(
+        name=person.name,
+        key=person.user_key,
+        device_key=member.signature_public_key,
+        device_label=person.device_label,
+        is_verified=person.is_verified,
+        is_me=is_me,
+    )

@@ -1,0 +1,412 @@
+"""The task that owns a room's core, and what it needs: connection, store, waiters.
+
+    callers ──acts──▶ ┌───────┐ ──▶ core ──▶ effects: 1. store (a thread, one transaction)
+    connection ─────▶ │ inbox │                       2. connection.append
+    answers ────────▶ └───────┘                       3. waiters, readers
+
+One act at a time. The inbox is bounded: when the disk is slow, the connection stops reading and the servers stop sending.
+If the store fails, the core is dead and with it the room: everybody who waits gets the store's error. What others may know
+of the core is `view`, as of the last stored step.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, TypeVar
+
+import msgspec
+import trio
+
+import mls
+from client import limits
+from client.connection import (
+    ConnectionState,
+    Deliveries,
+    PendingAppend,
+    RoomConnection,
+    StateChanged,
+    open_room_connection,
+)
+from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
+from client.room_core import MemberChange, RoomCore
+from client.room_state import ChangeOutcome, Effects, Outcome, OutcomeKind, Outgoing, Phase
+from client.seals import EpochSecrets
+from client.store import Store, StoreError
+from wire.identity import ServerAddress
+from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
+from wire.messages import RoomStatus
+from wire.room import Delivery
+
+Act: TypeAlias = Callable[[], None]
+_Result = TypeVar("_Result")
+
+
+class StoreAccess(Protocol):
+    """The profile's store, from trio: one call at a time, in a thread."""
+
+    async def run(self, act: Callable[[Store], _Result]) -> _Result:
+        """Run `act` with the store."""
+
+
+class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that a majority of the room's servers has on disk."""
+
+    sequence: Sequence
+    message_id: bytes
+
+
+class PendingMessage:
+    """A message on its way. `message_id` makes a later retry safe."""
+
+    def __init__(self, message_id: bytes) -> None:
+        self.message_id = message_id
+        self._done = trio.Event()
+        self._sent: SentMessage | None = None
+        self._error: SamtalaError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether its fate is known."""
+        return self._done.is_set()
+
+    async def acknowledged(self) -> SentMessage:
+        """Return when a majority of the servers has it on disk.
+
+        Raises:
+            UnavailableError: it was certainly not sent.
+            OutcomeUnknownError: the client was closed before the answer came.
+            RefusedError: the servers refuse it.
+        """
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._sent is not None, "done is either"
+        return self._sent
+
+    def settle(self, outcome: Outcome) -> None:
+        """Its fate is known."""
+        match outcome.kind:
+            case OutcomeKind.ACKNOWLEDGED:
+                self._sent = SentMessage(sequence=outcome.sequence, message_id=self.message_id)
+                self._done.set()
+            case OutcomeKind.UNSENT:
+                self.fail(UnavailableError("it was not sent before the last restart; try again"))
+            case OutcomeKind.FAILED:
+                self.fail(RefusedError("the room's servers refuse this message"))
+
+    def fail(self, error: SamtalaError) -> None:
+        """It was not sent, or nobody will know here."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
+
+
+class PendingChange:
+    """A change of members on its way."""
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._outcome: ChangeOutcome | None = None
+        self._error: SamtalaError | None = None
+
+    async def done(self) -> Sequence:
+        """Return its place in the log.
+
+        Raises:
+            RefusedError: it cannot be made.
+            OutcomeUnknownError: the client was closed before it was seen in the log.
+        """
+        await self._done.wait()
+        if self._outcome is None:
+            assert self._error is not None, "done is either"
+            raise self._error
+        if self._outcome.sequence is None:
+            raise RefusedError(self._outcome.reason)
+        return self._outcome.sequence
+
+    async def wait(self) -> None:
+        """Return when it is over, well or not."""
+        await self._done.wait()
+
+    def settle(self, outcome: ChangeOutcome) -> None:
+        """Its fate is known."""
+        self._outcome = outcome
+        self._done.set()
+
+    def fail(self, error: SamtalaError) -> None:
+        """Nobody will know here."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What outsiders may know of the core: as of the last stored step. `group` is for looking at members only."""
+
+    phase: Phase
+    epoch: RoomEpoch
+    secrets: EpochSecrets
+    group: mls.Group
+    sequence: Sequence
+    undecryptable: int
+    alarms: int
+    is_in_flight: bool
+
+
+class _Keys:
+    """The keys that the connection proves (`client.connection.Keys`): those of the last stored step."""
+
+    def __init__(self, driver: RoomDriver, join_secret: bytes) -> None:
+        self._driver = driver
+        self._join_secret = join_secret
+
+    @property
+    def epoch(self) -> RoomEpoch | None:
+        return self._driver.view.epoch
+
+    def read_seed(self) -> bytes | None:
+        return self._driver.view.secrets.read_seed
+
+    def write_seed(self) -> bytes | None:
+        # Servers know the write key of the present epoch only, and take time over the proof of another.
+        return self._driver.view.secrets.write_seed if self._driver.is_current else None
+
+    def join_seed(self) -> bytes | None:
+        return self._join_secret
+
+
+class RoomDriver:
+    """See the module."""
+
+    def __init__(self, core: RoomCore, store: StoreAccess, *, join_secret: bytes) -> None:
+        self.room_id = core.keys.room_id
+        self.is_current = False
+        """We have read all that our server has, and our epoch is the room's."""
+        self.state = StateChanged(ConnectionState.CONNECTING, None, "not connected yet")
+        self.failure: SamtalaError | None = None
+        self.connection: RoomConnection | None = None
+        self.news = trio.Event()
+        """Set and replaced after each step: there may be something to read, or the room has ended."""
+        self.state_news = trio.Event()
+        self._core = core
+        self._store = store
+        self._join_secret = join_secret
+        self._waiters: dict[bytes, PendingMessage] = {}
+        self._change: PendingChange | None = None
+        self._server_status: RoomStatus | None = None
+        self._acts, self._inbox = trio.open_memory_channel[Act | tuple[Delivery, ...]](limits.INBOX_MAX)
+        self.view = self._look()
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing will come any more."""
+        return self.failure is not None or self.view.phase not in {Phase.LIVE, Phase.JOINING}
+
+    # For callers
+
+    async def post(self, outgoing: Outgoing) -> PendingMessage:
+        """Send a message."""
+        pending = PendingMessage(outgoing.message_id)
+
+        def act() -> None:
+            if self._core.is_full:
+                text = f"{limits.OUTBOX_MAX} messages are waiting to be sent already: {self.state.text}"
+                pending.fail(UnavailableError(text))
+            else:
+                self._waiters[outgoing.message_id] = pending
+                self._core.post(outgoing)
+
+        await self._acts.send(act)
+        return pending
+
+    async def withdraw(self, message_id: bytes) -> bool:
+        """Take a message back; False if it may have left."""
+        done = trio.Event()
+        taken: list[bool] = []
+
+        def act() -> None:
+            taken.append(self._withdraw(message_id))
+            done.set()
+
+        await self._acts.send(act)
+        await done.wait()
+        return taken[0]
+
+    def withdraw_soon(self, message_id: bytes) -> None:
+        """Take a message back if it can be done without waiting."""
+
+        def act() -> None:
+            self._withdraw(message_id)
+
+        try:
+            self._acts.send_nowait(act)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return
+
+    async def propose(self, change: MemberChange) -> PendingChange:
+        """Change members or keys, after all earlier changes."""
+        while self._change is not None:
+            await self._change.wait()
+        pending = self._change = PendingChange()
+        await self._acts.send(functools.partial(self._core.propose, change))
+        return pending
+
+    def _withdraw(self, message_id: bytes) -> bool:
+        taken = self._core.withdraw(message_id)
+        pending = self._waiters.pop(message_id, None) if taken else None
+        if pending is not None:
+            pending.fail(UnavailableError("taken back before it was sent"))
+        return taken
+
+    # The owner
+
+    async def run(self, servers: list[ServerAddress]) -> None:
+        """Be in the room until cancelled, removed or failed.
+
+        Args:
+            servers: where to begin.
+        """
+        keys = _Keys(self, self._join_secret)
+        client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
+        after = self._core.cursor.sequence
+        try:
+            async with (
+                open_room_connection(self.room_id, servers, keys, client_id=client_id, after=after) as connection,
+                trio.open_nursery() as nursery,
+            ):
+                self.connection = connection
+                nursery.start_soon(self._listen, connection, nursery)
+                await self._own(connection, nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._close()
+
+    async def _own(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
+        await self._step(connection, nursery)
+        while not self.is_over:
+            act = await self._inbox.receive()
+            if isinstance(act, tuple):
+                await self._read(act)
+            else:
+                act()
+            await self._step(connection, nursery)
+
+    async def _read(self, deliveries: tuple[Delivery, ...]) -> None:
+        if sum(len(delivery.block) for delivery in deliveries) <= limits.INLINE_BYTES_MAX:
+            self._core.on_deliveries(deliveries)
+        else:
+            # The owner waits for the thread, so nobody else touches the core meanwhile.
+            await trio.to_thread.run_sync(self._core.on_deliveries, deliveries)
+
+    async def _step(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
+        """Do what the core wants done: store, then send, then tell."""
+        self._compare_with_server()
+        effects = self._core.take_effects(int(time.time()))
+        if not effects.change.is_empty:
+            try:
+                await self._store.run(lambda store: store.apply(self.room_id, effects.change))
+            except StoreError as error:
+                self.failure = error
+                return
+        proven = (self.view.epoch, self.is_current)
+        self.view = self._look()
+        self.is_current = self.is_current or self._is_level()
+        if (self.view.epoch, self.is_current) != proven:
+            connection.keys_changed()
+        for block in effects.appends:
+            nursery.start_soon(self._await_result, block.digest, connection.append(block.data))
+        self._tell(effects)
+
+    def _compare_with_server(self) -> None:
+        status = self._server_status
+        if status is not None and self._core.cursor.sequence >= status.next_sequence - 1:
+            self._core.on_chain(Sequence(status.next_sequence - 1), status.chain)
+            self._core.on_caught_up()
+
+    def _is_level(self) -> bool:
+        """Tell whether we have read all that our server had when we connected; asked once per connection."""
+        status = self._server_status
+        if status is None or self.view.sequence < status.next_sequence - 1 or self.view.epoch < status.epoch:
+            return False
+        self._server_status = None
+        return True
+
+    def _tell(self, effects: Effects) -> None:
+        for outcome in effects.outcomes:
+            pending = self._waiters.pop(outcome.message_id, None)
+            if pending is not None:
+                pending.settle(outcome)
+        if effects.change_outcome is not None and self._change is not None:
+            change, self._change = self._change, None
+            change.settle(effects.change_outcome)
+        self._spread_news()
+
+    def _spread_news(self) -> None:
+        self.news.set()
+        self.news = trio.Event()
+
+    def _look(self) -> View:
+        core = self._core
+        return View(
+            phase=core.phase, epoch=core.epoch, secrets=core.secrets, group=core.group, sequence=core.cursor.sequence,
+            undecryptable=core.undecryptable, alarms=core.alarms, is_in_flight=core.is_in_flight,
+        )  # fmt: skip
+
+    def _close(self) -> None:
+        """Nobody owns the core any more: tell everybody who waits what is known."""
+        self.connection = None
+        self._inbox.close()
+        for message_id, pending in self._waiters.items():
+            pending.fail(self.failure or self._last_word(message_id))
+        self._waiters.clear()
+        if self._change is not None:
+            self._change.fail(
+                self.failure
+                or OutcomeUnknownError("closed before the change was seen in the room; look at its members")
+            )
+        self.state = StateChanged(ConnectionState.CLOSED, None, "closed")
+        self.state_news.set()
+        self._spread_news()
+
+    def _last_word(self, message_id: bytes) -> SamtalaError:
+        if self._core.withdraw(message_id):
+            return UnavailableError("closed before it was sent")
+        identifier = message_id.hex()
+        text = f"it was sent, and no answer came; find out with: samtala send ROOM --retry {identifier}"
+        return OutcomeUnknownError(text, identifier)
+
+    # Beside the owner
+
+    async def _listen(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
+        async for event in connection.events():
+            if isinstance(event, Deliveries):
+                await self._acts.send(event.deliveries)
+                continue
+            self.state = event
+            self.is_current = False
+            if event.state is ConnectionState.LIVE:
+                nursery.start_soon(self._ask_status, connection)
+            self.state_news.set()
+            self.state_news = trio.Event()
+
+    async def _ask_status(self, connection: RoomConnection) -> None:
+        try:
+            status = await connection.status()
+        except (UnavailableError, RefusedError):
+            return  # The connection ended; the next one asks again.
+
+        def act() -> None:
+            self._server_status = status
+
+        await self._acts.send(act)
+
+    async def _await_result(self, digest: bytes, pending: PendingAppend) -> None:
+        try:
+            result = await pending.result()
+        except (OutcomeUnknownError, UnavailableError):
+            await self._acts.send(functools.partial(self._core.on_unknown, digest))
+            return
+        await self._acts.send(functools.partial(self._core.on_result, digest, result))
