@@ -12,8 +12,8 @@ from it and then promises something has to sync first, because the power may fai
 A sync that fails settles every unsynced sector there and then, as if the kernel had dropped the pages: reading them back
 shows what is really there. (Not modelled: ext4's habit of showing the new bytes until the next boot.)
 
-Bits rot only in sectors that are *provably synced*: the file system has since completed a write that began after their
-sync, so the log had its chance to say so. Rot of anything newer cannot be told from a torn write by any log.
+Bits and pages rot only where they are *provably synced*: the file system has since completed a write that began after
+their sync, so the log had its chance to say so. Rot of anything newer cannot be told from a torn write by any log.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from random import Random
 from vr.storage.errors import FolderInUse
 
 SECTOR_BYTES = 512
+PAGE_BYTES = 4096  # what a misdirected write or a failing flash page takes with it
 UNPROVEN = 1 << 62  # a sync number nothing is ever proven to have reached
 ROT_WRITES_MAX = 6  # rot strikes the newest writes of a file: what is old is mostly released and not read again
 SYNCED_WRITES_MAX = 4096  # remembered per file as candidates for rot
@@ -39,11 +40,11 @@ class SimContent:
         self.content = bytearray()
         self.size_synced = 0
         self._undo: list[tuple[int, bytes]] = []  # (sector-aligned offset, bytes before), oldest first
-        self._writes: list[tuple[int, int, int]] = []  # (offset, end, syncs of the disk before it) not yet synced
+        self._writes: list[tuple[int, int, int]] = []  # (offset, end, syncs it can tell of) not yet synced
         self.synced_writes: list[tuple[int, int, int]] = []  # (offset, end, number of its sync), oldest first
 
     def write(self, offset: int, data: bytes | bytearray | memoryview, syncs: int) -> None:
-        """Change the cache; `syncs` is how many syncs the disk has finished."""
+        """Change the cache; `syncs` is how many syncs of the disk it can tell of."""
         end = offset + len(data)
         if end > len(self.content):
             self.content.extend(bytes(end - len(self.content)))
@@ -136,7 +137,8 @@ class SimHandle:
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         self._disk.on_effect()
-        self._content.write(offset, data, self._disk.syncs)
+        proves = self._disk.is_proving and offset >= PAGE_BYTES
+        self._content.write(offset, data, self._disk.syncs if proves else 0)
 
     def allocate(self, size: int) -> None:
         self._disk.on_effect()
@@ -169,10 +171,17 @@ class SimFileSystem:
     """
 
     def __init__(
-        self, random: Random, *, on_effect: Callable[[], None] = lambda: None, sync_error: float = 0.0
+        self,
+        random: Random,
+        *,
+        on_effect: Callable[[], None] = lambda: None,
+        sync_error: float = 0.0,
     ) -> None:
         self.on_effect = on_effect
         self.sync_error = sync_error
+        self.is_proving = (
+            True  # whether writes tell of earlier syncs: frames do, a file's first page and recovery do not
+        )
         self.syncs = 0
         self._proven = 0
         self._random = random
@@ -253,7 +262,7 @@ class SimFileSystem:
         self.sync_error = 0.0
 
     def rot(self) -> str | None:
-        """Flip one bit in a provably synced write; returns where, or None when nothing may rot."""
+        """Spoil a bit or a page of a provably synced write; returns where, or None when nothing may rot."""
         candidates = [
             (path, offset, end)
             for path, content in sorted(self._files.items())
@@ -263,10 +272,15 @@ class SimFileSystem:
             return None
         path, offset, end = self._random.choice(candidates)
         content = self._files[path].content
+        # A file's first page describes the file; of it, as of everything else, one bit may rot, but not all of it.
+        if offset >= PAGE_BYTES and self._random.random() < 0.4:
+            page = self._random.randrange(offset // PAGE_BYTES, -(-end // PAGE_BYTES)) * PAGE_BYTES
+            content[page : page + PAGE_BYTES] = self._random.randbytes(PAGE_BYTES)
+            return f"{path}, the page at {page}"
         position = self._random.randrange(offset, end)
         # Frames are mostly padding: aim at written bytes, but not always.
         written = [at for at in range(offset, end) if content[at]]
         if written and self._random.random() < 0.8:
             position = self._random.choice(written)
         content[position] ^= 1 << self._random.randrange(8)
-        return f"{path} at {position}"
+        return f"{path}, a bit at {position}"

@@ -255,14 +255,6 @@ def _floor_is_local(_: Rule) -> Rule:
     return learn_commit_floor
 
 
-def _may_vote_early(_: Rule) -> Rule:
-    def may_vote(state: ReplicaState) -> bool:
-        in_time = state.status is Status.VIEW_CHANGE and state.frozen_do_view_change is not None
-        return in_time and state.view == state.voted_view == state.durable_view
-
-    return may_vote
-
-
 def _nothing(_: Rule) -> Rule:
     return lambda *_arguments, **_keywords: None
 
@@ -399,12 +391,6 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(view_change, "enter_view_change", _vote_before_durable),
     ),
     _mutant(
-        "vote_not_persisted",
-        "the frozen DoViewChange is forgotten in a crash",
-        500,
-        Patch(durability, "durable_state", _with_state(frozen_do_view_change=lambda _state, _right: None)),
-    ),
-    _mutant(
         "match_kept_over_views",
         "acknowledgements of an old view count in the new one",
         200,
@@ -493,15 +479,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "a depth that is not the group's bounds what is committed",
         50,
         Patch(view_change, "learn_commit_floor", _floor_is_local),
-    ),
-    _mutant(
-        "vote_with_log_undurable",
-        "DoViewChange tells of entries that are not durable",
-        100,
-        Patch(view_change, "may_vote", _may_vote_early),
-    ),
-    _mutant(
-        "never_stuck", "nobody leaves a view that commits nothing", 200, Patch(view_change, "is_stuck", _always(False))
     ),
     _mutant(
         "suspicion_ignored",

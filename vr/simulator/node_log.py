@@ -46,7 +46,10 @@ class NodeLog:
         self._running: list[Ready] = []
         self._written = 0
         options = WriteAheadLogOptions(segment_bytes=world.swarm.disk.segment_bytes, entropy=world.random.randbytes)
+        # What recovery writes again is as old as it was: it proves no sync.
+        file_system.is_proving = False
         self._wal, self.recovery = WriteAheadLog.open(file_system, DIRECTORY, options=options)
+        file_system.is_proving = True
 
     def restored(self, checkpoint: Checkpoint | None) -> Restored:
         """What the replica starts from; the ledger looks at it first."""
@@ -60,7 +63,7 @@ class NodeLog:
             self._wal.sync()
             return Restored(state=None, entries=[], head_certain=True, checkpoint=checkpoint)
         if group.meta_faulty:
-            raise Violation("meta_survives_rot", f"node {self._node}: one flipped bit cost the durable state")
+            raise Violation("meta_survives_rot", f"node {self._node}: one rotten page cost the durable state")
         state = None if group.meta is None else DurableState.from_bytes(group.meta)
         entries = [self._entry(recovered) for recovered in group.entries]
         ledger.on_recovered(

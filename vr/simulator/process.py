@@ -58,7 +58,11 @@ class Process:
         self.replica: Replica | None = None
         self.service = JournalService()
         self.history = SimHistory()
-        self.file_system = SimFileSystem(world.random, on_effect=self._boundary, sync_error=world.swarm.disk.sync_error)
+        self.file_system = SimFileSystem(
+            world.random,
+            on_effect=self._boundary,
+            sync_error=world.swarm.disk.sync_error,
+        )
         self._world = world
         self._surroundings = surroundings
         self._clock = NodeClock(world.schedule, world.random, world.swarm.process)

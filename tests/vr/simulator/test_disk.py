@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from vr.simulator.disk import SECTOR_BYTES, SimFileSystem
+from vr.simulator.disk import PAGE_BYTES, SECTOR_BYTES, SimFileSystem
 from vr.simulator.errors import ProcessKilled
 from vr.storage.errors import FolderInUse
 
@@ -140,6 +140,43 @@ def test_only_provably_synced_writes_rot() -> None:
     rotted = content(disk)
     assert sum(a != b for a, b in zip(rotted, NEW + b"later", strict=True)) == 1
     assert rotted.endswith(b"later")
+
+
+def test_pages_rot_whole_but_never_a_files_first() -> None:
+    sizes = set()
+    for seed in range(40):
+        disk = SimFileSystem(Random(seed))
+        file = disk.open("wal/1", create=True)
+        for page in range(3):
+            file.write_at(page * PAGE_BYTES, NEW[:PAGE_BYTES])
+            file.sync()
+        disk.rot()
+        after = content(disk)
+        wrong = [at for at in range(len(after)) if after[at] != NEW[0]]
+        sizes.add(len(wrong) > 1)
+        assert wrong
+        assert len(wrong) == 1 or min(wrong) >= PAGE_BYTES
+        assert max(wrong) < 2 * PAGE_BYTES  # the last write is not proven
+
+    assert sizes == {True, False}
+
+
+def test_first_pages_and_recovery_prove_no_sync() -> None:
+    disk = disk_with_old_and_new(1)
+    file = disk.open("wal/1")
+    file.write_at(len(NEW), NEW)
+    file.sync()
+    file.write_at(0, NEW)
+    file.sync()
+    disk.is_proving = False
+    file.write_at(len(NEW) * 2, NEW)
+    file.sync()
+
+    assert disk.rot() is None
+    disk.is_proving = True
+    file.write_at(len(NEW) * 3, NEW)
+    file.sync()
+    assert disk.rot() is not None
 
 
 def test_overwritten_ranges_do_not_rot() -> None:

@@ -1,7 +1,9 @@
 """A simulated node lives, dies and comes back."""
 
+from functools import partial
+
 from vr.simulator.cluster import Cluster
-from vr.simulator.process import HEARTBEAT
+from vr.simulator.process import HEARTBEAT, Process
 from vr.simulator.schedule import SECOND_US
 from vr.simulator.swarm import Load, ProcessFaults, Swarm
 from vr.types import ReplicaIndex
@@ -22,6 +24,10 @@ def run(cluster: Cluster, seconds: float = 2.0) -> None:
     schedule.run(schedule.now_us + int(seconds * SECOND_US))
 
 
+def is_down(process: Process) -> bool:
+    return not process.is_running
+
+
 def test_a_lit_fuse_kills_after_so_many_effects_and_the_process_restarts() -> None:
     cluster = world()
     run(cluster)
@@ -40,7 +46,7 @@ def test_every_effect_is_a_place_to_die() -> None:
         cluster = world(power_loss=1.0)
         run(cluster, 1)
         cluster.processes[0].light_fuse(effects)
-        cluster.world.schedule.run(4 * SECOND_US, stop=lambda: not cluster.processes[0].is_running)
+        cluster.world.schedule.run(4 * SECOND_US, stop=partial(is_down, cluster.processes[0]))
         disk = cluster.world.checkers.ledger.disks[0]
         heads.add((cluster.world.schedule.now_us, disk.head))
 
@@ -77,7 +83,7 @@ def test_a_failed_sync_ends_the_process() -> None:
     cluster = world()
     run(cluster)
     cluster.processes[1].file_system.sync_error = 1.0
-    cluster.world.schedule.run(9 * SECOND_US, stop=lambda: not cluster.processes[1].is_running)
+    cluster.world.schedule.run(9 * SECOND_US, stop=partial(is_down, cluster.processes[1]))
 
     assert cluster.world.counts["poisoned"] == 1
     cluster.processes[1].calm()
