@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 import trio
 
@@ -196,6 +197,7 @@ async def run_node(
     *,
     listener: trio.SocketListener | None = None,
     file_system: FileSystem | None = None,
+    host_options: HostOptions | None = None,
     task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a node until it is drained or cancelled.
@@ -204,6 +206,7 @@ async def run_node(
         config: checked configuration.
         listener: an open port to use instead of `config.listen` (tests, socket activation); closed at the end.
         file_system: where the data folder is; None for the real one.
+        host_options: tuning of replication and its log; the expected replica id is always the configuration's.
         task_status: gets the `RunningNode` once it listens.
 
     Raises:
@@ -211,7 +214,7 @@ async def run_node(
         VRError: the data folder must not be used, or the disk failed; the process must end.
     """
     node = _Node(config, load_identity(config), configured_peers(config))
-    options = HostOptions(expected_replica_id=_expected_replica_id(config))
+    options = msgspec.structs.replace(host_options or HostOptions(), expected_replica_id=_expected_replica_id(config))
     async with listener if listener is not None else await _listen("listen", config.listen) as listening:
         metrics_listener = await _listen("metrics.listen", config.metrics.listen) if config.metrics.listen else None
         opening = open_host(

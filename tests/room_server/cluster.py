@@ -17,6 +17,7 @@ from room_server.setup import init_node
 from tests.room_server.builders import genesis
 from tests.room_server.fakes import KEYS
 from tests.room_server.network import CLIENT_NONCE, NetworkClient, network_client
+from vr.host import HostOptions
 from wire.identity import ServerAddress
 from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId
 from wire.messages import (
@@ -36,6 +37,8 @@ from wire.messages import (
 from wire.room import BlockResult, GenesisMember, decode_result, encode_genesis
 
 NAMES = ("a", "b", "c")
+SMALL_LOG = HostOptions(segment_bytes=2 * 1024 * 1024)
+"""Tests start many nodes, and each fills its log's first segment with zeros."""
 
 
 class TestNode:
@@ -66,7 +69,7 @@ class Cluster:
     ) -> None:
         node.scope = trio.CancelScope()
         with node.scope:
-            await run_node(node.config, listener=listener, task_status=task_status)
+            await run_node(node.config, listener=listener, host_options=SMALL_LOG, task_status=task_status)
         node.running = None
 
     async def kill(self, node: TestNode) -> None:

@@ -44,8 +44,9 @@ async def still_serves(node: TestNode) -> None:
 
 @pytest.mark.parametrize("noise", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 5000])
 async def test_what_is_no_tls_ends_counted(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
-    async with cluster_of(tmp_path_factory.mktemp("door")) as cluster:
+    async with cluster_of(tmp_path_factory.mktemp("door"), start=False) as cluster:
         node = cluster.nodes[0]
+        await cluster.start(node)
         before = await count_of(node, 'samtala_handshakes_total{result="failed"}')
         stream = await trio.open_tcp_stream("127.0.0.1", node.address.port)
         async with stream:
@@ -106,8 +107,9 @@ async def test_connections_beyond_the_limit_are_closed_before_tls(tmp_path_facto
 
 
 async def test_broken_frames_are_counted_by_cause(tmp_path_factory: pytest.TempPathFactory) -> None:
-    async with cluster_of(tmp_path_factory.mktemp("door")) as cluster:
+    async with cluster_of(tmp_path_factory.mktemp("door"), start=False) as cluster:
         node = cluster.nodes[0]
+        await cluster.start(node)
         for data, cause in [
             (b"\xff\xff\xff\xff", "frame"),
             (encode_frame(b"\xc1"), "decode"),
