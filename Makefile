@@ -27,7 +27,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@touch $@
 
 demo: $(VENV)/.run ## three servers, one room, two people: kill a server and watch
-	@$(BIN)/samtala demo
+	@$(BIN)/samtala demo $(ARGS)
 
 test: $(VENV)/.dev ## the whole suite
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
@@ -35,7 +35,7 @@ test: $(VENV)/.dev ## the whole suite
 lint: $(VENV)/.dev ## format, lint, types, layers, spelling, dependencies, dead code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	git ls-files '*.py' | xargs $(BIN)/flake8 --select ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC111,ASYNC112,ASYNC113,ASYNC118,ASYNC119,ASYNC120
+	$(BIN)/flake8-async --enable ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC111,ASYNC112,ASYNC113,ASYNC118,ASYNC119,ASYNC120 $$(git ls-files '*.py')
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell $(PACKAGES) tests docs changelog.d README.md

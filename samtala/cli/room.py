@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import samtala
-from samtala.cli.output import emit, run
+from samtala.cli.output import emit, run, table
 from wire.identity import key_text
 
 
@@ -71,9 +71,12 @@ def info(profile: Path | None, *, name: str, as_json: bool) -> None:
                 "spare_failures": status.spare_failures, "replicas": replicas,
             }  # fmt: skip
             lines = [f"{opened.name}   {status.status}   view {status.view}   op {status.op_number}   {margin}"]
-            for item in replicas:
-                star, word = "*" if item["primary"] else " ", "up" if item["up"] else "DOWN"
-                lines.append(f"  {item['name']}{star}  {word:5} lag {item['lag_ops']}")
+            rows = [
+                (item.name + ("*" if item.node_key == status.primary else ""), "up" if item.up else "DOWN",
+                 "?" if item.lag_ops < 0 else str(item.lag_ops))
+                for item in status.replicas
+            ]  # fmt: skip
+            lines.append(table(("NODE", "STATE", "LAG"), rows))
             emit(fields, as_json=as_json, text="\n".join([*lines, opened.link]))
 
     run(work)
@@ -89,12 +92,14 @@ def members(profile: Path | None, *, name: str, as_json: bool) -> None:
     async def work() -> None:
         async with samtala.open_client(profile=profile) as client:
             opened = await client.room(name)
-            for person in opened.members():
-                emit(
-                    {"name": person.name, "key": person.key_text},
-                    as_json=as_json,
-                    text=f"{person.name}  {person.key_text}",
-                )
+            for person in await opened.members():
+                fields = {
+                    "name": person.name,
+                    "key": person.fingerprint,
+                    "device": person.device_label,
+                    "me": person.is_me,
+                }
+                emit(fields, as_json=as_json, text=f"{person.name}  {person.fingerprint}  {person.device_label}")
 
     run(work)
 

@@ -23,7 +23,7 @@ def join(profile: Path | None, *, link: str, person: str | None, as_json: bool) 
     async def work() -> None:
         async with samtala.open_client(profile=profile, name=person) as client:
             joined = await client.join(link)
-            count = len(joined.members())
+            count = len(await joined.members())
             emit(
                 {"room": joined.name, "members": count},
                 as_json=as_json,
@@ -105,8 +105,8 @@ async def _show_messages(room: samtala.Room) -> None:
 
 
 async def _show_states(room: samtala.Room) -> None:
-    async for text in room.states():
-        click.echo(f"-- {text}", err=True)
+    async for state in room.states():
+        click.echo(f"-- {state.state.value}: {state.text}", err=True)
 
 
 async def _send_lines(room: samtala.Room) -> None:

@@ -87,7 +87,7 @@ class Story:
 
     async def listen(self, name: str) -> None:
         """Show `name` everything that their client decrypts, until cancelled."""
-        async for message in self.rooms[name].messages():
+        async for message in self.rooms[name].messages(since=0):
             text, _, unique = message.text.partition(" | ")
             self.ledger.shown(name, message.sequence, message.text)
             self.lines[name].append(f"{message.sender.name}: {text}" if unique else message.text)

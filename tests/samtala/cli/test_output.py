@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from samtala.cli.output import clock_time, emit, run
+from samtala.cli.output import clock_time, emit, run, table
 
 
 def test_json_is_one_line_and_keeps_every_letter(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,3 +33,10 @@ def test_work_runs_and_gives_its_result() -> None:
         return 7
 
     assert run(work) == 7
+
+
+def test_a_table_lines_its_columns_up() -> None:
+    drawn = table(("NODE", "LAG"), [("a*", "0"), ("long name", "11")]).splitlines()
+
+    assert len(drawn) == 3
+    assert drawn[1].index("0") == drawn[2].index("11")
