@@ -11,7 +11,7 @@ says that nobody was reached. The profile's DHT node only asks; it keeps nothing
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -85,15 +85,20 @@ class Discovery:
         self._public_key = blinded_public_key(link.root_public, link.secret)
         self._began = trio.current_time()
 
-    async def search(self) -> AsyncIterator[Found]:
-        """Give each descriptor that is newer than those before; ends when every source has answered or given up."""
+    async def search(self, on_found: Callable[[Found], bool]) -> None:
+        """Ask every source, until all have answered or given up, or `on_found` has enough.
+
+        Args:
+            on_found: called with each descriptor that is newer than those before; true ends the search.
+        """
         sender, receiver = trio.open_memory_channel[Found](limits.DESCRIPTOR_SERVERS_MAX)
         async with trio.open_nursery() as nursery, receiver:
             nursery.start_soon(self._ask_all, sender)
             async for found in receiver:
                 if self.best is None or found.item.seq > self.best.item.seq:
                     self.best = found
-                    yield found
+                    if on_found(found):
+                        break
             nursery.cancel_scope.cancel()
 
     async def first(self) -> Found:
@@ -102,13 +107,10 @@ class Discovery:
         Raises:
             UnavailableError: every source has answered or given up, and none knew the room.
         """
-        searching = self.search()
-        try:
-            async for found in searching:
-                return found
-        finally:
-            await searching.aclose()  # type: ignore[attr-defined]  # it is an async generator
-        raise self.nobody()
+        await self.search(lambda found: True)
+        if self.best is None:
+            raise self.nobody()
+        return self.best
 
     def nobody(self) -> UnavailableError:
         """The error for a search that found nothing: what was tried and how each attempt failed."""

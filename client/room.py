@@ -105,6 +105,15 @@ class Room:
         """The state of the connection, honestly."""
         return self._driver.state
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing will come any more: we were removed, cannot follow, or the room was closed."""
+        return self._driver.is_over
+
+    async def aclose(self) -> None:
+        """Disconnect; what is on its way is told what is known of it."""
+        await self._driver.aclose()
+
     async def members(self) -> list[RoomMember]:
         """Devices in the room, in the order of their places."""
         group, now_s = self._driver.view.group, int(time.time())

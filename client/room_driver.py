@@ -197,13 +197,21 @@ class RoomDriver:
         self._waiters: dict[bytes, PendingMessage] = {}
         self._change: PendingChange | None = None
         self._server_status: RoomStatus | None = None
+        self._scope = trio.CancelScope()
+        self._is_closed = False
+        self._closed = trio.Event()
         self._acts, self._inbox = trio.open_memory_channel[Act | tuple[Delivery, ...]](limits.INBOX_MAX)
         self.view = self._look()
 
     @property
     def is_over(self) -> bool:
         """Tell whether nothing will come any more."""
-        return self.failure is not None or self.view.phase not in {Phase.LIVE, Phase.JOINING}
+        return self._is_closed or self.failure is not None or self.view.phase not in {Phase.LIVE, Phase.JOINING}
+
+    async def aclose(self) -> None:
+        """End `run`, and wait for its end."""
+        self._scope.cancel()
+        await self._closed.wait()
 
     # For callers
 
@@ -219,7 +227,7 @@ class RoomDriver:
                 self._waiters[outgoing.message_id] = pending
                 self._core.post(outgoing)
 
-        await self._acts.send(act)
+        await self._ask(act)
         return pending
 
     async def withdraw(self, message_id: bytes) -> bool:
@@ -231,7 +239,7 @@ class RoomDriver:
             taken.append(self._withdraw(message_id))
             done.set()
 
-        await self._acts.send(act)
+        await self._ask(act)
         await done.wait()
         return taken[0]
 
@@ -251,8 +259,14 @@ class RoomDriver:
         while self._change is not None:
             await self._change.wait()
         pending = self._change = PendingChange()
-        await self._acts.send(functools.partial(self._core.propose, change))
+        await self._ask(functools.partial(self._core.propose, change))
         return pending
+
+    async def _ask(self, act: Act) -> None:
+        try:
+            await self._acts.send(act)
+        except trio.BrokenResourceError as error:
+            raise self.failure or UnavailableError("the room is closed") from error
 
     def _withdraw(self, message_id: bytes) -> bool:
         taken = self._core.withdraw(message_id)
@@ -273,14 +287,15 @@ class RoomDriver:
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         after = self._core.cursor.sequence
         try:
-            async with (
-                open_room_connection(self.room_id, servers, keys, client_id=client_id, after=after) as connection,
-                trio.open_nursery() as nursery,
-            ):
-                self.connection = connection
-                nursery.start_soon(self._listen, connection, nursery)
-                await self._own(connection, nursery)
-                nursery.cancel_scope.cancel()
+            with self._scope:
+                async with (
+                    open_room_connection(self.room_id, servers, keys, client_id=client_id, after=after) as connection,
+                    trio.open_nursery() as nursery,
+                ):
+                    self.connection = connection
+                    nursery.start_soon(self._listen, connection, nursery)
+                    await self._own(connection, nursery)
+                    nursery.cancel_scope.cancel()
         finally:
             self._close()
 
@@ -358,7 +373,8 @@ class RoomDriver:
     def _close(self) -> None:
         """Nobody owns the core any more: tell everybody who waits what is known."""
         self.connection = None
-        self._inbox.close()
+        self._is_closed = True
+        self._drain()
         for message_id, pending in self._waiters.items():
             pending.fail(self.failure or self._last_word(message_id))
         self._waiters.clear()
@@ -370,6 +386,18 @@ class RoomDriver:
         self.state = StateChanged(ConnectionState.CLOSED, None, "closed")
         self.state_news.set()
         self._spread_news()
+        self._closed.set()
+
+    def _drain(self) -> None:
+        """Take the acts that nobody will get to, so that whoever brought them is told below."""
+        while True:
+            try:
+                act = self._inbox.receive_nowait()
+            except trio.WouldBlock:
+                break
+            if not isinstance(act, tuple):
+                act()
+        self._inbox.close()
 
     def _last_word(self, message_id: bytes) -> SamtalaError:
         if self._core.withdraw(message_id):

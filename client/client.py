@@ -1,0 +1,433 @@
+"""A person's client: one profile, its rooms, and how to get into more.
+
+    async with open_client() as me:
+        room = await me.join("SAMTALA:…")
+        await room.send("hej")
+
+Everything that a client starts ends with its block; rooms are connected from the moment they are opened. A room is opened
+once and shared.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+import trio
+
+import mls
+from client import limits
+from client.cluster import Roster, ask_roster, host_room
+from client.connection import ConnectionState, ServerAddress
+from client.discovery import Discovery, Found, check_link
+from client.errors import NotFoundError, OutcomeUnknownError, UnavailableError, UsageError
+from client.founding import NewRoom, found_room, keys_of
+from client.identity import Identity, clean_name, key_fingerprint
+from client.membership import Newcomer
+from client.profile import open_profile, profile_folder
+from client.room import Room
+from client.room_core import RoomCore
+from client.room_driver import RoomDriver
+from client.room_state import Phase
+from client.store import RoomRecord, Store, StoredRoom
+from wire.errors import AddressError, DecodeError, LocalError
+from wire.identity import parse_node_address
+from wire.ids import RoomId
+from wire.limits import NAME_CHARACTERS_MAX
+from wire.link import Link, LinkError, parse_link
+
+_Result = TypeVar("_Result")
+_IDENTITY: Final = "identity"
+_KNOWN_NODES: Final = "known_nodes"
+GOODBYE_S_MAX: Final = 5.0
+"""Seconds that leaving a room waits for its servers."""
+LOOK_AGAIN_S: Final = 5.0
+"""Seconds without a connection after which a room's servers are looked for again; also the pause between searches."""
+
+
+class RoomSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A room of this profile, without connecting to it."""
+
+    name: str
+    room_id: RoomId
+    phase: Phase
+    sequence: int
+    is_owner: bool
+
+
+class _StoreThread:
+    """The store behind a limiter: one call at a time, in a worker thread (`room_driver.StoreAccess`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._limiter = trio.CapacityLimiter(1)
+
+    async def run(self, act: Callable[[Store], _Result]) -> _Result:
+        # Not abandoned on cancel: half a transaction must not meet a closed file.
+        return await trio.to_thread.run_sync(act, self._store, limiter=self._limiter)
+
+
+class Client:
+    """See the module. Made by `open_client`."""
+
+    def __init__(self, store: Store, identity: Identity, nursery: trio.Nursery) -> None:
+        self.identity = identity
+        self.last_search: Discovery | None = None
+        """The latest search for a room, with its trace."""
+        self._store = _StoreThread(store)
+        self._nursery = nursery
+        self._open: dict[RoomId, Room] = {}
+        self._opening = trio.Lock()
+
+    @property
+    def name(self) -> str:
+        """What this person calls themselves, unless they said otherwise when they joined a room."""
+        return self.identity.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Short form of this person's key, which others see beside the name."""
+        return key_fingerprint(self.identity.user_key)
+
+    # Rooms
+
+    async def rooms(self) -> list[RoomSummary]:
+        """Rooms of this profile, oldest first."""
+        return [
+            RoomSummary(
+                name=stored.record.name,
+                room_id=stored.room_id,
+                phase=stored.phase,
+                sequence=stored.cursor.sequence,
+                is_owner=bool(stored.record.root_seed),
+            )
+            for stored in await self._store.run(Store.rooms)
+        ]
+
+    async def room(self, which: str) -> Room:
+        """Open a room of this profile.
+
+        Args:
+            which: its name, the beginning of its id, or its link.
+
+        Raises:
+            NotFoundError: there is no such room here, or several.
+            UnavailableError: nobody knows where its servers are.
+        """
+        stored = await self._find(which)
+        async with self._opening:
+            return await self._open_room(stored)
+
+    async def join(self, link: str, *, name: str | None = None) -> Room:
+        """Join a room by its link, or open it if we are in it already. Time limits are the caller's affair.
+
+        Args:
+            link: `SAMTALA:…` or the web form.
+            name: what to be called there; by default as everywhere.
+
+        Raises:
+            UsageError: that is no link, or no name.
+            UnavailableError: nobody knows the room, or no server answers.
+            RefusedError: the link does not open it.
+        """
+        parsed = _parse_link(link)
+        identity = self._identity_for_room(name)
+        async with self._opening:
+            stored = await self._store.run(lambda store: store.room(parsed.room_id))
+            if stored is None or stored.phase is not Phase.LIVE:
+                stored = await self._join(parsed, identity, stored)
+            return await self._open_room(stored)
+
+    async def create_room(self, name: str, *, nodes: Sequence[str], my_name: str | None = None) -> Room:
+        """Make a room on the servers of a cluster and become its first member.
+
+        Args:
+            name: what its members will call it.
+            nodes: addresses of servers, HOST:PORT#KEY; one is enough to find the others.
+            my_name: what to be called there; by default as everywhere.
+
+        Raises:
+            UsageError: a name or an address is wrong.
+            UnavailableError: a majority of the servers does not answer.
+            RefusedError: the servers do not want it.
+        """
+        _check_name(name, "a room's name")
+        if not nodes:
+            raise UsageError("a room needs servers: give the address of one, as `samtala node init` printed it")
+        identity = self._identity_for_room(my_name)
+        roster = await ask_roster([_parse_address(text) for text in nodes])
+        new = found_room(name, roster.nodes, identity, entropy=secrets.token_bytes, now_us=time.time_ns() // 1000)
+        async with self._opening:
+            await self._begin_own(new, name, identity)
+            await self._host(new, roster)
+            stored = await self._store.run(lambda store: store.room(new.link.room_id))
+            assert stored is not None, "it was stored a moment ago"
+            return await self._open_room(stored)
+
+    async def leave(self, which: str) -> None:
+        """Say goodbye, as far as anybody listens, and delete the room from this profile.
+
+        Raises:
+            NotFoundError: there is no such room here.
+        """
+        stored = await self._find(which)
+        if stored.phase is Phase.LIVE:
+            with trio.move_on_after(GOODBYE_S_MAX):
+                with suppress(UnavailableError, OutcomeUnknownError):
+                    await (await self.room(which)).say_goodbye()
+        await self.close_room(stored.room_id)
+        await self._store.run(lambda store: store.forget_room(stored.room_id))
+
+    async def close_room(self, room_id: RoomId) -> None:
+        """Disconnect from a room; its history stays."""
+        room = self._open.pop(room_id, None)
+        if room is not None:
+            await room.aclose()
+
+    async def locate(self, link: str) -> Discovery:
+        """Ask every source where a room is, and wait for all of them; see the result's `best` and `trace`.
+
+        Raises:
+            UsageError: that is no link.
+        """
+        parsed = _parse_link(link)
+        stored = await self._store.run(lambda store: store.room(parsed.room_id))
+        search = await self._search(parsed, b"" if stored is None else stored.descriptor)
+        await search.search(lambda found: False)
+        await self._remember(parsed.room_id, search)
+        return search
+
+    # Inside
+
+    async def _find(self, which: str) -> StoredRoom:
+        rooms = await self._store.run(Store.rooms)
+        if ":" in which:
+            room_id = _parse_link(which).room_id
+            found = [stored for stored in rooms if stored.room_id == room_id]
+        else:
+            wanted = which.removeprefix("#").lower()
+            found = [stored for stored in rooms if stored.record.name.lower() == wanted]
+            found = found or [
+                stored for stored in rooms if len(wanted) >= 4 and stored.room_id.hex().startswith(wanted)
+            ]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(f"{stored.record.name} ({stored.room_id.hex()[:8]})" for stored in found or rooms)
+        if found:
+            raise NotFoundError(f"several rooms are called {which!r}: {names}. Give the beginning of the id")
+        known = f"this profile is in: {names}" if names else "this profile is in no room; join one: samtala join LINK"
+        raise NotFoundError(f"no room {which!r} here; {known}")
+
+    def _identity_for_room(self, name: str | None) -> Identity:
+        """A fresh device key for each stay in a room: rooms cannot be connected by it, and coming back is never barred."""
+        wanted = self.name if name is None else name
+        _check_name(wanted, "a name")
+        return Identity.for_user(
+            self.identity.user_seed, name=wanted, label=sys.platform, entropy=secrets.token_bytes,
+            now_s=int(time.time()),
+        )  # fmt: skip
+
+    async def _join(self, link: Link, identity: Identity, stored: StoredRoom | None) -> StoredRoom:
+        old_group: mls.Group | None = None
+        if stored is not None and stored.phase is not Phase.REMOVED:
+            identity, old_group = await self._old_stay(stored)
+        search = await self._search(link, b"" if stored is None else stored.descriptor)
+        found = await search.first()
+        await self._remember(link.room_id, search)
+        await Newcomer(link, identity, self._store, old_group=old_group).join(_mixed(found.servers))
+        await self._remember(link.room_id, search)
+        joined = await self._store.run(lambda store: store.room(link.room_id))
+        assert joined is not None, "a newcomer stores the room"
+        return joined
+
+    async def _old_stay(self, stored: StoredRoom) -> tuple[Identity, mls.Group]:
+        identity = _identity_of(stored.record)
+        memory = await self._store.run(lambda store: store.memory(stored.room_id))
+        group = mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
+        if stored.phase is Phase.BROKEN:
+            # What cannot be followed any more is left with its key; the old leaf goes by the same commit.
+            identity = self._identity_for_room(identity.name)
+        return identity, group
+
+    async def _begin_own(self, new: NewRoom, name: str, identity: Identity) -> None:
+        record = RoomRecord(
+            link=new.link.to_text(), name=clean_name(name), identity=identity.to_bytes(),
+            root_seed=new.root_seed, created_s=int(time.time()),
+        )  # fmt: skip
+
+        def act(store: Store) -> None:
+            # Before any server knows of it: a room whose keys were lost could never be closed.
+            store.begin_room(new.link.room_id, record, new.memory)
+            store.set_descriptor(new.link.room_id, new.descriptor)
+
+        await self._store.run(act)
+
+    async def _host(self, new: NewRoom, roster: Roster) -> None:
+        is_hosted = False
+        try:
+            await host_room(roster.nodes, new.genesis)
+            is_hosted = True
+        finally:
+            if not is_hosted:
+                with trio.move_on_after(GOODBYE_S_MAX, shield=True):
+                    await self._store.run(lambda store: store.forget_room(new.link.room_id))
+
+    async def _open_room(self, stored: StoredRoom) -> Room:
+        room = self._open.get(stored.room_id)
+        if room is not None and not room.is_over:
+            return room
+        link = _parse_link(stored.record.link)
+        if stored.phase is Phase.JOINING and room is None:
+            stored = await self._finish_joining(link, stored)
+        memory = await self._store.run(lambda store: store.memory(stored.room_id))
+        first_id = await self._store.run(lambda store: store.last_id(stored.room_id))
+        identity = _identity_of(stored.record)
+        group = mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
+        core = RoomCore(keys_of(link), identity, group, memory=memory, entropy=secrets.token_bytes)
+        driver = RoomDriver(core, self._store, join_secret=link.join_secret)
+        room = Room(driver, self._store, link=link, name=stored.record.name, first_id=first_id)
+        search = await self._search(link, stored.descriptor)
+        found = await search.first()
+        self._open[stored.room_id] = room
+        self._nursery.start_soon(self._run_room, driver, found, link)
+        return room
+
+    async def _finish_joining(self, link: Link, stored: StoredRoom) -> StoredRoom:
+        """A join that was cut off: whether it was accepted is found out from the next bundle."""
+        memory = await self._store.run(lambda store: store.memory(stored.room_id))
+        return await self._join(link, _identity_of(stored.record), stored) if memory.in_flight else stored
+
+    async def _run_room(self, driver: RoomDriver, found: Found, link: Link) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_for_servers, driver, found, link)
+            await driver.run(_mixed(found.servers))
+            nursery.cancel_scope.cancel()
+
+    async def _look_for_servers(self, driver: RoomDriver, found: Found, link: Link) -> None:
+        """Ask again where the room is: once at the beginning, and whenever it stays out of reach."""
+        while True:
+            search = await self._search(link, found.item.to_bytes())
+            await search.search(lambda better: self._move(driver, better))
+            found = search.best or found
+            await self._remember(link.room_id, search)
+            await trio.sleep(LOOK_AGAIN_S)
+            while driver.state.state is ConnectionState.LIVE:
+                await driver.state_news.wait()
+
+    def _move(self, driver: RoomDriver, found: Found) -> bool:
+        if driver.connection is not None and found.servers:
+            driver.connection.set_servers(_mixed(found.servers))
+        return False
+
+    async def _search(self, link: Link, cached: bytes) -> Discovery:
+        encoded = await self._store.run(lambda store: store.get(_KNOWN_NODES))
+        known = [] if encoded is None else msgspec.msgpack.decode(encoded, type=list[tuple[str, int]])
+        self.last_search = Discovery(link, cached=cached, known_nodes=known)
+        return self.last_search
+
+    async def _remember(self, room_id: RoomId, search: Discovery) -> None:
+        nodes = list(search.known_nodes)
+        if search.best is not None:
+            places = [(server.host, server.port) for server in search.best.servers]
+            nodes = (places + [node for node in nodes if node not in places])[: limits.KNOWN_NODES_MAX]
+        descriptor = b"" if search.best is None else search.best.item.to_bytes()
+
+        def act(store: Store) -> None:
+            store.put(_KNOWN_NODES, msgspec.msgpack.encode(nodes))
+            if descriptor:
+                store.set_descriptor(room_id, descriptor)
+
+        await self._store.run(act)
+
+
+@asynccontextmanager
+async def open_client(
+    profile: str | Path | None = None, *, name: str | None = None, passphrase: str | None = None
+) -> AsyncIterator[Client]:
+    """Open a profile; keys and an encrypted store are made on first use.
+
+    Args:
+        profile: a word, naming a folder in the person's data folder, or a path. Default: "default".
+        name: what to be called, kept for later. Default on first use: "guest-" and a few letters.
+        passphrase: opens the store instead of a key file beside it; decided on first use.
+
+    Raises:
+        PreconditionError: another process has the profile open.
+        StoreError: it cannot be read.
+        UsageError: the name is no name, or the passphrase is missing.
+    """
+    if name is not None:
+        _check_name(name, "a name")
+    with open_profile(profile_folder(profile), passphrase=passphrase) as store:
+        identity = _load_identity(store, name)
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    yield Client(store, identity, nursery)
+                finally:
+                    nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group, so that callers meet what they raised and not the nursery's wrapping."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _load_identity(store: Store, name: str | None) -> Identity:
+    stored = store.get(_IDENTITY)
+    if stored is None:
+        identity = Identity.generate(
+            name=name or "guest", label=sys.platform, entropy=secrets.token_bytes, now_s=int(time.time())
+        )
+        if name is None:
+            identity = identity.renamed(f"guest-{key_fingerprint(identity.user_key)[:4]}")
+    else:
+        identity = Identity.from_bytes(stored)
+        if name is None or name == identity.name:
+            return identity
+        identity = identity.renamed(name)
+    store.put(_IDENTITY, identity.to_bytes())
+    return identity
+
+
+def _identity_of(record: RoomRecord) -> Identity:
+    return Identity.from_bytes(record.identity)
+
+
+def _mixed(servers: list[ServerAddress]) -> list[ServerAddress]:
+    """The servers in an order of our own, so that not everybody sits on the first."""
+    if not servers:
+        raise UnavailableError("the room's servers have no addresses; ask its founder for a newer link")
+    return secrets.SystemRandom().sample(servers, len(servers))
+
+
+def _parse_link(text: str) -> Link:
+    try:
+        link = parse_link(text)
+        check_link(link)
+    except (LinkError, LocalError, DecodeError) as error:
+        raise UsageError(f"that is no link to a room: {error}") from error
+    return link
+
+
+def _parse_address(text: str) -> ServerAddress:
+    try:
+        return parse_node_address(text)
+    except AddressError as error:
+        raise UsageError(f"{text!r} is no server's address: {error}") from error
+
+
+def _check_name(name: str, what: str) -> None:
+    if not 0 < len(name) <= NAME_CHARACTERS_MAX or clean_name(name) != name:
+        raise UsageError(f"{what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not {name[:80]!r}")
