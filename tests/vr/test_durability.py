@@ -6,8 +6,9 @@ import pytest
 
 from tests.vr.group import Group, request
 from vr import durability
+from vr.messages import Commit, PrepareOk, StartView, decode
 from vr.state import ReplicaState
-from vr.types import OpNumber
+from vr.types import OpNumber, ReplicaIndex
 
 
 def fresh_state() -> ReplicaState:
@@ -66,3 +67,48 @@ def test_a_commit_alone_is_not_worth_a_write() -> None:
     assert state.saved.commit < state.commit_number
 
     assert not durability.is_state_dirty(state, durability.durable_state(state))
+
+
+def test_asked_where_it_stands_a_backup_names_only_what_is_durable() -> None:
+    """VRR 4.1 step 4: PrepareOk means stable storage, however often it is asked for."""
+    group = Group(3)
+    session = group.register(group.first)
+    back = group.backups()[0]
+    group.held_disks = {back}
+    group.submit(group.first, request(session, 1))
+    group.settle()
+    state = group.replica(back)._state
+    assert (state.head_op, state.durable_op) == (2, 1)
+
+    ask = Commit(
+        view=state.view, replica=ReplicaIndex(group.first), commit=OpNumber(1), head_op=OpNumber(2), want_answer=True
+    )
+    group.replica(back).step(ask, group.now)
+    group.collect(back)
+
+    answers = [message for _, _, data in group.packets if isinstance(message := decode(data), PrepareOk)]
+    assert [answer.op for answer in answers] == [1]
+
+
+def test_nothing_is_acknowledged_in_a_view_whose_log_is_not_durable() -> None:
+    """Defect 11: a crash must not forget in which view we acknowledged."""
+    group = Group(3)
+    group.register(group.first)
+    group.run(0.5)
+    new = group.configuration.primary_index(group.view(1))
+    back = next(index for index in group.backups() if index != new)
+    log = group.replica(back)._state.log
+    group.held_disks = {back}
+    start_view = StartView(
+        view=group.view(1), replica=ReplicaIndex(new), head_op=log.head_op, commit=log.head_op,
+        commit_checksum=log.head_checksum, headers=b"",
+    )  # fmt: skip
+
+    group.replica(back).step(start_view, group.now)
+    group.collect(back)
+    assert group.replica(back).log_view == group.view(1)
+    assert group.packets == []
+
+    group.sync(back)
+    group.collect(back)
+    assert [type(decode(data)) for _, _, data in group.packets] == [PrepareOk]

@@ -6,9 +6,10 @@ import pytest
 
 from tests.vr.group import Group, request
 from vr import limits, repair
-from vr.messages import Entries, GetEntries, decode
+from vr.log import make_entry
+from vr.messages import Entries, GetEntries, Prepare, decode
 from vr.replica import Status
-from vr.state import ReplicaOptions, ReplicaState
+from vr.state import Install, ReplicaOptions, ReplicaState
 from vr.types import Checksum, OpNumber, ReplicaIndex
 
 
@@ -177,3 +178,38 @@ def test_wanting_what_cannot_be_changes_nothing(op: int) -> None:
 
     ready = group.replica(group.first).ready(group.now)
     assert ready is None or not (ready.history_reads or ready.send_now)
+
+
+def test_a_prepare_of_another_chain_is_dropped_not_appended() -> None:
+    """Defect 17: the chain decides, and peer input never breaks us."""
+    group, _, _ = group_with_a_laggard(1)
+    back = next(index for index in group.backups() if group.replicas[index] is not None)
+    state = state_of(group, back)
+    entry = make_entry(
+        view=state.view, op=OpNumber(state.head_op + 1), commit=OpNumber(0), parent=Checksum(b"?" * 16), timestamp_us=1,
+        requests=[],
+    )  # fmt: skip
+    head = state.head_op
+
+    group.replica(back).step(
+        Prepare(view=state.view, replica=ReplicaIndex(group.first), commit=OpNumber(0), data=entry.data), group.now
+    )
+
+    assert state.head_op == head
+    assert group.replica(back).dropped["entry_of_other_chain"] == 1
+
+
+def test_bodies_far_ahead_of_the_install_are_not_kept() -> None:
+    group, _, _ = group_with_a_laggard(1)
+    state = state_of(group, group.first)
+    install = Install(
+        view=state.view, head_op=OpNumber(10**6), commit=OpNumber(10**6), commit_checksum=Checksum(b"c" * 16), headers={},
+        keep_op=OpNumber(0), bodies={}, sources=[], known_commit=OpNumber(0),
+    )  # fmt: skip
+    far = make_entry(
+        view=state.view, op=OpNumber(repair.INSTALL_WINDOW_OPS + 1), commit=OpNumber(0), parent=Checksum(b"p" * 16),
+        timestamp_us=1, requests=[],
+    )  # fmt: skip
+
+    assert not repair.take_bodies(state, install, [far])
+    assert install.bodies == {}

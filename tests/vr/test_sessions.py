@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.vr.group import Group, request
 from vr import limits
 from vr.errors import DecodeError
-from vr.log import Request
+from vr.log import Request, make_entry
+from vr.normal import apply_committed
 from vr.sessions import SessionTable, Verdict, session_number, session_op, session_place
 from vr.types import ClientId, OpNumber, RequestNumber, SessionNumber
 
@@ -93,3 +95,33 @@ def test_a_damaged_snapshot_is_refused() -> None:
 def test_a_place_outside_the_batch_is_our_own_bug() -> None:
     with pytest.raises(AssertionError):
         session_number(OpNumber(1), limits.BATCH_REQUESTS_MAX)
+
+
+def test_a_repeat_that_reached_the_log_is_not_executed_again() -> None:
+    """VRR 4.1: whoever prepared it, what the table knows is answered from the table."""
+    group = Group(1)
+    session = group.register(0)
+    group.submit(0, request(session, 1))
+    group.settle()
+    state = group.replica(0)._state
+    repeat = make_entry(
+        view=state.view, op=OpNumber(3), commit=OpNumber(2), parent=state.log.head_checksum, timestamp_us=2**50,
+        requests=[request(session, 1), request(session, 2), request(session, 2), request(session, 9)],
+    )  # fmt: skip
+
+    state.log.append(repeat)
+    state.raise_commit(OpNumber(3))
+    apply_committed(state)
+
+    assert group.services[0].bodies == [b"body 1", b"body 2"]
+
+
+def test_nothing_stays_noted_as_on_its_way_after_execution() -> None:
+    group = Group(3)
+    session = group.register(group.first)
+    for number in (1, 2, 3):
+        group.submit(group.first, request(session, number))
+    group.settle()
+
+    state = group.replica(group.first)._state
+    assert (state.prepared, state.registering, dict(state.pending_of_session)) == ({}, set(), {})
