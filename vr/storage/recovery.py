@@ -250,8 +250,8 @@ class _Replay:
         settled = self._settled
         frames = settled.frames
         expected = _first_expected(frames)
-        if frames and frames[0].segment > settled.oldest_segment:
-            expected = min(expected, frames[0].header.lsn - 1)  # the oldest segments are missing or unreadable
+        if frames and (expected < frames[0].header.lsn or frames[0].segment > settled.oldest_segment):
+            expected = 1  # the beginning is missing or unreadable: nobody knows how much of it
         for frame in frames:
             if frame.header.lsn > expected:
                 self._on_gap(expected, frame)

@@ -82,6 +82,12 @@ def test_a_lost_first_frame_is_noticed_by_its_place() -> None:
     assert not settled.complete
 
 
+def test_a_lost_beginning_may_have_held_any_meta() -> None:
+    settled = judge(frame(3, entry(7), synced=2, meta_lsn=1))
+
+    assert settled.groups[GROUP].meta_lost
+
+
 def test_a_torn_first_frame_cuts_everything() -> None:
     settled = judge(frame(2, entry(2), synced=0))
 

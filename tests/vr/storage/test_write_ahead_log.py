@@ -131,7 +131,7 @@ def test_a_crash_at_any_byte_of_the_unsynced_tail_leaves_a_prefix(
     unsynced = [
         (name, offset)
         for name, content in sorted(files.files.items())
-        for offset in range(0, len(content.cached), 512)
+        for offset in range(PAGE_BYTES, len(content.cached), 512)  # headers are synced when a segment is made
         if content.cached[offset : offset + 512] != before.get(name, bytes(SEGMENT_BYTES))[offset : offset + 512]
     ]
     lost = draw.draw(st.sets(st.sampled_from(unsynced))) if unsynced else set()
