@@ -100,7 +100,12 @@ def test_a_returning_member_replaces_its_old_leaf() -> None:
     alice, bob, carol = group_of("alice", "bob", "carol")
 
     staged, commit = Group.join_external(
-        alice.group_info(), SignatureKey.generate(seeded("new key")), b"bob", seeded(1), NOW, remove_old_leaf=1
+        alice.group_info(),
+        SignatureKey.generate(seeded("new key")),
+        b"bob",
+        entropy=seeded(1),
+        now=NOW,
+        remove_old_leaf=1,
     )
 
     at_alice, at_bob, at_carol = (group.process_commit(commit, NOW) for group in (alice, bob, carol))
