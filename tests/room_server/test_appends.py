@@ -124,6 +124,14 @@ def test_joiner_may_append_an_external_commit_and_nothing_else(backend: LocalBac
     assert len(backend.waiting) == 1
 
 
+def test_external_commit_needs_the_link_or_membership(backend: LocalBackend) -> None:
+    reader = Client(backend)
+    reader.say(proof(Purpose.READ))
+
+    assert refusal(reader.say(append(256, 1, commit(0, external=True)))) is RefusalCode.NOT_PROVEN
+    assert backend.waiting == []
+
+
 def test_malformed_block_is_refused_before_it_enters_the_log(member: Client) -> None:
     session = member.open_session()
 
