@@ -244,10 +244,12 @@ def _enqueue_register(state: ReplicaState, request: Request) -> RejectReason | N
 
 
 def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | None:
-    reason = session_refusal(state, request) or _registration_refusal(state, request)
+    reason = session_refusal(state, request)
+    known = state.sessions.get(request.session)
+    if known is None and reason is None:
+        reason = _registration_refusal(state, request)
     if reason is not None:
         return reason
-    known = state.sessions.get(request.session)
     committed = RequestNumber(0) if known is None else known.last_number
     last = max(state.prepared.get(request.session, RequestNumber(0)), committed)
     if request.number <= last:
@@ -267,8 +269,7 @@ def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | No
 
 def _registration_refusal(state: ReplicaState, request: Request) -> RejectReason | None:
     """A session not known yet must be one whose register is in our log: whoever is told its number, it was committed."""
-    if request.session in state.sessions:
-        return None
+    assert request.session not in state.sessions
     entry = state.log.get(session_op(request.session))
     place = session_place(request.session)
     registers = () if entry is None else entry.requests()

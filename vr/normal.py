@@ -239,7 +239,8 @@ def _apply(state: ReplicaState, entry: Entry) -> None:
     assert len(results) == len(executed), "one result for each request"
     for request, result in zip(executed, results, strict=True):
         state.sessions.record(request, entry.op, result)
-        reply_if_pending(state, request, entry.op, result)
+        if state.pending:
+            reply_if_pending(state, request, entry.op, result)
     for place, request in enumerate(entry.requests()):
         if request.session == 0:
             session = state.sessions.register(request, entry.op, place)

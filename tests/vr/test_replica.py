@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+
+import pytest
 
 from tests.vr.group import CLIENT, Group, Journal, request
 from vr.messages import PrepareOk
@@ -167,3 +170,12 @@ def test_the_outside_sees_standing_and_counts() -> None:
     assert primary.primary_index == group.first
     assert [primary.peer_standing(ReplicaIndex(index)) for index in group.backups()] == [(1, False)] * 2
     assert (primary.pending_count, primary.queue_count) == (0, 0)
+
+
+def test_the_readmes_counter_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[2] / "vr" / "README.md").read_text()
+    source = readme.split("```python\n")[1].split("```")[0]
+
+    exec(compile(source, "vr/README.md", "exec"), {})
+
+    assert capsys.readouterr().out == "[b'40', b'42']\n"
