@@ -41,11 +41,10 @@ from mls.errors import (
     WrongEpoch,
     WrongGroup,
 )
-from mls.group import ApplicationMessage, Group
+from mls.group import ApplicationMessage, Group, StagedCommit, StagedGroup
 from mls.joining import propose_to_join
 from mls.key_packages import KeyPackageBundle, new_key_package
 from mls.nodes import ROOM_EXTENSION, Extension
-from mls.staged import StagedCommit, StagedGroup
 from mls.state import Member
 
 __all__ = [

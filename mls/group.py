@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from mls.codec import decode
-from mls.commit import MayReplace, build_commit, follow_commit
+from mls.commit import CommitOutcome, MayReplace, build_commit, follow_commit
 from mls.crypto import Entropy, SignatureKey
 from mls.errors import DecodeError, GroupClosed, InvalidArgument, OwnCommit
 from mls.framing import (
@@ -44,11 +44,11 @@ from mls.protection import membership_tag, ratchet_of, seal_private, sign_conten
 from mls.ratchet_tree import RatchetTree
 from mls.receiving import check_target, receive, receive_private, remember_proposal
 from mls.secret_tree import RatchetType
-from mls.staged import StagedCommit, StagedGroup
+from mls.staged import restore_outcome, store_outcome
 from mls.state import GroupState, Member, member_of
 from mls.tree_validation import check_lifetime
 
-__all__ = ["ApplicationMessage", "Group"]
+__all__ = ["ApplicationMessage", "Group", "StagedCommit", "StagedGroup"]
 
 _NO_KEYS: Final[Mapping[bytes, bytes]] = {}
 
@@ -459,3 +459,110 @@ class Group:
             StateCorrupt: a part is malformed, they are of different epochs, or the signature key is another member's.
         """
         return cls(GroupState.restore(epoch_state, ratchet_state, signature_key))
+
+
+class StagedCommit:
+    """What a commit leads to, before anybody decided on it. The group it came from has not changed."""
+
+    __slots__ = ("_group_info", "_outcome")
+
+    def __init__(self, outcome: CommitOutcome) -> None:
+        self._outcome = outcome
+        self._group_info: bytes | None = None
+
+    @property
+    def commit(self) -> bytes:
+        """The commit itself: an MLSMessage."""
+        return self._outcome.message
+
+    @property
+    def welcome(self) -> bytes | None:
+        """The Welcome for everybody our commit adds (an MLSMessage); None if it adds nobody or is not ours."""
+        return self._outcome.welcome
+
+    @property
+    def epoch(self) -> int:
+        """The epoch it leads to."""
+        return self._outcome.epoch
+
+    @property
+    def committer(self) -> Member:
+        """Who made it, as it stands in the new epoch; a newcomer, for an external commit."""
+        return self._outcome.committer
+
+    @property
+    def added(self) -> list[Member]:
+        """Who comes in, at their new leaves; for an external commit, the committer."""
+        return self._outcome.added
+
+    @property
+    def removed(self) -> list[Member]:
+        """Who goes, at their old leaves."""
+        return self._outcome.removed
+
+    @property
+    def updated(self) -> list[Member]:
+        """Whose leaf an Update proposal replaces, as they stand in the new epoch."""
+        return self._outcome.updated
+
+    @property
+    def self_removed(self) -> bool:
+        """Tell whether it removes us: then there is nothing to merge."""
+        return self._outcome.state is None
+
+    @property
+    def group(self) -> Group:
+        """The group in the new epoch; look, export, but send nothing before the commit won.
+
+        Raises:
+            GroupClosed: the commit removes us.
+        """
+        from mls.group import (
+            Group,
+        )  # the two know each other: a group stages commits, and a staged commit holds a group
+
+        return Group(self._state())
+
+    @property
+    def group_info(self) -> bytes:
+        """Signed GroupInfo of the new epoch with tree and external key: an MLSMessage.
+
+        Raises:
+            GroupClosed: the commit removes us.
+        """
+        if self._group_info is None:
+            self._group_info = envelope(WireFormat.GROUP_INFO, self._state().group_info().encode())
+        return self._group_info
+
+    def merge(self) -> Group:
+        """Take the step: the group in the new epoch. Drop the old group afterwards.
+
+        Raises:
+            GroupClosed: the commit removes us.
+        """
+        return self.group
+
+    def _state(self) -> GroupState:
+        if self._outcome.state is None:
+            raise GroupClosed("this commit removes us")
+        return self._outcome.state
+
+    def to_bytes(self) -> bytes:
+        """Encode everything but the signature key, for storing. Holds secrets of the new epoch.
+
+        Delete it in the same transaction that stores the merged group: merging it again later would use keys twice.
+        """
+        return store_outcome(self._outcome)
+
+    @classmethod
+    def from_bytes(cls, stored: bytes, signature_key: SignatureKey) -> StagedCommit:
+        """Decode what `to_bytes` gave.
+
+        Raises:
+            StateCorrupt: it is something else, or the signature key is another member's.
+        """
+        return cls(restore_outcome(stored, signature_key))
+
+
+StagedGroup = StagedCommit
+"""An external join on its way: the same thing, seen by a newcomer."""
