@@ -185,8 +185,10 @@ class Ledger:
             for candidate in reversed(candidates)
             if _agrees(candidate, found, base=base, excused=excused, certain=certain)
         ]
-        # Of several that fit, rot may hide which one it is; the views tell, and they were written twice.
-        candidate = next((item for item in fitting if (item.view, item.log_view) == (view, log_view)), None)
+        # Of several that fit, rot may hide which one it is: the views tell, and so does the head, if it can be read.
+        fitting = [item for item in fitting if (item.view, item.log_view) == (view, log_view)]
+        head = max(found, default=base)
+        candidate = next((item for item in fitting if item.head == head), fitting[0] if fitting else None)
         if candidate is None:
             raise Violation("recovery_keeps_durable", _difference(node, candidates[0], found, base, view, log_view))
         for op, checksum in self.disks[node].checksums.items():

@@ -469,6 +469,12 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(durability, "is_head_certain", _always(True)),
     ),
     _mutant(
+        "uncertain_votes_vouch",
+        "whoever lost its tail vouches for a log",
+        1000,
+        Patch(view_change, "enough_certain", _always(True)),
+    ),
+    _mutant(
         "mended_with_anything",
         "a hole is filled by op number, not by identity",
         3000,

@@ -69,6 +69,7 @@ class Process:
         self._incarnation = 0
         self._fuse: int | None = None
         self._frozen = False
+        self._power_fails_next = False
         self._paused_until_us = 0
         self._backlog: list[tuple[Action, tuple[object, ...]]] = []
         self._turn_due = False
@@ -104,6 +105,8 @@ class Process:
         except (ProcessKilled, StoragePoisoned) as death:
             self._die(death)
             return
+        if self._power_fails_next and self._world.storming:
+            self.light_fuse(self._world.random.randrange(30))
         self._surroundings.on_started(self.node)
         self._run(self._incarnation, self._on_started)
 
@@ -176,7 +179,9 @@ class Process:
 
     def _die(self, death: BaseException) -> None:
         world = self._world
-        power = world.random.random() < world.swarm.process.power_loss
+        power = self._power_fails_next or world.random.random() < world.swarm.process.power_loss
+        # A machine in trouble: the process dies, comes back from the page cache, and then the power goes.
+        self._power_fails_next = not power and world.storming and world.random.random() < 0.3
         how = "poisoned" if isinstance(death, StoragePoisoned) else "killed"
         world.counts[how] += 1
         world.tell(self.node, f"{how}{', power lost' if power else ''}: {self.summary()}")

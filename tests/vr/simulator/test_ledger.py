@@ -140,3 +140,13 @@ def test_a_faulty_entry_is_not_held_until_it_is_rewritten() -> None:
     ledger.on_written(0, [Write(marks=marks(2, 3))])
     ledger.on_synced(0)
     assert ledger.holds_through(0, 3, b"3")
+
+
+def test_with_rot_the_readable_head_tells_which_writes_survived() -> None:
+    ledger = ledger_with(Write(marks=marks(1, 2)))
+    ledger.rotted[0] = True
+    ledger.on_written(0, [Write(marks=marks(3))])
+
+    ledger.on_recovered(0, {1: None, 2: b"2"}, base=0, certain=False, view=0, log_view=0)
+
+    assert ledger.disks[0].head == 2
