@@ -84,6 +84,7 @@ class Client:
         self._nursery = nursery
         self._open: dict[RoomId, Room] = {}
         self._opening = trio.Lock()
+        self._newcomer: Newcomer | None = None
 
     @property
     def name(self) -> str:
@@ -94,6 +95,12 @@ class Client:
     def fingerprint(self) -> str:
         """Short form of this person's key, which others see beside the name."""
         return key_fingerprint(self.identity.user_key)
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """What the latest search asked and what came of it, and which servers a join could not use, for people."""
+        search = () if self.last_search is None else self.last_search.lines()
+        return search + (() if self._newcomer is None else self._newcomer.failures)
 
     # Rooms
 
@@ -239,8 +246,8 @@ class Client:
             identity, old_group = await self._old_stay(stored)
         search = await self._search(link, b"" if stored is None else stored.descriptor)
         found = await search.first()
-        await self._remember(link.room_id, search)
-        await Newcomer(link, identity, self._store, old_group=old_group).join(_mixed(found.servers))
+        self._newcomer = Newcomer(link, identity, self._store, old_group=old_group)
+        await self._newcomer.join(_mixed(found.servers))
         await self._remember(link.room_id, search)
         joined = await self._store.run(lambda store: store.room(link.room_id))
         assert joined is not None, "a newcomer stores the room"

@@ -45,8 +45,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     outcome: str = "no answer yet"
 
     def __str__(self) -> str:
-        when = f"{self.began_s * 1000:.0f} ms" if self.ended_s is None else f"{self.ended_s * 1000:.0f} ms"
-        return f"{self.source} ({self.asked}): {self.outcome}, {when}"
+        ended_s = self.began_s if self.ended_s is None else self.ended_s
+        return f"{self.source} ({self.asked}): {self.outcome}, {ended_s * 1000:.0f} ms"
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +117,17 @@ class Discovery:
         if not self.trace:
             text = "the link holds no address and this profile knows no servers; ask for a link with addresses in it"
             return UnavailableError(text)
-        return UnavailableError("nobody could say where this room is; tried:", tuple(map(str, self.trace)))
+        return UnavailableError("nobody could say where this room is; tried:", self.lines())
+
+    def lines(self) -> tuple[str, ...]:
+        """The trace for people, as of now."""
+        now_s = trio.current_time() - self._began
+        return tuple(
+            f"{attempt.source} ({attempt.asked}): no answer for {(now_s - attempt.began_s) * 1000:.0f} ms"
+            if attempt.ended_s is None
+            else str(attempt)
+            for attempt in self.trace
+        )
 
     # Sources
 

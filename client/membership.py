@@ -73,6 +73,12 @@ class Newcomer:
         self._identity = identity
         self._store = store
         self._old_group = old_group
+        self._connection: RoomConnection | None = None
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Servers that could not be used, and why."""
+        return () if self._connection is None else tuple(self._connection.failures)
 
     async def join(self, servers: list[ServerAddress]) -> None:
         """Get in; afterwards the store has the room. Time limits are the caller's affair.
@@ -86,6 +92,7 @@ class Newcomer:
         async with open_room_connection(
             self._link.room_id, servers, _JoinKeys(self._link), client_id=client_id
         ) as connection:
+            self._connection = connection
             try:
                 await self._race(connection)
             except SamtalaError as error:

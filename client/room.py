@@ -114,6 +114,12 @@ class Room:
         """Disconnect; what is on its way is told what is known of it."""
         await self._driver.aclose()
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Servers that could not be used lately, and why."""
+        connection = self._driver.connection
+        return () if connection is None else tuple(connection.failures)
+
     async def members(self) -> list[RoomMember]:
         """Devices in the room, in the order of their places."""
         group, now_s = self._driver.view.group, int(time.time())

@@ -343,6 +343,8 @@ class RoomCore:
         self._announce(delivery, staged, is_mine=own is not None)
         if self._staged is not None:
             self._on_race(own, delivery.first_sequence)
+        for place in self._outbox.epoch_ended():
+            self._alarm(place, _FALSE_ACKNOWLEDGEMENT)
         if staged.self_removed:
             self.phase = Phase.REMOVED
         else:
@@ -365,8 +367,6 @@ class RoomCore:
         self._is_epoch_new = True
         self._is_ratchet_new = True
         self._must_renew = False
-        for place in self._outbox.epoch_ended():
-            self._alarm(place, _FALSE_ACKNOWLEDGEMENT)
 
     def _announce(self, delivery: Delivery, staged: mls.StagedCommit, *, is_mine: bool) -> None:
         now_s = delivery.timestamp_us // 1_000_000
@@ -489,13 +489,15 @@ class RoomCore:
 
     # Effects
 
-    def take_effects(self, now_s: int) -> Effects:
+    def take_effects(self, now_s: int, *, may_send: bool = True) -> Effects:
         """Build what is to be sent now, and give everything that has to be done since the last call, in order.
 
         Args:
             now_s: unix seconds, for the lifetime of KeyPackages.
+            may_send: false while nobody would take it: what waits can still be withdrawn then.
         """
-        self._flush(now_s)
+        if may_send:
+            self._flush(now_s)
         outbox = self._outbox
         change = RoomChange(
             cursor=self.cursor if self.cursor != self._stored_cursor else None,

@@ -15,6 +15,7 @@ import functools
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -178,6 +179,10 @@ class _Keys:
         return self._join_secret
 
 
+def _nothing() -> None:
+    """An act that only makes the owner look around."""
+
+
 class RoomDriver:
     """See the module."""
 
@@ -319,7 +324,7 @@ class RoomDriver:
     async def _step(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
         """Do what the core wants done: store, then send, then tell."""
         self._compare_with_server()
-        effects = self._core.take_effects(int(time.time()))
+        effects = self._core.take_effects(int(time.time()), may_send=self.is_current)
         if not effects.change.is_empty:
             try:
                 await self._store.run(lambda store: store.apply(self.room_id, effects.change))
@@ -331,9 +336,15 @@ class RoomDriver:
         self.is_current = self.is_current or self._is_level()
         if (self.view.epoch, self.is_current) != proven:
             connection.keys_changed()
+            # What waited for this moment leaves with the next act.
+            self._wake()
         for block in effects.appends:
             nursery.start_soon(self._await_result, block.digest, connection.append(block.data))
         self._tell(effects)
+
+    def _wake(self) -> None:
+        with suppress(trio.WouldBlock):
+            self._acts.send_nowait(_nothing)
 
     def _compare_with_server(self) -> None:
         status = self._server_status
@@ -401,6 +412,8 @@ class RoomDriver:
 
     def _last_word(self, message_id: bytes) -> SamtalaError:
         if self._core.withdraw(message_id):
+            if self._core.phase is Phase.REMOVED:
+                return RefusedError("not sent: this device was removed from the room")
             return UnavailableError("closed before it was sent")
         identifier = message_id.hex()
         text = f"it was sent, and no answer came; find out with: samtala send ROOM --retry {identifier}"

@@ -1,5 +1,8 @@
-"""`python -m samtala` is the `samtala` command."""
+"""`python -m samtala` is the command `samtala`."""
+
+import sys
 
 from samtala.cli import main
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

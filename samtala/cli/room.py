@@ -1,118 +1,243 @@
-"""`samtala room create|info|members` and `samtala rooms`."""
+"""`samtala room create|info|members`, `samtala rooms`."""
 
 from __future__ import annotations
 
+import functools
+import io
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
+import segno
+import trio
 
-import samtala
-from samtala.cli.output import emit, run, table
+from client.client import Client
+from client.discovery import Discovery
+from client.errors import NotFoundError, SamtalaError, UnavailableError
+from client.room import Room
+from samtala.cli.lazy import LazyGroup
+from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
+from samtala.cli.settings import Settings
+from samtala.cli.show import margin, put, put_json, say, state_line, status_json
 from wire.identity import key_text
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy_commands={
+        "create": ("samtala.cli.room:create", "Make a room on the servers of a cluster."),
+        "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
+        "members": ("samtala.cli.room:members", "Who is in a room."),
+        "remove": ("samtala.cli.room:remove", "Remove a member's device from a room."),
+    },
+)
 def room() -> None:
-    r"""Make rooms and look at them.
-
-    \b
-    samtala room create lobby --node a.example:7610#KEY
-    samtala room info lobby
-    """
-
-
-@room.command()
-@click.argument("name")
-@click.option("--node", "nodes", multiple=True, required=True, help="HOST:PORT#KEY of a server; repeat for several.")
-@click.option("--as", "person", default=None, help="Your name in the room, if this profile is new.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.pass_obj
-def create(profile: Path | None, *, name: str, nodes: tuple[str, ...], person: str | None, as_json: bool) -> None:
-    """Make a room on the cluster that the named server belongs to. Prints its link."""
-
-    async def work() -> None:
-        async with samtala.open_client(profile=profile, name=person) as client:
-            made = await client.create_room(name, nodes=list(nodes))
-            emit({"room": made.name, "link": made.link}, as_json=as_json, text=made.link)
-            if not as_json and sys.stderr.isatty():
-                _show_code(made.link)
-
-    run(work)
-
-
-def _show_code(link: str) -> None:
-    import segno  # only for a person at a terminal
-
-    segno.make(link, error="m").terminal(out=sys.stderr, compact=True)
-    click.echo("Whoever has this link can join and read from then on.", err=True)
-
-
-@room.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.pass_obj
-def info(profile: Path | None, *, name: str, as_json: bool) -> None:
-    """How a room is: its servers, its margin, its place in the log."""
-
-    async def work() -> None:
-        async with samtala.open_client(profile=profile) as client:
-            opened = await client.room(name)
-            status = await opened.status()
-            margin = "no majority: read-only" if status.spare_failures < 0 else f"survives {status.spare_failures} more"
-            replicas = [
-                {"name": item.name, "key": key_text(item.node_key), "up": item.up, "lag_ops": item.lag_ops,
-                 "primary": item.node_key == status.primary}
-                for item in status.replicas
-            ]  # fmt: skip
-            fields = {
-                "room": opened.name, "link": opened.link, "view": status.view, "status": status.status,
-                "op": status.op_number, "epoch": status.epoch, "next_sequence": status.next_sequence,
-                "spare_failures": status.spare_failures, "replicas": replicas,
-            }  # fmt: skip
-            lines = [f"{opened.name}   {status.status}   view {status.view}   op {status.op_number}   {margin}"]
-            rows = [
-                (item.name + ("*" if item.node_key == status.primary else ""), "up" if item.up else "DOWN",
-                 "?" if item.lag_ops < 0 else str(item.lag_ops))
-                for item in status.replicas
-            ]  # fmt: skip
-            lines.append(table(("NODE", "STATE", "LAG"), rows))
-            emit(fields, as_json=as_json, text="\n".join([*lines, opened.link]))
-
-    run(work)
-
-
-@room.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, one line each.")
-@click.pass_obj
-def members(profile: Path | None, *, name: str, as_json: bool) -> None:
-    """Who is in a room, as its encryption group says."""
-
-    async def work() -> None:
-        async with samtala.open_client(profile=profile) as client:
-            opened = await client.room(name)
-            for person in await opened.members():
-                fields = {
-                    "name": person.name,
-                    "key": person.fingerprint,
-                    "device": person.device_label,
-                    "me": person.is_me,
-                }
-                emit(fields, as_json=as_json, text=f"{person.name}  {person.fingerprint}  {person.device_label}")
-
-    run(work)
+    """Make rooms and look at them."""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, one line each.")
+@click.argument("name")
+@click.option("--node", "nodes", multiple=True, required=True, metavar="HOST:PORT#KEY", help="A server of the cluster.")
+@click.option("--my-name", help="What to be called there.")
+@with_timeout
+@with_json
 @click.pass_obj
-def rooms(profile: Path | None, *, as_json: bool) -> None:
-    """List the rooms of this profile."""
+def create(
+    settings: Settings, name: str, *, nodes: Sequence[str], my_name: str | None, timeout_s: float, as_json: bool
+) -> None:
+    """Make room NAME; one server's address is enough to find the others. Prints the link that lets people in.
 
-    async def work() -> None:
-        async with samtala.open_client(profile=profile) as client:
-            for name in client.rooms():
-                emit({"room": name}, as_json=as_json, text=name)
+    The address is what `samtala node init` printed on the server.
+    """
 
-    run(work)
+    async def command() -> None:
+        async with opened(settings, name=my_name) as client:
+            opening = functools.partial(client.create_room, name, nodes=nodes, my_name=my_name)
+            made = await open_in_time(client, timeout_s, opening)
+            await caught_up_in_time(made, timeout_s)
+            status = await made.status()
+            if as_json:
+                put_json({"room": name, "id": made.room_id.hex(), "link": made.link, **status_json(status)})
+                return
+            put(made.link)
+            if sys.stdout.isatty():
+                say(_qr(made.link))
+            say(f"Room {name!r} is on {len(status.replicas)} servers; it {margin(status)}.")
+            say("Whoever has the link can join: samtala join LINK")
+
+    run(command)
+
+
+def _qr(link: str) -> str:
+    drawing = io.StringIO()
+    segno.make(link, error="m").terminal(out=drawing, compact=True)
+    return drawing.getvalue()
+
+
+@click.command()
+@click.argument("which", metavar="ROOM|LINK")
+@click.option("--trace", is_flag=True, help="Show what was asked to find the servers, and how fast it answered.")
+@with_timeout
+@with_json
+@click.pass_obj
+def info(settings: Settings, which: str, *, trace: bool, timeout_s: float, as_json: bool) -> None:
+    """Tell how ROOM is and where its servers are; a LINK may be of a room that you are not in."""
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            found, search = await _look(client, which, timeout_s)
+            facts: dict[str, object] = {}
+            lines: list[str] = []
+            if found is not None:
+                await _describe_room(found, facts, lines, timeout_s)
+            if search is not None:
+                _describe_search(search, facts, lines)
+                if trace:
+                    facts["trace"] = list(search.lines())
+                    lines += ["searched:", *(f"  {line}" for line in search.lines())]
+            if as_json:
+                put_json(facts)
+            else:
+                put("\n".join(lines))
+            if found is None and search is not None and search.best is None:
+                raise search.nobody()
+
+    run(command)
+
+
+async def _look(client: Client, which: str, timeout_s: float) -> tuple[Room | None, Discovery | None]:
+    try:
+        found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
+    except NotFoundError:
+        if ":" not in which:
+            raise
+        found = None
+    with trio.move_on_after(timeout_s):
+        return found, await client.locate(which if found is None else found.link)
+    return found, client.last_search
+
+
+async def _describe_room(found: Room, facts: dict[str, object], lines: list[str], timeout_s: float) -> None:
+    await caught_up_in_time(found, timeout_s)
+    members = await found.members()
+    facts |= {
+        "room": found.name, "id": found.room_id.hex(), "epoch": found.epoch, "sequence": found.sequence,
+        "code": found.code, "members": len(members), "undecryptable": found.undecryptable, "alarms": found.alarms,
+        "connection": found.connection.state.value,
+    }  # fmt: skip
+    lines += [
+        f"{found.name}   id {found.room_id.hex()[:8]}   {len(members)} devices   code {found.code}",
+        f"read through {found.sequence}; {found.undecryptable} undecryptable, {found.alarms} alarms",
+        state_line(found.connection),
+    ]
+    try:
+        status = await found.status()
+    except SamtalaError as error:
+        lines.append(f"servers: {error}")
+        return
+    facts |= status_json(status)
+    lines.append(f"servers: view {status.view}, {status.status}; {margin(status)}")
+    for replica in status.replicas:
+        marks = " (leads)" if replica.node_key == status.primary else ""
+        lag = f", {replica.lag_ops} behind" if replica.lag_ops > 0 else ""
+        lines.append(
+            f"  {replica.name:<12} {'up' if replica.up else 'DOWN'}{lag}{marks}   {key_text(replica.node_key)}"
+        )
+
+
+def _describe_search(search: Discovery, facts: dict[str, object], lines: list[str]) -> None:
+    if search.best is None:
+        facts["found"] = False
+        return
+    facts["found"] = True
+    facts["addresses"] = [str(server) for server in search.best.servers]
+    lines.append(f"addresses, from {search.best.source}:")
+    lines += [f"  {server}" for server in search.best.servers]
+
+
+@click.command()
+@click.argument("which", metavar="ROOM")
+@with_timeout
+@with_json
+@click.pass_obj
+def members(settings: Settings, which: str, *, timeout_s: float, as_json: bool) -> None:
+    """Tell who is in ROOM, one device a line."""
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
+            await caught_up_in_time(found, timeout_s)
+            for member in await found.members():
+                if as_json:
+                    put_json({
+                        "name": member.name, "key": member.key.hex(), "fingerprint": member.fingerprint,
+                        "device": member.device_label, "verified": member.is_verified, "me": member.is_me,
+                    })  # fmt: skip
+                else:
+                    doubt = "" if member.is_verified else "   UNVERIFIED"
+                    you = "   (you)" if member.is_me else ""
+                    put(f"{member.name:<24} {member.fingerprint}   {member.device_label}{doubt}{you}")
+
+    run(command)
+
+
+@click.command()
+@click.argument("which", metavar="ROOM")
+@click.argument("who", metavar="NAME|FINGERPRINT")
+@with_timeout
+@with_json
+@click.pass_obj
+def remove(settings: Settings, which: str, who: str, *, timeout_s: float, as_json: bool) -> None:
+    """Remove a member's devices from ROOM: from then on they can neither read nor write."""
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
+            await caught_up_in_time(found, timeout_s)
+            wanted = [
+                member
+                for member in await found.members()
+                if who in {member.name, member.fingerprint} and not member.is_me
+            ]
+            if not wanted:
+                raise NotFoundError(f"nobody else in {found.name!r} is {who!r}; see: samtala room members {which}")
+            if len({member.key for member in wanted}) > 1:
+                prints = ", ".join(member.fingerprint for member in wanted)
+                raise NotFoundError(f"several people are called {who!r}; give a fingerprint: {prints}")
+            with trio.move_on_after(timeout_s):
+                for member in wanted:
+                    sequence = await found.remove(member)
+                    if as_json:
+                        put_json({"removed": member.name, "fingerprint": member.fingerprint, "sequence": sequence})
+                    else:
+                        put(str(sequence))
+                        say(f"{member.name!r} is out: nothing after {sequence} can be read or written by that device.")
+                return
+            raise UnavailableError(f"not done within {timeout_s:g} s; look at: samtala room members {which}")
+
+    run(command)
+
+
+@click.command()
+@with_json
+@click.pass_obj
+def rooms(settings: Settings, *, as_json: bool) -> None:
+    """List this profile's rooms, without connecting."""
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            summaries = await client.rooms()
+            for summary in summaries:
+                phase = summary.phase.name.lower()
+                if as_json:
+                    put_json({
+                        "room": summary.name, "id": summary.room_id.hex(), "phase": phase,
+                        "sequence": summary.sequence, "owner": summary.is_owner,
+                    })  # fmt: skip
+                else:
+                    owner = "   owner" if summary.is_owner else ""
+                    put(f"{summary.name:<24} {summary.room_id.hex()[:8]}   {phase}{owner}")
+            if not summaries and not as_json:
+                say("No rooms yet. Join one: samtala join LINK")
+
+    run(command)
