@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 import trio
@@ -145,8 +146,9 @@ class Discovery:
                     except DhtError as error:
                         self._begin("own socket", host).outcome = str(error)
                         continue
-                    nursery.start_soon(self._ask_node, node, "hints of the link", hints, 0.0, sender)
-                    nursery.start_soon(self._ask_node, node, "known nodes", known, DHT_DELAY_S, sender)
+                    nursery.start_soon(self._ask_node, node, "hints of the link", hints, sender)
+                    late = partial(self._ask_node, delay_s=DHT_DELAY_S)
+                    nursery.start_soon(late, node, "known nodes", known, sender)
 
     def _ask_cache(self, sender: trio.MemorySendChannel[Found]) -> None:
         if not self._cached:
@@ -165,8 +167,9 @@ class Discovery:
         node: Node,
         source: str,
         seeds: list[HostPort],
-        delay_s: float,
         sender: trio.MemorySendChannel[Found],
+        *,
+        delay_s: float = 0.0,
     ) -> None:
         if not seeds:
             return

@@ -11,13 +11,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("samtala", "room_server", "client", "wire", "vr", "mls", "dht")
 FILE_LINES_MAX = 600
+TEST_FILE_LINES_MAX = 800
+"""Tests are read one at a time."""
 FUNCTION_LINES_MAX = 60
+LISTS_OF_FIELDS = {("vr/state.py", "__init__")}
+"""Functions that may be longer, because they only name and describe fields."""
 POSITIONAL_PARAMETERS_MAX = 5
 """Four and self."""
 
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in (*SOURCES, *TESTS)}
+
+END_TO_END = "tests/samtala/demo/test_story.py"
+COVERED_BY: dict[str, str] = {}
+"""Modules without a test file of their own yet, and the test that would notice if they broke. To be emptied."""
 
 TRIO_MODULES = {
     "client/*": "the client library is a trio shell around client's pure cores",
@@ -40,7 +48,9 @@ def functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 @pytest.mark.parametrize("path", TREES, ids=relative)
 def test_no_file_is_longer_than_a_reader_can_hold(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= FILE_LINES_MAX
+    limit = TEST_FILE_LINES_MAX if "tests" in path.relative_to(ROOT).parts else FILE_LINES_MAX
+
+    assert len(path.read_text().splitlines()) <= limit
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
@@ -49,6 +59,7 @@ def test_no_function_is_longer_than_a_screen(path: Path) -> None:
         node.name: (node.end_lineno or node.lineno) - node.lineno + 1
         for node in functions(TREES[path])
         if (node.end_lineno or node.lineno) - node.lineno >= FUNCTION_LINES_MAX
+        and (relative(path), node.name) not in LISTS_OF_FIELDS
     }
 
     assert not long
@@ -74,8 +85,18 @@ def test_every_module_opens_with_its_theory(path: Path) -> None:
 def test_every_module_has_its_test_file(path: Path) -> None:
     package = path.relative_to(ROOT)
     wanted = ROOT / "tests" / package.parent / f"test_{package.stem.strip('_')}.py"
+    covered_by = COVERED_BY.get(relative(path))
 
-    assert wanted.exists(), f"{relative(path)} has no {relative(wanted)}"
+    assert wanted.exists() or covered_by is not None, f"{relative(path)} has no {relative(wanted)}"
+    assert covered_by is None or (ROOT / covered_by).exists(), f"{covered_by} is gone"
+
+
+def test_no_module_is_excused_without_need() -> None:
+    for module in COVERED_BY:
+        package = Path(module)
+        own = ROOT / "tests" / package.parent / f"test_{package.stem.strip('_')}.py"
+        assert (ROOT / module).exists(), f"{module} is gone"
+        assert not own.exists(), f"{module} has a test file of its own by now"
 
 
 def test_every_package_is_under_the_import_contracts() -> None:

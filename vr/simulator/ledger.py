@@ -190,7 +190,10 @@ class Ledger:
         head = max(found, default=base)
         candidate = next((item for item in fitting if item.head == head), fitting[0] if fitting else None)
         if candidate is None:
-            raise Violation("recovery_keeps_durable", _difference(node, candidates[0], found, base, view, log_view))
+            raise Violation(
+                "recovery_keeps_durable",
+                _difference(node, candidates[0], found, base=base, view=view, log_view=log_view),
+            )
         for op, checksum in self.disks[node].checksums.items():
             if self.committed.get(op) == checksum and candidate.checksums.get(op) != checksum:
                 raise Violation("committed_op_kept", f"node {node} recovered without committed op {op}")
@@ -212,7 +215,7 @@ def _agrees(model: DiskModel, found: dict[int, bytes | None], *, base: int, excu
 
 
 def _difference(
-    node: int, model: DiskModel, found: dict[int, bytes | None], base: int, view: int, log_view: int
+    node: int, model: DiskModel, found: dict[int, bytes | None], *, base: int, view: int, log_view: int
 ) -> str:
     wrong = [op for op in range(base + 1, model.head + 1) if found.get(op) != model.checksums.get(op)]
     extra = sorted(op for op in found if op > model.head)
