@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from vr.simulator.cluster import Outcome, run_seed
 from vr.simulator.errors import UnknownMutant
-from vr.simulator.mutants import MUTANTS
+from vr.simulator.mutants import MUTANTS, UNKILLED
 from vr.simulator.mutation import hunt
 from vr.simulator.story import Telling
 
@@ -81,7 +81,7 @@ def search(seeds: Sequence[int], *, keep_going: bool = False) -> int:
 
 
 def _try_mutants(only: str | None) -> int:
-    chosen = [mutant for mutant in MUTANTS if only is None or mutant.name == only]
+    chosen = [mutant for mutant in MUTANTS + UNKILLED if mutant.name == only] if only else list(MUTANTS)
     if not chosen:
         raise UnknownMutant(only or "")
     survivors = 0

