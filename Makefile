@@ -46,7 +46,7 @@ fix: $(VENV)/.dev ## format, and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.run ## figures beside this machine's own limits
+bench: $(VENV)/.dev ## figures beside this machine's own limits
 	$(BIN)/python -m bench
 
 simulate: $(VENV)/.run ## an hour of replication under faults, from fresh seeds

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from room_server.config import load_config
-from samtala.cli import run_command
+from samtala.cli import main as run_command
 
 
 def init(folder: Path, *more: str) -> int:

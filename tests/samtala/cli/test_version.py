@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from samtala.cli import run_command
+from samtala.cli import main as run_command
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,7 +21,7 @@ def test_the_version_is_json_when_asked(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_mistyped_command_gets_the_nearest_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["joni", "SAMTALA:X"]) == 2
-    assert "samtala join" in capsys.readouterr().err
+    assert "did you mean 'join'" in capsys.readouterr().err
 
 
 def test_a_mistyped_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from samtala.cli import run_command
-from samtala.cli.demo import summary
+from samtala.cli import main as run_command
+from samtala.demo.command import summary
 from samtala.demo.story import Report
 
 
