@@ -154,6 +154,7 @@ class Replica:
             normal.make_operations(state)
             normal.tell_commit(state)
         normal.acknowledge(state)
+        state.check()
         _schedule_tick(state)
         token, append, meta = take_write(state)
         effects = state.effects

@@ -220,6 +220,25 @@ class ReplicaState:
         """The last operation of our log."""
         return self.log.head_op
 
+    def check(self) -> None:
+        """What holds between any two inputs, whatever peers and disks do; a failure is a bug of ours."""
+        assert self.log.base_op <= self.applied_op <= self.log.head_op
+        assert self.applied_op <= self.commit_number
+        assert self.durable_op <= self.log.head_op
+        assert self.unwritten_op <= self.log.head_op + 1
+        assert self.log_view <= self.voted_view <= self.view
+        assert self.durable_log_view <= self.durable_view <= self.voted_view
+        match self.status:
+            case Status.NORMAL:
+                assert self.log_view == self.view
+                assert self.install is None
+                assert self.damage is None
+            case Status.VIEW_CHANGE:
+                assert self.log_view < self.view
+                assert self.damage is None
+            case Status.RECOVERING_HEAD:
+                assert self.install is None or self.damage is None
+
     def timestamp_at(self, op: OpNumber) -> int:
         """The timestamp of an operation in memory, unix microseconds."""
         entry = self.log.get(op)
