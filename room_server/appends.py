@@ -80,7 +80,7 @@ class Appends:
         in_bounds = 0 < len(blocks) <= wire_limits.BLOCKS_PER_APPEND_MAX and message.number > 0 and message.session > 0
         if not in_bounds or len(message.client_id) != CLIENT_ID_BYTES:
             raise ConnectionCutError("protocol", "Append out of bounds")
-        if attachment is None or self.is_draining or len(self._answers) >= limits.SESSIONS_PER_CONNECTION_MAX:
+        if attachment is None or self.is_draining or self._is_one_session_too_many(message, attachment.room):
             self._refuse(message, self._why_no_append(message.room_id, attachment), at=0)
             return
         allowed, refusal = 0, None
@@ -93,6 +93,11 @@ class Appends:
             self._accept(attachment.room, message, allowed)
         if refusal is not None:
             self._refuse(message, refusal, at=allowed)
+
+    def _is_one_session_too_many(self, message: Append, room: HostedRoom) -> bool:
+        if len(self._answers) < limits.SESSIONS_PER_CONNECTION_MAX:
+            return False
+        return room.routes.get((ClientId(message.client_id), SessionNumber(message.session))) not in self._answers
 
     def _why_no_append(self, room_id: RoomId, attachment: Attachment | None) -> RefusalCode:
         if self.is_draining:

@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from room_server import limits
-from room_server.errors import RefusedError
+from room_server.errors import RefusedError, StartError
 from room_server.feed import RingBudget
 from room_server.genesis_sync import names
 from room_server.logs import room_label
@@ -76,10 +76,18 @@ class Hosting:
             room.feed.start_at(room.service.next_sequence)
 
     def service_of(self, group: GroupId, genesis: bytes) -> RoomService:
-        """The service of a group, made from its genesis (`vr.host` service factory)."""
+        """The service of a group, made from its genesis (`vr.host` service factory).
+
+        Raises:
+            StartError: the stored genesis has rotted.
+        """
         room = self.rooms.get(group)
         if room is None:
-            room = self.rooms.add(decode_genesis(genesis), genesis)
+            try:
+                record = decode_genesis(genesis)
+            except DecodeError as error:
+                raise StartError(f"history.db: the genesis of room {room_label(group)} has rotted: {error}") from error
+            room = self.rooms.add(record, genesis)
         return room.service
 
     # --- what the host reports (vr.host Embedder) ----------------------------------------------------------------

@@ -34,7 +34,7 @@ from room_server.feed import RingBudget
 from room_server.handshake import dial_peer
 from room_server.health import serve_health
 from room_server.hosting import Hosting
-from room_server.logs import configure_logs
+from room_server.logs import configure_logs, room_label
 from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
 from room_server.peers import MetPeer, Peer, PeerLinks
@@ -117,6 +117,8 @@ class _Node:
         self.peers.attach(host, host.replica_id)
         for line in host.recovery_report:
             log.warning("log_recovered", detail=line)
+        for group, reason in host.damaged.items():
+            log.error("room_damaged", room=room_label(group), reason=reason)
 
     def _on_created(self, room: HostedRoom) -> None:
         self.peers.announce(room)

@@ -143,6 +143,10 @@ class PeerLinks:
     async def run_link(self, met: MetPeer) -> None:
         """Carry a link from its hellos to its end, and close it."""
         peer = self.peers[met.node_key]
+        if self._is_taken(met):
+            log.error("peer_refused", peer=peer.name, reason="it claims the replica id of another server")
+            await met.tls.aclose()
+            return
         link = PeerLink(
             met.tls,
             met.decoder,
@@ -158,6 +162,11 @@ class PeerLinks:
         finally:
             self._leave(link, peer)
             await met.tls.aclose()
+
+    def _is_taken(self, met: MetPeer) -> bool:
+        """A replica id belongs to one server: messages of replicas are believed by it."""
+        others = (replica_id for key, replica_id in self._replica_ids.items() if key != met.node_key)
+        return met.replica_id == self._replica_id or met.replica_id in others
 
     def _enter(self, link: PeerLink, met: MetPeer) -> None:
         older = self._links.get(met.replica_id)

@@ -194,3 +194,14 @@ def test_draining_edge_refuses_new_work_and_finishes_the_old(member: Client) -> 
     member.backend.commit()
     assert {type(message) for message in member.hear()} == {Appended}
     assert not member.edge.has_unanswered
+
+
+def test_sessions_per_connection_are_bounded_and_known_ones_go_on(
+    member: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SESSIONS_PER_CONNECTION_MAX", 1)
+    first, second = member.open_session(), member.open_session()
+    member.say(append(first, 1, app(0)))
+
+    assert refusal(member.say(append(second, 1, app(0)))) is RefusalCode.LIMIT
+    assert member.say(append(first, 2, app(0))) == []

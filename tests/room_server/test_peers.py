@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import trio
+import trio.testing
 
 from tests.room_server.builders import app
 from tests.room_server.cluster import (
@@ -14,6 +16,7 @@ from tests.room_server.cluster import (
     status_when,
 )
 from tests.room_server.network import network_client
+from tests.room_server.test_door import count_of
 from wire.ids import ClientId, RoomId, Sequence
 from wire.messages import (
     Append,
@@ -91,3 +94,26 @@ async def test_room_created_at_one_node_spreads_to_connected_peers(tmp_path: Pat
 
         for node in (b, c):
             await hosts_room(node)
+
+
+async def test_peer_that_claims_another_ones_replica_is_refused(tmp_path: Path) -> None:
+    async with cluster_of(tmp_path) as cluster:
+        a, b, c = cluster.nodes
+        await info_when(a, 3)
+        await cluster.kill(b)
+        claim = tmp_path / "b" / "data" / "replica_id"
+        claim.write_text(c.replica_id.hex() + "\n")
+        b.config = msgspec.structs.replace(b.config, replica_id=c.replica_id.hex())
+
+        before = await handshakes(cluster.nodes[0]) + await handshakes(c)
+        await cluster.start(b)
+
+        with trio.fail_after(20):
+            while await handshakes(a) + await handshakes(c) + await handshakes(b) < before + 6:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        assert [entry.up for entry in (await info_when(a, 2)).nodes] == [True, False, True]
+
+
+async def handshakes(node: TestNode) -> float:
+    """Connections that this node accepted, apart from those that ask here."""
+    return await count_of(node, 'samtala_handshakes_total{result="ok"}')
