@@ -33,6 +33,7 @@ from dht.limits import (
     REPLY_NODES_MAX,
     SELF_LOOKUP_S,
     TABLE_SMALL_NODES,
+    UPKEEP_PINGS_MAX,
     VERIFICATIONS_MAX,
 )
 from dht.lookup import Candidate, Lookup, Wanted
@@ -335,8 +336,7 @@ class Dht:
         if self._tokens.is_due(now):
             self._tokens.rotate(self._entropy(_SECRET_BYTES), now)
         self.counters.items_expired += self.storage.expire(now)
-        stale = self.table.stalest(now)
-        if stale is not None:
+        for stale in self.table.stale(now, UPKEEP_PINGS_MAX):
             self._ask(stale.address, b"ping", {}, purpose=Purpose.UPKEEP, now=now)
         idle = self.table.idle_target(now, self._entropy(NODE_ID_BYTES))
         if idle is not None:

@@ -53,8 +53,11 @@ SELF_LOOKUP_S: Final = 600.0
 VERIFICATIONS_MAX: Final = 16
 """Pings in flight to strangers that queried us. More strangers than this at once look like a flood."""
 
-MAINTENANCE_S: Final = 2.0
-"""Seconds between rounds of upkeep; a round pings one silent node and refreshes one idle bucket."""
+MAINTENANCE_S: Final = 5.0
+"""Seconds between rounds of upkeep; a round refreshes one idle bucket at most."""
+
+UPKEEP_PINGS_MAX: Final = 3
+"""Pings to silent nodes in one round: 540 nodes in a quarter of an hour, more than a table of the public network has."""
 
 TABLE_SMALL_NODES: Final = 40
 """Nodes below which our own neighbourhood is looked up regularly."""

@@ -13,6 +13,7 @@ or ids enter; anyone may still ask.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
@@ -206,10 +207,10 @@ class RoutingTable:
         for index in range(prefix - 1, -1, -1):
             yield self._buckets[index].nodes.values()
 
-    def stalest(self, now: float) -> Contact | None:
-        """Return the node that has not answered for longest, if it no longer counts as good (BEP 5)."""
-        oldest = min(self, key=lambda contact: contact.answered_at, default=None)
-        return oldest if oldest is not None and now - oldest.answered_at > NODE_GOOD_S else None
+    def stale(self, now: float, count: int) -> list[Contact]:
+        """Return up to `count` nodes that no longer count as good (BEP 5), those silent for longest first."""
+        silent = [contact for contact in self if now - contact.answered_at > NODE_GOOD_S]
+        return heapq.nsmallest(count, silent, key=lambda contact: contact.answered_at)
 
     def idle_target(self, now: float, entropy: bytes) -> bytes | None:
         """Return a random id in the range of a bucket that was idle too long, and note it as refreshed (BEP 5).

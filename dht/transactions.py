@@ -139,15 +139,15 @@ class Transactions:
                     pending.is_sent = True
                     due.to_send.append(pending)
                 continue
-            age = now - pending.send_at
-            if age >= HARD_TIMEOUT_S:
+            # The same sums as in `_deadline`: a difference would round otherwise, and a deadline would come for ever.
+            if now >= pending.send_at + HARD_TIMEOUT_S:
                 del self._pending[pending.transaction, pending.address]
                 due.failed.append(pending)
                 continue
             if pending.resend_at is not None and now >= pending.resend_at:
                 pending.resend_at = None
                 due.to_send.append(pending)
-            if not pending.is_slow and age >= self.soft_timeout_s:
+            if not pending.is_slow and now >= pending.send_at + self.soft_timeout_s:
                 pending.is_slow = True
                 due.slow.append(pending)
         return due

@@ -1,0 +1,480 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dht import bencode
+from dht.dht import Dht, Event, LookupEnded
+from dht.errors import QuotaExceeded
+from dht.items import MutableItem, sign_item_with_seed
+from dht.krpc import Query, decode, encode_answer, encode_query
+from dht.limits import (
+    BUCKET_NODES_MAX,
+    FAILURES_MAX,
+    HARD_TIMEOUT_S,
+    ITEM_LIFE_S,
+    LOOKUPS_MAX,
+    NODE_GOOD_S,
+    REPLY_NODES_MAX,
+    SELF_LOOKUP_S,
+    VERIFICATIONS_MAX,
+)
+from dht.node_id import Address, is_secure
+from dht.routing_table import Admission
+from dht.storage import SignedValue
+from tests.dht.network import Network
+
+ASKER = b"a" * 20
+HERE = ("192.0.2.1", 7610)
+
+
+def item(seq: int = 1, value: bytes = b"hej", seed: int = 0) -> MutableItem:
+    return sign_item_with_seed(bytes([seed]) * 32, seq=seq, value=value)
+
+
+def core(**change: bool) -> Dht:
+    numbers = iter(range(1, 1 << 30))
+
+    def entropy(size: int) -> bytes:
+        return (next(numbers) * 0x9E3779B97F4A7C15 % (1 << 8 * size)).to_bytes(size, "big")
+
+    return Dht(
+        own_id=b"m" * 20, admission=Admission(), entropy=entropy, now=0.0, read_only=change.get("read_only", False)
+    )
+
+
+def ping(sender: bytes = ASKER, **how: bool) -> bytes:
+    return encode_query(b"ping", {b"id": sender}, transaction=b"xy", read_only=how.get("read_only", False))
+
+
+def queries_of(some: Dht) -> list[tuple[Query, Address]]:
+    decoded = [(decode(datagram), address) for datagram, address in some.take_datagrams()]
+    return [(message, address) for message, address in decoded if isinstance(message, Query)]
+
+
+@pytest.fixture(scope="module")
+def grown() -> Network:
+    """Sixty nodes that know each other; tests only read and publish under keys of their own."""
+    network = Network(seed=7)
+    network.grow(60)
+    return network
+
+
+def test_a_stranger_enters_the_table_only_after_it_answered_from_its_address() -> None:
+    some = core()
+    some.receive(ping(), HERE, 1.0)
+    assert len(some.table) == 0
+
+    ((verification, to),) = queries_of(some)
+    assert (verification.method, to) == (b"ping", HERE)
+    answer = encode_answer({b"id": ASKER}, transaction=verification.transaction, to=HERE)
+    some.receive(answer, ("192.0.2.66", 7610), 1.1)
+    assert len(some.table) == 0
+    some.receive(answer, HERE, 1.1)
+
+    assert [contact.address for contact in some.table] == [HERE]
+    assert some.counters.dropped == {"unsolicited": 1}
+
+
+def test_read_only_askers_are_answered_and_never_enter() -> None:
+    """BEP 43."""
+    some = core()
+    some.receive(ping(read_only=True), HERE, 1.0)
+
+    assert len(some.take_datagrams()) == 1
+    assert queries_of(some) == []
+
+
+def test_a_read_only_node_says_so_and_answers_nothing() -> None:
+    """BEP 43."""
+    some = core(read_only=True)
+    some.receive(ping(), HERE, 1.0)
+    assert some.take_datagrams() == []
+
+    some.get(bytes(32), b"", 1.0, seeds=[HERE])
+
+    ((query, _),) = queries_of(some)
+    assert query.read_only
+
+
+def test_a_flood_of_strangers_causes_few_pings() -> None:
+    some = core()
+    for number in range(200):
+        some.receive(ping(bytes([number]) * 20), (f"20.0.{number}.1", 7610), 1.0)
+
+    assert len(queries_of(some)) == VERIFICATIONS_MAX
+
+
+@given(st.binary(max_size=120))
+@settings(max_examples=200)
+def test_no_datagram_hurts(datagram: bytes) -> None:
+    some = core()
+
+    some.receive(datagram, HERE, 1.0)
+
+    assert some.counters.datagrams_in == 1
+
+
+@given(
+    st.sampled_from([b"ping", b"find_node", b"get", b"put", b"get_peers", b"vote"]),
+    st.dictionaries(
+        st.sampled_from([b"target", b"info_hash", b"seq", b"k", b"sig", b"v", b"token", b"salt", b"cas", b"want"]),
+        st.integers(-5, 5) | st.binary(max_size=80) | st.just(bytes(20)) | st.lists(st.integers(0, 3), max_size=2),
+    ),
+)
+@settings(max_examples=300)
+def test_no_query_hurts(method: bytes, arguments: dict[bytes, bencode.Value]) -> None:
+    some = core()
+
+    some.receive(encode_query(method, {b"id": ASKER} | arguments, transaction=b"xy"), HERE, 1.0)
+
+    assert len(some.storage) == 0
+    assert len(some.take_datagrams()) >= 1
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([b"nodes", b"nodes6", b"k", b"seq", b"sig", b"v", b"token"]),
+        st.integers(-5, 5) | st.binary(max_size=80) | st.just(bytes(26)) | st.lists(st.integers(0, 3), max_size=2),
+    )
+)
+@settings(max_examples=200)
+def test_no_answer_hurts(values: dict[bytes, bencode.Value]) -> None:
+    some = core()
+    some.get(item().public_key, b"", 1.0, seeds=[HERE])
+    ((query, _),) = queries_of(some)
+
+    some.receive(encode_answer({b"id": ASKER} | values, transaction=query.transaction, to=HERE), HERE, 1.1)
+    for step in range(40):
+        some.tick(2.0 + step)
+
+    (ended,) = some.take_events()
+    assert isinstance(ended, LookupEnded)
+    assert ended.item is None
+
+
+def test_a_get_of_nobody_ends_at_once_and_of_the_silent_after_the_hard_timeout() -> None:
+    some = core()
+    some.get(bytes(32), b"", 1.0)
+    assert [type(event) for event in some.take_events()] == [LookupEnded]
+
+    some.get(bytes(32), b"", 1.0, seeds=[HERE])
+    now = 1.0
+    while not (events := some.take_events()):
+        now = some.next_deadline()
+        some.tick(now)
+        some.take_datagrams()
+    assert now == 1.0 + HARD_TIMEOUT_S
+    assert events == [LookupEnded(operation=2, item=None, queries=1, answered=0)]
+
+
+def test_a_lone_hint_is_asked_again_when_a_datagram_is_lost() -> None:
+    some = core()
+    some.get(item().public_key, b"", 1.0, seeds=[HERE])
+    (first,) = some.take_datagrams()
+    sent = []
+    while some.next_deadline() < 3.0:
+        some.tick(some.next_deadline())
+        sent += [datagram for datagram, to in some.take_datagrams() if to == HERE]
+
+    assert sent == [first[0]]
+
+
+def test_a_hint_at_a_pinning_replica_takes_one_round_trip() -> None:
+    network = Network(seed=1, latency_s=0.05)
+    replica, reader = network.add(), network.add(read_only=True)
+    network.nodes[replica].storage.pin(SignedValue.of(item()))
+
+    found, first_s = network.get(reader, item(), seeds=[replica])
+
+    assert found == item()
+    assert first_s < 0.3
+    assert network.delivered == 2
+
+
+def test_items_are_found_from_everywhere(grown: Network) -> None:
+    addresses = list(grown.nodes)
+    mine = item(seed=20)
+
+    result = grown.put(addresses[5], mine)
+
+    assert result.stored == result.closest_queried == BUCKET_NODES_MAX
+    assert result.refused == {}
+    assert result.held == 0
+    for address in addresses[::7]:
+        found, _ = grown.get(address, mine)
+        assert found == mine
+
+
+def test_a_cold_reader_finds_an_item_within_a_second(grown: Network) -> None:
+    mine = item(seed=21)
+    grown.put(next(iter(grown.nodes)), mine)
+
+    reader = grown.add(read_only=True, bootstrap=[list(grown.nodes)[30]])
+    found, first_s = grown.get(reader, mine)
+
+    assert found == mine
+    assert first_s < 1.0
+
+
+def test_anyone_with_the_bytes_announces_again_and_a_newer_version_wins(grown: Network) -> None:
+    addresses = list(grown.nodes)[:60]
+    old, new = item(1, b"old", seed=22), item(2, b"new", seed=22)
+    grown.put(addresses[1], old)
+
+    again = grown.put(addresses[2], old)
+    grown.put(addresses[3], new)
+    late = grown.put(addresses[4], old)
+
+    assert again.stored == BUCKET_NODES_MAX
+    assert again.held >= REPLY_NODES_MAX, "the nearest are the same from everywhere"
+    assert late.refused[302] >= REPLY_NODES_MAX
+    assert late.newer == new
+    assert grown.get(addresses[50], old)[0] == new
+
+
+def test_compare_and_swap_and_skipping(grown: Network) -> None:
+    addresses = list(grown.nodes)[:60]
+    grown.put(addresses[1], item(1, seed=23))
+
+    mismatch = grown.put(addresses[2], item(3, seed=23), cas=2)
+    skipped = grown.put(addresses[2], item(1, seed=23), unless_held=8)
+
+    assert mismatch.refused[301] >= REPLY_NODES_MAX
+    assert skipped.closest_queried == 0
+    assert skipped.held >= REPLY_NODES_MAX
+
+
+def test_what_is_missing_is_reported_missing(grown: Network) -> None:
+    before = dict(grown.nodes[next(iter(grown.nodes))].counters.lookups)
+    found, first_s = grown.get(next(iter(grown.nodes)), item(seed=99))
+
+    assert found is None
+    assert first_s == float("inf")
+    assert grown.nodes[next(iter(grown.nodes))].counters.lookups["missing"] == before.get("missing", 0) + 1
+
+
+def test_silent_nodes_and_lost_datagrams_cost_little_time() -> None:
+    network = Network(seed=3)
+    addresses = network.grow(60)
+    network.put(addresses[0], item())
+    for address in addresses[1::4]:
+        network.silent.add(address)
+    network.lost = 0.02
+    began = network.now
+
+    found, first_s = network.get(addresses[0], item())
+
+    assert found == item()
+    assert first_s <= 1.0
+    assert network.now - began <= 1.5 + 0.02
+
+
+def test_without_announcements_the_network_forgets_and_with_them_it_does_not() -> None:
+    network = Network(seed=4)
+    addresses = network.grow(9)
+    kept, forgotten = item(seed=1), item(seed=2)
+    network.put(addresses[0], kept)
+    network.put(addresses[0], forgotten)
+    for _ in range(3):
+        network.run(ITEM_LIFE_S / 2)
+        network.put(addresses[3], kept)
+
+    assert network.get(addresses[7], kept)[0] == kept
+    assert network.get(addresses[7], forgotten)[0] is None
+    assert network.nodes[addresses[5]].counters.items_expired >= 1
+
+
+def test_pinned_items_outlive_everything() -> None:
+    network = Network(seed=5)
+    addresses = network.grow(6)
+    network.nodes[addresses[4]].storage.pin(SignedValue.of(item()))
+
+    network.run(2 * ITEM_LIFE_S)
+
+    assert network.get(addresses[1], item())[0] == item()
+
+
+def test_dead_nodes_leave_the_tables() -> None:
+    network = Network(seed=6)
+    addresses = network.grow(20)
+    for address in addresses[10:]:
+        network.drop(address)
+
+    network.run((FAILURES_MAX + 1) * NODE_GOOD_S)
+
+    dead = set(addresses[10:])
+    for core_ in network.nodes.values():
+        assert not dead & {contact.address for contact in core_.table}
+        assert len(core_.table) == 9
+
+
+def test_servers_find_each_other_in_whatever_order_they_start() -> None:
+    network = Network(seed=8)
+    first = network.add(bootstrap=[("21.0.0.1", 1)])
+    network.nodes[first].bootstrap = ("20.0.1.7", 7610), ("20.0.2.7", 7610)
+    network.nodes[first].find(network.nodes[first].own_id, network.now)
+    network.after(first)
+    network.run(30.0)
+
+    network.add()
+    network.add()
+    network.run(30.0)
+
+    assert len(network.nodes[first].table) == 2
+
+
+def test_a_private_network_keeps_strangers_out_of_its_tables_and_answers_them() -> None:
+    network = Network(seed=9)
+    members = [("20.0.0.7", 7610), ("20.0.1.7", 7610), ("20.0.2.7", 7610)]
+    for _ in members:
+        network.add(allowed=members, bootstrap=members)
+    stranger = network.add(bootstrap=members)
+    for address, some in network.nodes.items():
+        some.find(some.own_id, network.now)
+        network.after(address)
+    network.run(60.0)
+    network.nodes[members[0]].storage.pin(SignedValue.of(item()))
+
+    assert network.get(stranger, item())[0] == item()
+    for member in members:
+        assert {contact.address for contact in network.nodes[member].table} == set(members) - {member}
+
+
+def test_an_id_is_bound_to_our_address_once_others_have_told_us() -> None:
+    """BEP 42."""
+    network = Network(seed=10)
+    addresses = network.grow(30)
+    newcomer = network.add(bootstrap=[addresses[3]])
+    some = network.nodes[newcomer]
+    before = some.own_id
+    some.find(before, network.now)
+    network.after(newcomer)
+
+    network.run(5.0)
+
+    assert some.external.host == newcomer[0]
+    assert is_secure(some.own_id, newcomer[0])
+    assert some.own_id != before
+    assert len(some.table) > 10
+
+
+def test_a_given_id_stays() -> None:
+    network = Network(seed=11)
+    network.grow(15)
+    newcomer = network.add(own_id=b"f" * 20, bootstrap=[next(iter(network.nodes))])
+    network.nodes[newcomer].find(b"f" * 20, network.now)
+    network.after(newcomer)
+
+    network.run(5.0)
+
+    assert network.nodes[newcomer].own_id == b"f" * 20
+
+
+def test_operations_beyond_the_limit_wait_their_turn() -> None:
+    some = core()
+    for number in range(LOOKUPS_MAX + 5):
+        some.get(bytes(32), b"", 1.0, seeds=[(f"20.0.{number}.1", 1)])
+    assert some.take_events() == []
+
+    ended: list[Event] = []
+    for step in range(60):
+        some.tick(1.0 + step / 4)
+        some.take_datagrams()
+        ended += some.take_events()
+
+    assert len(ended) == LOOKUPS_MAX + 5
+
+
+def test_waiting_operations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dht.dht.LOOKUPS_WAITING_MAX", 2)
+    some = core()
+    for number in range(LOOKUPS_MAX + 2):
+        some.get(bytes(32), b"", 1.0, seeds=[(f"20.0.{number}.1", 1)])
+
+    with pytest.raises(QuotaExceeded):
+        some.get(bytes(32), b"", 1.0, seeds=[HERE])
+
+
+def test_a_cancelled_operation_is_forgotten_and_lets_the_next_begin() -> None:
+    some = core()
+    numbers = [some.get(bytes(32), b"", 1.0, seeds=[(f"20.0.{n}.1", 1)]) for n in range(LOOKUPS_MAX + 1)]
+    assert len(queries_of(some)) == LOOKUPS_MAX
+
+    some.cancel(numbers[0], 1.0)
+
+    assert [to for _, to in queries_of(some)] == [(f"20.0.{LOOKUPS_MAX}.1", 1)]
+    some.cancel(10_000, 1.0)
+
+
+def test_what_a_writer_is_refused_for_storing_what_is_there_already_counts_as_stored() -> None:
+    """Bittorrent-dht answers 302 to the same version again."""
+    some = core()
+    mine = item(3)
+    some.put(mine, 1.0, seeds=[HERE])
+    ((get, _),) = queries_of(some)
+    values: dict[bytes, bencode.Value] = {b"id": ASKER, b"token": b"t", b"seq": 3}
+    some.receive(encode_answer(values, transaction=get.transaction, to=HERE), HERE, 1.1)
+    ((put, _),) = queries_of(some)
+    assert put.arguments[b"seq"] == 3
+
+    refusal = bencode.encode({b"e": [302, b"sequence"], b"t": put.transaction, b"y": b"e"})
+    some.receive(refusal, HERE, 1.2)
+
+    (ended,) = some.take_events()
+    assert ended.result.stored == 1  # type: ignore[union-attr]  # a failure either way
+    assert ended.result.held == 1  # type: ignore[union-attr]
+
+
+def test_a_put_whose_nodes_fall_silent_ends() -> None:
+    some = core()
+    some.put(item(), 1.0, seeds=[HERE])
+    ((get, _),) = queries_of(some)
+    some.receive(encode_answer({b"id": ASKER, b"token": b"t"}, transaction=get.transaction, to=HERE), HERE, 1.1)
+    while not (events := some.take_events()):
+        some.tick(some.next_deadline())
+
+    assert events[0].result.stored == 0  # type: ignore[union-attr]  # a failure either way
+    assert some.counters.puts == {"unstored": 1}
+
+
+def test_a_small_network_is_looked_over_regularly() -> None:
+    network = Network(seed=12)
+    addresses = network.grow(3)
+    before = network.nodes[addresses[0]].counters.queries_sent
+
+    network.run(2 * SELF_LOOKUP_S)
+
+    assert network.nodes[addresses[0]].counters.queries_sent > before
+
+
+def test_an_idle_node_is_quiet() -> None:
+    network = Network(seed=13)
+    addresses = network.grow(20)
+    before = network.delivered
+
+    network.run(1_800.0)
+
+    per_node_per_s = (network.delivered - before) / len(addresses) / 1_800
+    assert per_node_per_s < 0.5
+
+
+def test_forged_answers_do_not_reach_a_get() -> None:
+    some = core()
+    some.get(item().public_key, b"", 1.0, seeds=[HERE])
+    ((query, _),) = queries_of(some)
+    forged = msgspec.structs.replace(item(), seq=9)
+    values: dict[bytes, bencode.Value] = {
+        b"id": ASKER,
+        b"k": forged.public_key,
+        b"seq": 9,
+        b"sig": forged.signature,
+        b"v": forged.value,
+    }
+
+    some.receive(encode_answer(values, transaction=query.transaction, to=HERE), HERE, 1.1)
+
+    assert some.take_events() == [LookupEnded(operation=1, item=None, queries=1, answered=1)]
+    assert some.counters.items_rejected == 1
