@@ -4,6 +4,7 @@ SamtalaError               1
 ├── UsageError             2    a wrong link, name, flag or call
 ├── NotFoundError          3    no such room, member, message
 ├── RefusedError           4    the servers or the room's rules say no
+│   └── StaleEpochError    4    the room's epoch has moved on: encrypt again
 ├── UnavailableError       5    nobody reachable; certainly not done
 ├── OutcomeUnknownError    6    sent, and no answer came: `retry_id` makes a repeat safe
 ├── PreconditionError      7    not safe in this state
@@ -13,6 +14,9 @@ SamtalaError               1
 from __future__ import annotations
 
 from typing import ClassVar
+
+from wire.errors import RefusalCode
+from wire.ids import RoomEpoch
 
 
 class SamtalaError(Exception):
@@ -34,9 +38,21 @@ class NotFoundError(SamtalaError):
 
 
 class RefusedError(SamtalaError):
-    """The servers, or the room's rules, refuse it."""
+    """The servers, or the room's rules, refuse it; nothing changed. `code` is a server's reason, if it was a server."""
 
     exit_code = 4
+
+    def __init__(self, text: str, code: RefusalCode | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class StaleEpochError(RefusedError):
+    """Entries of an epoch that is over; `epoch` is the room's now."""
+
+    def __init__(self, epoch: RoomEpoch) -> None:
+        super().__init__(f"the room is in epoch {epoch} now")
+        self.epoch = epoch
 
 
 class UnavailableError(SamtalaError):
