@@ -51,6 +51,8 @@ def is_loopback(host: str) -> bool:
 def is_usable(host: str) -> bool:
     """Whether a numeric address can be a node's at all: not multicast, unspecified, broadcast or class E."""
     address = ipaddress.ip_address(host)
+    if address.is_loopback:  # ::1 counts as reserved, too
+        return True
     return not (address.is_multicast or address.is_unspecified or address.is_reserved or host.startswith("0."))
 
 

@@ -106,7 +106,7 @@ def test_addresses_that_no_node_has(host: str) -> None:
     assert not is_usable(host)
 
 
-@pytest.mark.parametrize("host", ["8.8.8.8", "127.0.0.1", "10.1.2.3", "2a01:4f8::1"])
+@pytest.mark.parametrize("host", ["8.8.8.8", "127.0.0.1", "10.1.2.3", "2a01:4f8::1", "::1"])
 def test_addresses_that_nodes_have(host: str) -> None:
     assert is_usable(host)
 
