@@ -34,8 +34,8 @@ from client.profile import open_profile, profile_folder
 from client.room import Room
 from client.room_core import RoomCore
 from client.room_driver import RoomDriver
-from client.room_state import Phase
-from client.store import RoomRecord, Store, StoredRoom
+from client.room_state import Phase, RoomMemory
+from client.store import RoomRecord, Store, StoreDamagedError, StoredRoom
 from wire.errors import AddressError, DecodeError, LocalError
 from wire.identity import parse_node_address
 from wire.ids import RoomId
@@ -246,7 +246,8 @@ class Client:
             identity, old_group = await self._old_stay(stored)
         search = await self._search(link, b"" if stored is None else stored.descriptor)
         found = await search.first()
-        self._newcomer = Newcomer(link, identity, self._store, old_group=old_group)
+        is_attempt = stored is not None and stored.phase is Phase.JOINING
+        self._newcomer = Newcomer(link, identity, self._store, old_group=old_group, is_attempt=is_attempt)
         await self._newcomer.join(_mixed(found.servers))
         await self._remember(link.room_id, search)
         joined = await self._store.run(lambda store: store.room(link.room_id))
@@ -256,7 +257,7 @@ class Client:
     async def _old_stay(self, stored: StoredRoom) -> tuple[Identity, mls.Group]:
         identity = _identity_of(stored.record)
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
-        group = mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
+        group = _restored(memory, identity)
         if stored.phase is Phase.BROKEN:
             # What cannot be followed any more is left with its key; the old leaf goes by the same commit.
             identity = self._identity_for_room(identity.name)
@@ -295,7 +296,7 @@ class Client:
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
         first_id = await self._store.run(lambda store: store.last_id(stored.room_id))
         identity = _identity_of(stored.record)
-        group = mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
+        group = _restored(memory, identity)
         core = RoomCore(keys_of(link), identity, group, memory=memory, entropy=secrets.token_bytes)
         driver = RoomDriver(core, self._store, join_secret=link.join_secret)
         room = Room(driver, self._store, link=link, name=stored.record.name, first_id=first_id)
@@ -410,6 +411,13 @@ def _load_identity(store: Store, name: str | None) -> Identity:
 
 def _identity_of(record: RoomRecord) -> Identity:
     return Identity.from_bytes(record.identity)
+
+
+def _restored(memory: RoomMemory, identity: Identity) -> mls.Group:
+    try:
+        return mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
+    except mls.StateCorrupt as error:
+        raise StoreDamagedError(f"what is stored of the room does not fit together: {error}; join again") from error
 
 
 def _mixed(servers: list[ServerAddress]) -> list[ServerAddress]:

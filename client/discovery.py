@@ -141,11 +141,14 @@ class Discovery:
                     known = [place for place in self.known_nodes if _may_use(place[0], version)]
                     if not hints and not known:
                         continue
+                    family = trio.socket.AF_INET if version == 4 else trio.socket.AF_INET6
+                    socket = stack.enter_context(trio.socket.socket(family, trio.socket.SOCK_DGRAM))
                     try:
-                        node = await stack.enter_async_context(open_node(host=host, read_only=True))
-                    except DhtError as error:
-                        self._begin("own socket", host).outcome = str(error)
+                        await socket.bind((host, 0))
+                    except OSError as error:
+                        self._end(self._begin("own socket", host), str(error))
                         continue
+                    node = await stack.enter_async_context(open_node(socket=socket, read_only=True))
                     nursery.start_soon(self._ask_node, node, "hints of the link", hints, sender)
                     late = partial(self._ask_node, delay_s=DHT_DELAY_S)
                     nursery.start_soon(late, node, "known nodes", known, sender)

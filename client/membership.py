@@ -65,14 +65,24 @@ class Newcomer:
         identity: under which we join.
         store: where each attempt is kept before it is sent.
         old_group: our group of an earlier stay or attempt, if any.
+        is_attempt: it is of an attempt whose outcome is open, so it may turn out that we are in.
     """
 
-    def __init__(self, link: Link, identity: Identity, store: StoreAccess, *, old_group: mls.Group | None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        store: StoreAccess,
+        *,
+        old_group: mls.Group | None = None,
+        is_attempt: bool = False,
+    ) -> None:
         self._link = link
         self._keys: RoomKeys = keys_of(link)
         self._identity = identity
         self._store = store
         self._old_group = old_group
+        self._is_attempt = is_attempt
         self._connection: RoomConnection | None = None
 
     @property
@@ -112,14 +122,15 @@ class Newcomer:
     async def _try(self, connection: RoomConnection) -> bool:
         bundle = await self._bundle(connection)
         try:
-            if self._old_group is not None and has_won(self._old_group, bundle, self._keys):
+            # A group that has sent messages is never gone on with: its ratchets may be older than what was sent.
+            if self._is_attempt and self._old_group is not None and has_won(self._old_group, bundle, self._keys):
                 await self._begin(self._old_group, Cursor(bundle.sequence, bundle.chain), Phase.LIVE)
                 return True
             attempt = self._prepare(bundle)
         except (DecodeError, mls.PeerError) as error:
             raise RefusedError(f"the room does not open with this link: {error}") from error
         await self._begin(attempt.group, attempt.cursor, Phase.JOINING, attempt.block.digest)
-        self._old_group = attempt.group
+        self._old_group, self._is_attempt = attempt.group, True
         try:
             result = await connection.append(attempt.block.data).result()
         except OutcomeUnknownError:

@@ -11,10 +11,8 @@ there after any restart. The work is done by `client.room_driver`; a room belong
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
-from collections.abc import AsyncIterator
 from typing import assert_never
 
 import msgspec
@@ -28,9 +26,8 @@ from client.identity import key_fingerprint, person_of
 from client.payload import MESSAGE_ID_BYTES, PayloadKind
 from client.room_core import MemberChange
 from client.room_driver import PendingMessage, RoomDriver, SentMessage, StoreAccess
+from client.room_readers import EventReader, MessageReader, StateReader
 from client.room_state import Outgoing, Phase
-from client.store import Store, StoredItem
-from client.timeline import Message, Notice, event_of
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.link import Link
 from wire.messages import RoomStatus
@@ -145,44 +142,22 @@ class Room:
 
     # Reading
 
-    async def messages(self, since: int | None = None) -> AsyncIterator[Message]:
+    def messages(self, since: int | None = None) -> MessageReader:
         """Messages in the room's order, each once, and then on as they come; ends when we are removed.
 
         Args:
             since: the last sequence that was read; 0 for all that this device has. None: from when the room was opened.
-
-        Raises:
-            SamtalaError: the room failed.
         """
-        async for event in self.events(since):
-            if isinstance(event, Message):
-                yield event
+        return MessageReader(self.events(since))
 
-    async def events(self, since: int | None = None) -> AsyncIterator[Message | Notice]:
+    def events(self, since: int | None = None) -> EventReader:
         """Messages, and what else happened: who came and went, what could not be read, alarms. See `messages`."""
-        after = self._first_id
-        if since is not None:
-            after = await self._store.run(lambda store: store.id_after(self.room_id, Sequence(since)))
-        while True:
-            news, is_over = self._driver.news, self._driver.is_over
-            page = await self._store.run(functools.partial(_page, room_id=self.room_id, after_id=after))
-            for stored in page:
-                after = stored.id
-                yield event_of(stored.item)
-            if page:
-                continue
-            if self._driver.failure is not None:
-                raise self._driver.failure
-            if is_over:
-                return
-            await news.wait()
+        after_id = self._first_id if since is None else None
+        return EventReader(self._driver, self._store, after_id=after_id, since=Sequence(since or 0))
 
-    async def states(self) -> AsyncIterator[StateChanged]:
+    def states(self) -> StateReader:
         """The state of the connection, now and after each change; quick changes in between may be left out."""
-        while True:
-            news = self._driver.state_news
-            yield self._driver.state
-            await news.wait()
+        return StateReader(self._driver)
 
     async def caught_up(self) -> None:
         """Return when all that the servers had when we connected has been read, or the room is over."""
@@ -290,10 +265,6 @@ class Room:
                 return
             case _:
                 assert_never(self.phase)
-
-
-def _page(store: Store, *, room_id: RoomId, after_id: int) -> list[StoredItem]:
-    return store.timeline(room_id, after_id=after_id)
 
 
 def _room_member(member: mls.Member, now_s: int, *, is_me: bool) -> RoomMember:
