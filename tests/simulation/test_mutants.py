@@ -20,4 +20,4 @@ def test_a_quick_mutant_is_killed(mutant: Mutant) -> None:
 def test_there_are_quick_mutants_of_every_part() -> None:
     names = {mutant.name for mutant in QUICK}
 
-    assert {"commit_quorum_f", "acknowledge_before_sync", "drop_uncommitted", "no_dedupe"} <= names
+    assert {"commit_quorum_f", "acknowledge_before_sync", "primary_resumes", "no_dedupe"} <= names

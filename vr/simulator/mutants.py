@@ -356,9 +356,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "a view starts on f votes",
         300,
         Patch(view_change, "is_view_change_quorum", _view_quorum_minority),
+        Patch(view_change, "enough_certain", _always(True)),
     ),
     _mutant(
-        "votes_not_distinct", "one DoViewChange counts twice", 100, Patch(view_change, "collect", _votes_not_distinct)
+        "votes_not_distinct", "one DoViewChange counts twice", 400, Patch(view_change, "collect", _votes_not_distinct)
     ),
     _mutant(
         "choose_by_op",
