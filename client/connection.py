@@ -244,13 +244,13 @@ class RoomConnection:
     def keys_changed(self) -> None:
         """We are in another epoch, or have become a member: prove it."""
         self._protocol.keys_changed()
-        self._poke()
+        self._wake.set()
 
     def follow(self, after: EntrySequence, chain: bytes | None = None) -> None:
         """Deliver what comes after `after` from now on; for those who have just joined."""
         self._protocol.follow(after, chain)
         self._take_events()
-        self._poke()
+        self._wake.set()
 
     async def events(self) -> AsyncIterator[Event]:
         """Everything that happens, in order, until the connection is closed. One consumer."""
@@ -268,7 +268,7 @@ class RoomConnection:
         if not self._window.has_space:
             raise UnavailableError("too many blocks are unanswered", self.failures)
         self._window.add(pending)
-        self._poke()
+        self._wake.set()
         return pending
 
     def append_soon(self, epoch: RoomEpoch, entry: bytes) -> PendingEntry:
@@ -284,7 +284,7 @@ class RoomConnection:
             raise UnavailableError("too many entries are waiting", self.failures)
         pending = PendingEntry(epoch, entry)
         self._window.add_entry(pending)
-        self._poke()
+        self._wake.set()
         return pending
 
     async def append_entry(self, epoch: RoomEpoch, entry: bytes) -> EntrySequence:
@@ -340,7 +340,7 @@ class RoomConnection:
             raise UnavailableError("too many questions at once", self.failures)
         ticket = CallTicket(build)
         self._protocol.call(ticket)
-        self._poke()
+        self._wake.set()
         try:
             with trio.move_on_after(limits.CALL_S_MAX):
                 await _done(ticket)
@@ -443,7 +443,9 @@ class RoomConnection:
         if self._protocol.is_caught_up:
             self._caught_up.set()
         self._freed.set()
-        self._poke()
+        if self._protocol.wants_output:
+            self._wake.set()
+        self._look_earlier()
 
     def _take_events(self) -> None:
         events, self._protocol.events = self._protocol.events, []
@@ -453,22 +455,24 @@ class RoomConnection:
             else:
                 self._events.put(event)
 
-    def _poke(self) -> None:
-        """Something changed: the writer may have something to say, the timer something to watch."""
-        if self._protocol.wants_output:
-            self._wake.set()
+    def _due(self) -> float:
+        is_waiting = self._protocol.is_waiting
+        if is_waiting != self._liveness.is_waiting:
+            self._liveness.wait(trio.current_time(), is_waiting)
+        return min(self._protocol.wake_at, self._liveness.due)
+
+    def _look_earlier(self) -> None:
+        """The timer may have something to watch before it would look."""
         due = self._due()
         if due < self._timer.deadline:
             self._timer.deadline = due
-
-    def _due(self) -> float:
-        return min(self._protocol.wake_at, self._liveness.due(is_waiting=self._protocol.is_waiting))
 
     async def _write(self, channel: ClientChannel) -> None:
         while True:
             data = self._protocol.take_output()
             if data:
                 self._freed.set()
+                self._look_earlier()
                 await channel.send_encoded(data)
             else:
                 self._wake = trio.Event()
@@ -484,14 +488,14 @@ class RoomConnection:
                 self._protocol.on_time(now)
             if self._events.is_full:
                 self._liveness.heard_at = now  # It is us who do not listen.
-            match self._liveness.check(now, is_waiting=self._protocol.is_waiting):
+            match self._liveness.check(now):
                 case Verdict.ASK:
                     self._protocol.ping()
                 case Verdict.GIVE_UP:
                     raise ClosedError("the server fell silent")
                 case Verdict.WAIT:
                     pass
-            self._poke()
+            self._wake.set()
 
     def _tell(self, state: ConnectionState, text: str) -> None:
         self.state = state

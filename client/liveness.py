@@ -22,25 +22,38 @@ class Verdict(Enum):
 class Liveness:
     """One connection. `heard_at`: monotonic seconds of the last bytes, set by the reader."""
 
-    __slots__ = ("_asked_at", "heard_at")
+    __slots__ = ("_asked_at", "_waits_since", "heard_at")
 
     def __init__(self, now: float) -> None:
         self.heard_at = now
         self._asked_at: float | None = None
+        self._waits_since: float | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Somebody waits for an answer."""
+        return self._waits_since is not None
+
+    def wait(self, now: float, is_waiting: bool) -> None:
+        """Say whether somebody waits for an answer, from now on."""
+        self._waits_since = now if is_waiting else None
 
     @property
     def _is_asked(self) -> bool:
         return self._asked_at is not None and self.heard_at <= self._asked_at
 
-    def due(self, *, is_waiting: bool) -> float:
-        """When to `check` next; `is_waiting`: somebody waits for an answer. Bytes and waiting change it."""
+    @property
+    def due(self) -> float:
+        """When to `check` next; bytes and waiting change it."""
         if self._asked_at is not None and self._is_asked:
-            return self._asked_at + (limits.ANSWER_WAITING_S if is_waiting else limits.ANSWER_IDLE_S)
-        return self.heard_at + (limits.PING_WAITING_S if is_waiting else limits.PING_IDLE_S)
+            return self._asked_at + (limits.ANSWER_IDLE_S if self._waits_since is None else limits.ANSWER_WAITING_S)
+        if self._waits_since is None:
+            return self.heard_at + limits.PING_IDLE_S
+        return max(self.heard_at, self._waits_since) + limits.PING_WAITING_S
 
-    def check(self, now: float, *, is_waiting: bool) -> Verdict:
+    def check(self, now: float) -> Verdict:
         """Judge; after ASK a ping must be sent."""
-        if now < self.due(is_waiting=is_waiting):
+        if now < self.due:
             return Verdict.WAIT
         if self._is_asked:
             return Verdict.GIVE_UP

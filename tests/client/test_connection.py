@@ -475,6 +475,7 @@ async def test_server_with_another_history_raises_an_alarm_and_is_left() -> None
 async def test_silent_server_is_left_when_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PING_WAITING_S", 0.02)
     monkeypatch.setattr(limits, "ANSWER_WAITING_S", 0.05)
+    monkeypatch.setattr(limits, "PING_IDLE_S", 60.0)
     async with doubles(no_faults, no_faults) as servers, member_of(servers) as member:
         await member.connection.append_entry(EPOCH, b"one")
         servers[0].is_silent = True
