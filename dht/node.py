@@ -393,11 +393,16 @@ async def open_node(
 async def _bind(host: str, port: int) -> trio.socket.SocketType:
     family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
     socket = trio.socket.socket(family, trio.socket.SOCK_DGRAM)
+    is_bound = False
     try:
         await socket.bind((host, port))
+        is_bound = True
     except OSError as error:
-        socket.close()
         raise SocketUnavailable(f"{host} port {port}/udp cannot be used: {error}") from error
+    finally:
+        if not is_bound:
+            # Also when the caller is cancelled meanwhile: a search that was won by somebody else.
+            socket.close()
     return socket
 
 
