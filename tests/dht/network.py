@@ -31,6 +31,7 @@ class Network:
         self._heap: list[tuple[float, int, Address, bytes, Address]] = []
         self._ticks: dict[Address, float] = {}
         self._number = itertools.count()
+        self._addresses = itertools.count()
 
     def add(
         self,
@@ -42,7 +43,7 @@ class Network:
         restrict_ips: bool = True,
     ) -> Address:
         """Add a node and return its address."""
-        number = len(self.nodes)
+        number = next(self._addresses)
         address = (f"{20 + number // 65536}.{number // 256 % 256}.{number % 256}.7", 7610)
         self.nodes[address] = Dht(
             own_id=own_id,

@@ -264,6 +264,47 @@ def test_a_lookup_for_nodes_takes_no_items() -> None:
     assert some.on_answer(answer(node(1)[0], item=ITEM), node(1)[1], 0.0) is None
 
 
+def test_liars_that_name_ever_nearer_nodes_are_followed_only_so_far() -> None:
+    some = lookup(restrict_ips=False)
+    some.add_seeds([node(1)])
+    nearer = 1 << 120
+    while batch := some.next_queries():
+        for candidate in batch:
+            nearer -= REPLY_NODES_MAX
+            forged = [
+                (
+                    (int.from_bytes(TARGET, "big") ^ nearer - n).to_bytes(20, "big"),
+                    ("10.9.9.9", nearer % 50_000 + n + 1),
+                )
+                for n in range(REPLY_NODES_MAX)
+            ]
+            some.on_answer(answer(candidate.node_id or b"", nodes=forged), candidate.address, 0.0)
+        if some.is_finished(0.0):
+            break
+
+    assert some.is_finished(0.0)
+    assert some.queries <= LOOKUP_QUERIES_MAX
+
+
+def test_a_lookup_with_no_end_of_silent_nodes_stops_at_its_cap() -> None:
+    some = lookup(restrict_ips=False)
+    some.add_seeds([node(1)])
+    number = 2
+    asked(some)
+    some.on_answer(answer(node(1)[0], nodes=[node(n) for n in range(2, 10)]), node(1)[1], 0.0)
+    while batch := asked(some):
+        for address in batch:
+            number += 8
+            if some.queries % 3:
+                some.on_failed(address)
+            else:
+                more = [node(n) for n in range(number, number + 8)]
+                some.on_answer(answer(b"far!" * 5, nodes=more), address, 0.0)
+
+    assert some.queries == LOOKUP_QUERIES_MAX
+    assert some.is_finished(0.0)
+
+
 nodes = st.lists(st.integers(1, 3_000), max_size=12)
 steps = st.lists(st.tuples(st.sampled_from(["answer", "slow", "fail", "lie"]), nodes), max_size=60)
 

@@ -110,6 +110,21 @@ async def test_a_silent_hint_costs_the_hard_timeout_at_most(autojump_clock: trio
         assert trio.current_time() - began < 4.5
 
 
+async def test_a_silent_node_named_on_the_way_costs_the_soft_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    """What an answer leads to has deadlines of its own, which the clock must hear of."""
+    async with open_node() as replica, open_node(read_only=True) as reader:
+        async with open_node(bootstrap=[replica.address]) as gone:
+            await gone.bootstrap()
+            while replica.stats().nodes < 1:
+                await trio.lowlevel.checkpoint()
+        began = trio.current_time()
+
+        assert await reader.get(item().public_key, seeds=[replica.address]) is None
+
+        assert reader.stats().counters.queries_sent == 2
+        assert trio.current_time() - began < 0.5
+
+
 @pytest.mark.parametrize(
     "garbage",
     [b"", b"\x00", b"d", b"de", b"l" * 1400, b"i" + b"9" * 1400, b"\xff" * 2000, b"d1:ad2:id20:" + b"x" * 20 + b"e"],
