@@ -1,66 +1,104 @@
-"""`samtala node init` makes a node once, and says what to do with it."""
-
 from __future__ import annotations
 
 import json
-import re
+import os
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from room_server.config import load_config
-from samtala.cli import main as run_command
+from samtala.cli import main
+from wire.identity import parse_node_address
 
 
-def init(folder: Path, *more: str) -> int:
-    return run_command(["node", "init", "--data", str(folder), "--name", "a", "--listen", "127.0.0.1:7610", *more])
+def init(folder: Path, *arguments: str) -> int:
+    return main(["node", "init", "--data", str(folder), "--name", "a", *arguments])
 
 
-def test_init_writes_a_configuration_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert init(tmp_path / "a") == 0
+def test_init_prints_the_address_and_writes_what_serve_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path, "--listen", "127.0.0.1:7610", "--metrics", "127.0.0.1:7620") == 0
 
     out, err = capsys.readouterr()
-    assert re.fullmatch(r"127\.0\.0\.1:7610#[a-z2-7]{52}\n", out)
-    assert "samtala node serve" in err
-    assert load_config(tmp_path / "a" / "node.toml").name == "a"
+    address = parse_node_address(out.strip())
+    config = load_config(tmp_path / "node.toml")
+    assert (address.host, address.port) == ("127.0.0.1", 7610)
+    assert config.metrics.listen == "127.0.0.1:7620"
+    assert config.data == str(tmp_path)
+    assert "node serve --config" in err
 
 
-def test_init_as_json_names_file_address_and_replica(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert init(tmp_path / "a", "--json") == 0
+def test_init_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(tmp_path, "--listen", "a.example:7610", "--json") == 0
 
-    printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"config", "address", "replica_id"}
-
-
-def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    init(tmp_path / "a")
-    key = (tmp_path / "a" / "identity.key").read_bytes()
-
-    assert init(tmp_path / "a") == 1
-    assert "exists" in capsys.readouterr().err
-    assert (tmp_path / "a" / "identity.key").read_bytes() == key
+    value = json.loads(capsys.readouterr().out)
+    assert value["address"].startswith("a.example:7610#")
+    assert tomllib.loads(Path(value["config"]).read_text())["replica_id"] == value["replica_id"]
 
 
-def test_a_wrong_endpoint_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = run_command(["node", "init", "--data", str(tmp_path / "a"), "--name", "a", "--listen", "nowhere"])
+def test_listening_everywhere_needs_an_address_to_dial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(tmp_path) == 2
+    assert "--advertise" in capsys.readouterr().err
 
-    assert code == 2
-    assert "nowhere" in capsys.readouterr().err
-
-
-def test_an_unknown_key_in_the_file_is_a_usage_error_with_the_nearest_right_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    init(tmp_path / "a")
-    with (tmp_path / "a" / "node.toml").open("a") as file:
-        file.write("\n[dht]\nbootsrap = []\n")
-
-    assert run_command(["node", "serve", "--config", str(tmp_path / "a" / "node.toml")]) == 2
-    assert "bootstrap" in capsys.readouterr().err
+    assert init(tmp_path, "--advertise", "a.example:7610") == 0
+    assert capsys.readouterr().out.startswith("a.example:7610#")
 
 
-def test_a_missing_file_is_a_usage_error_with_the_next_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(["node", "serve", "--config", str(tmp_path / "none.toml")]) == 2
-    assert "samtala node init" in capsys.readouterr().err
+@pytest.mark.parametrize("listen", ["localhost", "127.0.0.1:99999", ":7610x"])
+def test_a_wrong_endpoint_is_a_usage_error(tmp_path: Path, listen: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(tmp_path, "--listen", listen) == 2
+    assert "HOST:PORT" in capsys.readouterr().err
+    assert not (tmp_path / "node.toml").exists()
+
+
+def test_a_second_init_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init(tmp_path, "--listen", "127.0.0.1:7610")
+    before = (tmp_path / "node.toml").read_text()
+
+    assert init(tmp_path, "--listen", "127.0.0.1:7611") == 1
+
+    assert "exists already" in capsys.readouterr().err
+    assert (tmp_path / "node.toml").read_text() == before
+
+
+def test_a_wrong_flag_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["node", "init", "--lisen", "x"]) == 2
+    assert "--listen" in capsys.readouterr().err
+
+
+def test_serve_explains_a_missing_or_wrong_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["node", "serve", "--config", str(tmp_path / "node.toml")]) == 2
+    assert "node init" in capsys.readouterr().err
+
+    (tmp_path / "node.toml").write_text('name = "a"\ndata = "/tmp/x"\nlisten_on = "127.0.0.1:1"\n')
+    assert main(["node", "serve", "--config", str(tmp_path / "node.toml")]) == 2
+    assert "did you mean 'listen'" in capsys.readouterr().err
+
+    init(tmp_path / "b", "--listen", "127.0.0.1:7610")
+    config = str(tmp_path / "b" / "node.toml")
+    assert main(["node", "serve", "--config", config, "--set", "log.levle=debug"]) == 2
+    assert "log.level" in capsys.readouterr().err
+    assert main(["node", "serve", "--config", config, "--set", "nonsense"]) == 2
+
+
+def test_overrides_are_typed() -> None:
+    from samtala.cli.node import _overrides
+
+    assert _overrides(["dht.enabled=false", "limits.rooms=5", "log.level=debug"]) == {
+        "dht.enabled": False,
+        "limits.rooms": 5,
+        "log.level": "debug",
+    }
+
+
+def test_defaults_are_the_services_for_root_and_the_persons_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    from samtala.cli.node import _default_config, _default_data
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert _default_data() == Path("/var/lib/samtala")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert _default_data().parts[-2:] == ("samtala", "node")
+    assert _default_config().name == "node.toml"
