@@ -214,8 +214,8 @@ class Dht:
     def cancel(self, number: int, now: float) -> None:
         """Forget an operation: nobody waits for it any more."""
         self._waiting.pop(number, None)
-        if self._operations.pop(number, None) is not None:
-            self._begin_waiting(now)
+        self._operations.pop(number, None)
+        self._begin_waiting(now)
 
     # Datagrams
 
@@ -235,6 +235,7 @@ class Dht:
                 self._on_answer(message, address, now)
             case Failure():
                 self._on_failure(message, address, now)
+        self._begin_waiting(now)
 
     def _on_query(self, query: Query, address: Address, now: float) -> None:
         if self.read_only or query.sender == self.own_id:
@@ -329,6 +330,7 @@ class Dht:
         if now >= self._maintain_at:
             self._maintain_at = now + MAINTENANCE_S
             self._maintain(now)
+        self._begin_waiting(now)
         for pending in due.to_send:
             self._send(pending.datagram, pending.address)
 
@@ -396,7 +398,8 @@ class Dht:
         return operation.number
 
     def _begin_waiting(self, now: float) -> None:
-        if self._waiting and len(self._operations) < LOOKUPS_MAX:
+        # Not from `_end`: operations that end as soon as they begin would nest as deep as many wait.
+        while self._waiting and len(self._operations) < LOOKUPS_MAX:
             self._begin(self._waiting.pop(next(iter(self._waiting))), now)
 
     def _advance(self, operation: Operation, now: float) -> None:
@@ -410,7 +413,7 @@ class Dht:
             if operation.item is not None and not self._is_held(operation):
                 self._store(operation, now)
         if not operation.unanswered:
-            self._end(operation, now)
+            self._end(operation)
 
     def _ask_candidates(self, operation: Operation, now: float) -> None:
         lookup = operation.lookup
@@ -475,7 +478,7 @@ class Dht:
         if item is not None and not operation.is_internal:
             self._events.append(ItemFound(operation=operation.number, item=item))
 
-    def _end(self, operation: Operation, now: float) -> None:
+    def _end(self, operation: Operation) -> None:
         del self._operations[operation.number]
         lookup = operation.lookup
         best = None if lookup.best is None else lookup.best.to_item()
@@ -497,7 +500,6 @@ class Dht:
                 self._events.append(
                     LookupEnded(operation=operation.number, item=best, queries=lookup.queries, answered=answered)
                 )
-        self._begin_waiting(now)
 
     # Sending
 

@@ -124,7 +124,7 @@ class Node:
 
     async def bootstrap(self) -> int:
         """Make ourselves known to our neighbourhood. Return how many nodes are known then; 0 means nobody answered."""
-        self._dht.bootstrap = tuple(await self._resolve(self._bootstrap))
+        self._dht.bootstrap = tuple(await _resolve(self._bootstrap, self._socket.family))
         await self._run(self._dht.find(self._dht.own_id, self._clock()))
         if len(self._dht.table) >= BUCKET_NODES_MAX:
             # In a large network our neighbours do not know the far side.
@@ -177,7 +177,7 @@ class Node:
         """
         item.check_bounds()
         item.verify()
-        resolved = await self._resolve(seeds)
+        resolved = await _resolve(seeds, self._socket.family)
         self._check_open()
         number = self._dht.put(item, self._clock(), cas=cas, unless_held=unless_held, seeds=resolved)
         end = await self._run(number)
@@ -225,7 +225,7 @@ class Node:
     # Operations
 
     async def _begin_get(self, public_key: bytes, salt: bytes, seeds: Sequence[Address]) -> _Waiter:
-        resolved = await self._resolve(seeds)
+        resolved = await _resolve(seeds, self._socket.family)
         self._check_open()
         return self._wait_for(self._dht.get(public_key, salt, self._clock(), seeds=resolved))
 
@@ -315,32 +315,6 @@ class Node:
             except OSError:
                 self._dht.counters.send_errors += 1
 
-    async def _resolve(self, seeds: Sequence[Address]) -> list[Address]:
-        """Return numeric addresses of our socket's family; names that do not resolve in time are left out."""
-        version = 6 if self._socket.family == trio.socket.AF_INET6 else 4
-        numeric, names = [], []
-        for host, port in seeds:
-            try:
-                is_ours = ipaddress.ip_address(host).version == version
-            except ValueError:
-                names.append((host, port))
-                continue
-            if is_ours and 0 < port < 1 << 16:
-                numeric.append((host, port))
-        if names:
-            with trio.move_on_after(RESOLVE_S_MAX):
-                async with trio.open_nursery() as nursery:
-                    for name in names:
-                        nursery.start_soon(self._resolve_name, name, numeric)
-        return numeric
-
-    async def _resolve_name(self, name: Address, numeric: list[Address]) -> None:
-        try:
-            found = await trio.socket.getaddrinfo(*name, family=self._socket.family, type=trio.socket.SOCK_DGRAM)
-        except OSError:
-            return
-        numeric.extend((str(address[0]), int(address[1])) for *_, address in found[:1])
-
 
 @asynccontextmanager
 async def open_node(
@@ -364,7 +338,8 @@ async def open_node(
         bootstrap: nodes to begin from; host names are resolved by `Node.bootstrap`.
         node_id: 20 bytes; None makes a random one, bound to our address once that is known (BEP 42).
         read_only: ask, never answer (BEP 43); right for short-lived programs and behind NAT.
-        allow_list: (host, port) and node ids that may enter tables, for a private network; None allows all.
+        allow_list: (host, port) and node ids that may enter tables, for a private network; None allows all. Names are
+            resolved once, now; those that do not resolve are left out.
         restrict_ips: one node per address, and per /24 and bucket. Loopback is exempt anyway.
         socket: a bound UDP socket to use, and to close at the end, instead of opening one.
         clock: monotonic seconds.
@@ -374,12 +349,13 @@ async def open_node(
         SocketUnavailable: the address cannot be bound.
         QuotaExceeded: the allow-list is too long.
     """
-    admission = Admission.of(allow_list, restrict_ips=restrict_ips)
     own_socket = socket if socket is not None else await _bind(host, port)
     with own_socket:
+        allowed = None if allow_list is None else await _resolve_allowed(allow_list, own_socket.family)
+        admission = Admission.of(allowed, restrict_ips=restrict_ips)
         dht = Dht(own_id=node_id, admission=admission, entropy=entropy, now=clock(), read_only=read_only)
         node = Node(own_socket, dht, bootstrap=tuple(bootstrap), clock=clock)
-        dht.bootstrap = tuple(await node._resolve([seed for seed in bootstrap if _is_numeric(seed[0])]))  # noqa: SLF001
+        dht.bootstrap = tuple(await _resolve([seed for seed in bootstrap if _is_numeric(seed[0])], own_socket.family))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node._receive)  # noqa: SLF001 - a node's tasks belong to this block
             nursery.start_soon(node._keep_time)  # noqa: SLF001
@@ -412,3 +388,38 @@ def _is_numeric(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def _resolve_allowed(allow_list: Collection[Address | bytes], family: int) -> list[Address | bytes]:
+    addresses = [entry for entry in allow_list if not isinstance(entry, bytes)]
+    node_ids = [entry for entry in allow_list if isinstance(entry, bytes)]
+    return [*node_ids, *await _resolve(addresses, family)]
+
+
+async def _resolve(seeds: Sequence[Address], family: int) -> list[Address]:
+    """Return numeric addresses of a family, spelled the usual way; names that do not resolve in time are left out."""
+    version = 6 if family == trio.socket.AF_INET6 else 4
+    numeric: list[Address] = []
+    names: list[Address] = []
+    for host, port in seeds:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            names.append((host, port))
+            continue
+        if address.version == version and 0 < port < 1 << 16:
+            numeric.append((str(address), port))
+    if names:
+        with trio.move_on_after(RESOLVE_S_MAX):
+            async with trio.open_nursery() as nursery:
+                for name in names:
+                    nursery.start_soon(_resolve_name, name, family, numeric)
+    return numeric
+
+
+async def _resolve_name(name: Address, family: int, numeric: list[Address]) -> None:
+    try:
+        found = await trio.socket.getaddrinfo(*name, family=family, type=trio.socket.SOCK_DGRAM)
+    except OSError:
+        return
+    numeric.extend((str(address[0]), int(address[1])) for *_, address in found[:1])

@@ -388,6 +388,19 @@ def test_operations_beyond_the_limit_wait_their_turn() -> None:
     assert len(ended) == LOOKUPS_MAX + 5
 
 
+def test_many_waiting_operations_that_end_as_they_begin_do_not_nest() -> None:
+    some = core()
+    for number in range(LOOKUPS_MAX):
+        some.get(bytes(32), b"", 1.0, seeds=[(f"20.0.{number}.1", 1)])
+    for _ in range(3_000):
+        some.get(bytes(32), b"", 1.0)
+
+    while some.next_deadline() < 1.0 + HARD_TIMEOUT_S + 0.1:
+        some.tick(some.next_deadline())
+
+    assert len(some.take_events()) == LOOKUPS_MAX + 3_000
+
+
 def test_waiting_operations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dht.dht.LOOKUPS_WAITING_MAX", 2)
     some = core()

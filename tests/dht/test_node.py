@@ -276,6 +276,19 @@ async def test_names_among_seeds_are_resolved_and_strange_ones_left_out() -> Non
             assert await reader.bootstrap() == 1
 
 
+async def test_a_private_node_keeps_strangers_out_and_answers_them() -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as member, open_node() as stranger:
+            listed = [("localhost", member.address[1])]
+            async with open_node(allow_list=listed, bootstrap=[member.address, stranger.address]) as private:
+                private.pin(item())
+
+                await private.bootstrap()
+                assert await stranger.get(item().public_key, seeds=[private.address]) == item()
+
+                assert private.known_nodes() == [member.address]
+
+
 async def test_ipv6_works_where_there_is_ipv6() -> None:
     with trio.fail_after(DEADLINE_S):
         try:

@@ -127,6 +127,13 @@ def test_a_private_network_lets_in_whom_it_lists() -> None:
     assert not some.on_answered(*stranger, 0.0)
 
 
+def test_listed_servers_may_stand_in_one_network() -> None:
+    nodes = [(node(number)[0], (f"192.168.1.{number}", 7610)) for number in range(1, 6)]
+    some = table(allowed=[address for _, address in nodes])
+
+    assert all(some.on_answered(*each, 0.0) for each in nodes)
+
+
 def test_an_endless_allow_list_is_refused() -> None:
     with pytest.raises(QuotaExceeded):
         Admission.of([("10.0.0.1", port) for port in range(ALLOWED_MAX + 1)], restrict_ips=True)
