@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from samtala.cli import main
+from samtala.cli.room import _qr
+
+
+def test_a_link_as_a_picture_for_phones() -> None:
+    drawing = _qr("SAMTALA:" + "A" * 100)
+
+    assert 15 < len(drawing.splitlines()) < 40
+
+
+def test_a_room_needs_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["room", "create", "lobby"]) == 2
+    assert "--node" in capsys.readouterr().err
+
+
+def test_a_wrong_verb_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["room", "crate"]) == 2
+    assert "did you mean 'create'?" in capsys.readouterr().err
+
+
+def test_info_of_an_unknown_room(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", f"{tmp_path}/me", "room", "info", "lobby"]) == 3
+    assert main(["--profile", f"{tmp_path}/me", "room", "members", "lobby"]) == 3
+    assert "samtala join LINK" in capsys.readouterr().err

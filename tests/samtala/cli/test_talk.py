@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from samtala.cli import main
+from tests.samtala.cli.servers import COMMAND_S_MAX, ROOT, Community, open_community
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def community(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Community]:
+    with open_community(tmp_path_factory.mktemp("community")) as community:
+        yield community
+
+
+@pytest.fixture(scope="module")
+def link(community: Community) -> str:
+    """A room of alice that bob is in."""
+    made = community.samtala("room", "create", "lobby", "--node", community.addresses[1], "--my-name", "alice")
+    assert made.code == 0, made.err
+    assert "survives 1 more" in made.err
+    joined = community.samtala("join", made.out.strip(), "--name", "bob", person="bob")
+    assert joined.code == 0, joined.err
+    assert joined.out == "lobby\n"
+    return made.out.strip()
+
+
+def texts(community: Community, person: str) -> list[str]:
+    done = community.samtala("tail", "lobby", "--since", "0", "--no-follow", "--json", person=person)
+    assert done.code == 0, done.err
+    return [str(value["text"]) for value in done.objects if value["type"] == "message"]
+
+
+def test_what_one_sends_the_other_reads(community: Community, link: str) -> None:
+    sent = community.samtala("send", "lobby", text="hej\n")
+    answer = community.samtala("send", "lobby", "hallå", "--json", person="bob")
+
+    assert sent.code == answer.code == 0
+    assert re.fullmatch(r"\d+\n", sent.out)
+    assert answer.objects[0]["sequence"] == int(sent.out) + 1
+    lines = community.samtala("tail", "lobby", "--since", "0", "--no-follow").out.splitlines()
+    assert [line.partition(" ")[2] for line in lines[-2:]] == ["alice: hej", "bob: hallå"]
+    assert texts(community, "alice")[-2:] == texts(community, "bob")[-2:] == ["hej", "hallå"]
+
+
+def test_tail_follows_until_interrupted(community: Community, link: str) -> None:
+    tail = subprocess.Popen(
+        community.command("tail", "lobby", "--json", person="bob"), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    community.samtala("send", "lobby", "are you following?")
+    assert tail.stdout is not None
+    line = tail.stdout.readline()
+    assert json.loads(line)["text"] == "are you following?"
+
+    tail.send_signal(signal.SIGINT)
+
+    _, err = tail.communicate(timeout=COMMAND_S_MAX)
+    assert tail.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_profile_in_use_is_refused(community: Community, link: str) -> None:
+    tail = subprocess.Popen(
+        community.command("tail", "lobby", "--since", "0", person="bob"), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert tail.stdout is not None
+    tail.stdout.readline()
+
+    done = community.samtala("send", "lobby", "me too", person="bob")
+
+    tail.kill()
+    tail.communicate()
+    assert done.code == 7
+    assert f"in use by process {tail.pid}" in done.err
+
+
+def test_chat_sends_lines_and_answers_commands(community: Community, link: str) -> None:
+    done = community.samtala(
+        "chat", "lobby", "--plain", person="bob", text="typed line\n/who\n/status\n/link\n/nonsense\n"
+    )
+
+    assert done.code == 0
+    assert link in done.out
+    assert re.search(r"-- alice \w{8}", done.err)
+    assert re.search(r"-- bob \w{8} \(you\)", done.err)
+    assert re.search(r"-- ✓ \d+", done.err)
+    assert "-- live · 127.0.0.1" in done.err
+    assert "/quit" in done.err
+    assert texts(community, "alice")[-1] == "typed line"
+
+
+def test_rooms_and_members_are_listed(community: Community, link: str) -> None:
+    assert community.samtala("rooms").out.startswith("lobby ")
+    assert community.samtala("rooms", "--json").objects[0]["owner"] is True
+    members = community.samtala("room", "members", "lobby", "--json", person="bob").objects
+    assert [(value["name"], value["me"], value["verified"]) for value in members] == [
+        ("alice", False, True),
+        ("bob", True, True),
+    ]
+    assert "(you)" in community.samtala("room", "members", "lobby").out
+
+
+def test_info_tells_members_how_the_room_is_and_strangers_where(community: Community, link: str) -> None:
+    member = community.samtala("room", "info", "lobby", "--trace")
+    value = community.samtala("room", "info", "lobby", "--json").objects[0]
+    stranger = community.samtala("room", "info", link, "--trace", "--json", person="stranger").objects[0]
+
+    assert "survives 1 more" in member.out
+    assert "hints of the link" in member.out
+    assert value["spare_failures"] == 1
+    assert value["undecryptable"] == 0
+    assert stranger["found"] is True
+    assert set(stranger["addresses"]) == set(community.addresses)  # type: ignore[call-overload]  # a list
+    assert "epoch" not in stranger
+
+
+def test_wrong_words_say_what_is_right(community: Community, link: str) -> None:
+    typo = community.samtala("join", link[:-1] + ("A" if link[-1] != "A" else "B"))
+    assert typo.code == 2
+    assert "link" in typo.err
+
+    missing = community.samtala("send", "lobbi", "hej")
+    assert missing.code == 3
+    assert "this profile is in: lobby" in missing.err
+
+    address = community.samtala("room", "create", "x", "--node", "127.0.0.1")
+    assert address.code == 2
+    assert "no server's address" in address.err
+
+    retry = community.samtala("send", "lobby", "--retry", "xyz")
+    assert retry.code == 2
+    assert community.samtala("send", "lobby", "--retry", "00" * 16).code == 3
+    assert community.samtala("send", "lobby", "").code == 2
+    assert community.samtala("room", "remove", "lobby", "nobody").code == 3
+    assert community.samtala("send", "lobby", "x", "--timeuot", "3").code == 2
+
+
+def test_a_dead_server_is_not_noticed_and_a_dead_majority_is_said(community: Community, link: str) -> None:
+    community.kill(0)
+    one = community.samtala("send", "lobby", "one server is dead")
+    assert one.code == 0, one.err
+
+    community.kill(1)
+    without = community.samtala("send", "lobby", "no majority", "--timeout", "3")
+    assert without.code in {5, 6}
+    unknown = re.search(r"--retry (\w{32})", without.err)
+
+    community.restart(0)
+    community.restart(1)
+    if unknown is not None:
+        again = community.samtala("send", "lobby", "--retry", unknown[1])
+        assert again.code == 0, again.err
+        assert texts(community, "bob").count("no majority") == 1
+    assert texts(community, "bob").count("one server is dead") == 1
+
+
+def test_who_is_removed_is_told(community: Community, link: str) -> None:
+    carol = community.samtala("join", link, "--name", "carol", "--json", person="carol")
+    assert carol.objects[0]["members"] == 3
+
+    removed = community.samtala("room", "remove", "lobby", "carol", "--json")
+
+    assert removed.code == 0
+    refused = community.samtala("send", "lobby", "still me?", person="carol")
+    assert refused.code == 4
+    assert "removed" in refused.err
+    assert community.samtala("rooms", person="carol").out.split()[2] == "removed"
+    assert "still me?" not in texts(community, "alice")
+
+
+def test_leaving_deletes_and_tells(community: Community, link: str) -> None:
+    community.samtala("join", link, "--name", "dave", person="dave")
+
+    left = community.samtala("leave", "lobby", "--yes", person="dave")
+
+    assert left.code == 0
+    assert community.samtala("rooms", person="dave").out == ""
+    lines = community.samtala("tail", "lobby", "--since", "0", "--no-follow").out
+    assert "-- dave left" in lines
+    assert community.samtala("leave", "lobby", person="dave").code == 3
+
+
+def test_nobody_reachable_lists_what_was_tried(community: Community, link: str) -> None:
+    """Last: the servers are gone after this one, drained."""
+    assert [community.terminate(place) for place in range(3)] == [0, 0, 0]
+
+    join = community.samtala("join", link, "--timeout", "1", person="eve")
+    send = community.samtala("send", "lobby", "anybody?", "--timeout", "1")
+
+    assert join.code == send.code == 5
+    assert "hints of the link (127.0.0.1" in join.err
+    assert "not sent" in send.err
+    assert "127.0.0.1" in send.err
+    assert "anybody?" not in str(community.samtala("tail", "lobby", "--since", "0", "--no-follow", "--timeout", "1"))
+
+
+def test_standard_input_may_be_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("text"))
+
+    assert main(["--profile", str(tmp_path / "me"), "send", "nowhere"]) == 3
