@@ -94,8 +94,10 @@ class Announcer:
     async def _announce(self, room_id: RoomId, slots: trio.Semaphore) -> None:
         succeeded = False
         try:
-            result = await self._node.put(self._items[room_id], unless_held=limits.ANNOUNCE_COPIES_ENOUGH)
-            succeeded = result.stored + result.held > 0
+            # Every round is a real put: storers forget after two hours, and whoever skips a round because there are
+            # copies enough may find them all expired before the next.
+            result = await self._node.put(self._items[room_id])
+            succeeded = result.stored > 0
             if result.newer is not None:
                 self._items[room_id] = result.newer
         except DhtError as error:

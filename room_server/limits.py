@@ -71,9 +71,6 @@ ANNOUNCE_RETRY_S: Final = 60.0
 ANNOUNCE_AT_ONCE_MAX: Final = 4
 """Announcements under way together: a lookup is some thirty datagrams."""
 
-ANNOUNCE_COPIES_ENOUGH: Final = 8
-"""Copies of the newest version that make an announcement needless (dht.md §2)."""
-
 DHT_BOOTSTRAP_S: Final = 15.0
 """Seconds between attempts to find the first neighbours in the DHT."""
 
