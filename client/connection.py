@@ -418,7 +418,6 @@ class RoomConnection:
                 nursery.start_soon(self._watch)
         finally:
             self._protocol.disconnected()
-            self._take_events()
             await channel.aclose()
 
     async def _read(self, channel: ClientChannel) -> None:

@@ -478,6 +478,7 @@ async def test_silent_server_is_left_when_somebody_waits(monkeypatch: pytest.Mon
     monkeypatch.setattr(limits, "PING_IDLE_S", 60.0)
     async with doubles(no_faults, no_faults) as servers, member_of(servers) as member:
         await member.connection.append_entry(EPOCH, b"one")
+        await trio.testing.wait_all_tasks_blocked(0.05)
         servers[0].is_silent = True
 
         assert await member.connection.append_entry(EPOCH, b"two") == 2
@@ -523,6 +524,23 @@ async def test_slow_consumer_stops_the_reading_and_loses_nothing(monkeypatch: py
             assert servers[0].connections == 2, "and was not cut"
 
 
+async def test_server_is_not_blamed_for_a_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENT_QUEUE_BYTES_MAX", 1)
+    async with doubles() as servers:
+        async with member_of(servers) as writer:
+            await writer.connection.append_entry(EPOCH, b"one")
+        before = servers[0].connections
+        for name in ("PING_IDLE_S", "PING_WAITING_S", "ANSWER_IDLE_S", "ANSWER_WAITING_S"):
+            monkeypatch.setattr(limits, name, 0.01)
+        async with open_room_connection(ROOM_ID, [servers[0].address], OwnKeys(), client_id=CLIENT) as connection:
+            with trio.fail_after(5):
+                await connection.wait_caught_up()
+                for _ in range(20):
+                    await trio.testing.wait_all_tasks_blocked(0.003)
+
+            assert servers[0].connections == before + 1
+
+
 async def test_events_end_when_the_connection_is_closed() -> None:
     async with doubles() as servers:
         async with open_room_connection(ROOM_ID, [servers[0].address], OwnKeys(), client_id=CLIENT) as connection:
@@ -546,6 +564,14 @@ async def test_call_without_a_server_fails_in_time(monkeypatch: pytest.MonkeyPat
     async with open_room_connection(ROOM_ID, [NOBODY], OwnKeys(), client_id=CLIENT) as connection:
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
             await connection.status()
+
+
+async def test_calls_that_nobody_waits_for_make_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CALL_S_MAX", 0.0)
+    async with open_room_connection(ROOM_ID, [NOBODY], OwnKeys(), client_id=CLIENT) as connection:
+        for _ in range(limits.CALLS_MAX + 1):
+            with pytest.raises(UnavailableError, match="no answer"):
+                await connection.status()
 
 
 async def test_call_survives_a_cut() -> None:

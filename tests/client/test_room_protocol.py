@@ -520,6 +520,20 @@ def test_a_session_with_an_endless_gap_is_given_up() -> None:
     assert talk.window.session == 0
 
 
+def test_gaps_with_answers_in_between_are_no_reason_to_give_up() -> None:
+    talk = Talk()
+    talk.attach_with_session()
+
+    for number in range(2, limits.GAPS_MAX * 2):
+        talk.append()
+        talk.said()
+        talk.hear(AppendRefused(ROOM_ID, 256, number, RefusalCode.SEQUENCE_GAP))
+        talk.pass_time()
+        talk.hear(appended(256, number))
+
+    assert talk.window.session == 256
+
+
 @pytest.mark.parametrize("code", [RefusalCode.EVICTED, RefusalCode.UNKNOWN_SESSION])
 def test_a_lost_session_is_reported_and_replaced_when_needed(code: RefusalCode) -> None:
     talk = Talk()
