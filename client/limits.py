@@ -54,3 +54,6 @@ DEVICE_CERTIFICATE_S: Final = 2 * 365 * 86_400
 
 PROFILE_WAIT_S_MAX: Final = 5.0
 """Seconds that a store waits for a lock on its file before it gives up."""
+
+CLOSE_S_MAX: Final = 1.0
+"""Seconds for tidying up while closing; nothing in it waits for anybody."""

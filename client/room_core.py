@@ -207,10 +207,9 @@ class RoomCore:
         """All of the log that there is has been delivered: what is still unresolved is settled by another epoch."""
         self._must_renew = bool(self._outbox.unresolved)
 
-    def on_chain(self, sequence: Sequence, chain: bytes) -> None:
-        """A server says what its hash over all history through `sequence` is: it must be ours."""
-        if self._marks.get(sequence, chain) != chain:
-            self._alarm(sequence, "a server's history is another than ours, though it gave us every entry of it")
+    def on_alarm(self, sequence: Sequence, text: str) -> None:
+        """The connection found that a server contradicts the history through `sequence`."""
+        self._alarm(sequence, text)
 
     def on_deliveries(self, deliveries: Iterable[Delivery]) -> None:
         """The log goes on. Deliveries come in order and without gaps, or the room is broken."""

@@ -15,7 +15,6 @@ import functools
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -24,8 +23,10 @@ import trio
 import mls
 from client import limits
 from client.connection import (
+    Alarm,
     ConnectionState,
     Deliveries,
+    Event,
     PendingAppend,
     RoomConnection,
     StateChanged,
@@ -38,8 +39,7 @@ from client.seals import EpochSecrets
 from client.store import Store, StoreError
 from wire.identity import ServerAddress
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
-from wire.messages import RoomStatus
-from wire.room import Delivery
+from wire.room import BlockResult, Delivery, ResultKind
 
 Act: TypeAlias = Callable[[], None]
 _Result = TypeVar("_Result")
@@ -172,15 +172,10 @@ class _Keys:
         return self._driver.view.secrets.read_seed
 
     def write_seed(self) -> bytes | None:
-        # Servers know the write key of the present epoch only, and take time over the proof of another.
-        return self._driver.view.secrets.write_seed if self._driver.is_current else None
+        return self._driver.view.secrets.write_seed
 
     def join_seed(self) -> bytes | None:
         return self._join_secret
-
-
-def _nothing() -> None:
-    """An act that only makes the owner look around."""
 
 
 class RoomDriver:
@@ -189,7 +184,7 @@ class RoomDriver:
     def __init__(self, core: RoomCore, store: StoreAccess, *, join_secret: bytes) -> None:
         self.room_id = core.keys.room_id
         self.is_current = False
-        """We have read all that our server has, and our epoch is the room's."""
+        """We are connected, and have read all that our server had then."""
         self.state = StateChanged(ConnectionState.CONNECTING, None, "not connected yet")
         self.failure: SamtalaError | None = None
         self.connection: RoomConnection | None = None
@@ -201,7 +196,7 @@ class RoomDriver:
         self._join_secret = join_secret
         self._waiters: dict[bytes, PendingMessage] = {}
         self._change: PendingChange | None = None
-        self._server_status: RoomStatus | None = None
+        self._alarm: Alarm | None = None
         self._scope = trio.CancelScope()
         self._is_closed = False
         self._closed = trio.Event()
@@ -290,15 +285,17 @@ class RoomDriver:
         """
         keys = _Keys(self, self._join_secret)
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
-        after = self._core.cursor.sequence
+        after, chain = self._core.cursor.sequence, self._core.cursor.chain
         try:
             with self._scope:
                 async with (
-                    open_room_connection(self.room_id, servers, keys, client_id=client_id, after=after) as connection,
+                    open_room_connection(
+                        self.room_id, servers, keys, client_id=client_id, after=after, chain=chain
+                    ) as connection,
                     trio.open_nursery() as nursery,
                 ):
                     self.connection = connection
-                    nursery.start_soon(self._listen, connection, nursery)
+                    nursery.start_soon(self._listen, connection)
                     await self._own(connection, nursery)
                     nursery.cancel_scope.cancel()
         finally:
@@ -323,7 +320,9 @@ class RoomDriver:
 
     async def _step(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
         """Do what the core wants done: store, then send, then tell."""
-        self._compare_with_server()
+        self.is_current = self._is_level(connection)
+        if self.is_current:
+            self._core.on_caught_up()
         effects = self._core.take_effects(int(time.time()), may_send=self.is_current)
         if not effects.change.is_empty:
             try:
@@ -331,34 +330,17 @@ class RoomDriver:
             except StoreError as error:
                 self.failure = error
                 return
-        proven = (self.view.epoch, self.is_current)
+        proven = self.view.epoch
         self.view = self._look()
-        self.is_current = self.is_current or self._is_level()
-        if (self.view.epoch, self.is_current) != proven:
+        if self.view.epoch != proven:
             connection.keys_changed()
-            # What waited for this moment leaves with the next act.
-            self._wake()
         for block in effects.appends:
             nursery.start_soon(self._await_result, block.digest, connection.append(block.data))
         self._tell(effects)
 
-    def _wake(self) -> None:
-        with suppress(trio.WouldBlock):
-            self._acts.send_nowait(_nothing)
-
-    def _compare_with_server(self) -> None:
-        status = self._server_status
-        if status is not None and self._core.cursor.sequence >= status.next_sequence - 1:
-            self._core.on_chain(Sequence(status.next_sequence - 1), status.chain)
-            self._core.on_caught_up()
-
-    def _is_level(self) -> bool:
-        """Tell whether we have read all that our server had when we connected; asked once per connection."""
-        status = self._server_status
-        if status is None or self.view.sequence < status.next_sequence - 1 or self.view.epoch < status.epoch:
-            return False
-        self._server_status = None
-        return True
+    def _is_level(self, connection: RoomConnection) -> bool:
+        is_live = connection.state is ConnectionState.LIVE and connection.is_caught_up
+        return is_live and self._core.cursor.sequence >= connection.after
 
     def _tell(self, effects: Effects) -> None:
         for outcome in effects.outcomes:
@@ -421,28 +403,32 @@ class RoomDriver:
 
     # Beside the owner
 
-    async def _listen(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
-        async for event in connection.events():
-            if isinstance(event, Deliveries):
-                await self._acts.send(event.deliveries)
-                continue
-            self.state = event
-            self.is_current = False
-            if event.state is ConnectionState.LIVE:
-                nursery.start_soon(self._ask_status, connection)
-            self.state_news.set()
-            self.state_news = trio.Event()
-
-    async def _ask_status(self, connection: RoomConnection) -> None:
+    async def _listen(self, connection: RoomConnection) -> None:
+        events = connection.events()
         try:
-            status = await connection.status()
-        except (UnavailableError, RefusedError):
-            return  # The connection ended; the next one asks again.
+            async for event in events:
+                await self._take_event(event)
+        finally:
+            # Read to its end, the generator leaves nothing for the garbage collector to complain about.
+            connection.close()
+            with trio.move_on_after(limits.CLOSE_S_MAX, shield=True):
+                async for _ in events:
+                    continue
 
-        def act() -> None:
-            self._server_status = status
+    async def _take_event(self, event: Event) -> None:
+        if isinstance(event, Deliveries):
+            await self._acts.send(event.deliveries)
+            return
+        self.state = event
+        self.state_news.set()
+        self.state_news = trio.Event()
+        await self._acts.send(functools.partial(self._on_state, event))
 
-        await self._acts.send(act)
+    def _on_state(self, event: StateChanged) -> None:
+        # A server that contradicts the room is tried again and again; it is one alarm.
+        if event.alarm is not None and event.alarm != self._alarm:
+            self._core.on_alarm(event.alarm.sequence, event.alarm.text)
+            self._alarm = event.alarm
 
     async def _await_result(self, digest: bytes, pending: PendingAppend) -> None:
         try:
@@ -450,4 +436,6 @@ class RoomDriver:
         except (OutcomeUnknownError, UnavailableError):
             await self._acts.send(functools.partial(self._core.on_unknown, digest))
             return
+        except RefusedError:
+            result = BlockResult(ResultKind.FORBIDDEN, Sequence(0), self.view.epoch)
         await self._acts.send(functools.partial(self._core.on_result, digest, result))

@@ -10,16 +10,18 @@ import pytest
 import trio
 
 from client import limits
+from client.connection import Alarm, ConnectionState, PendingAppend, StateChanged
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
 from client.room_core import MemberChange, RoomCore
 from client.room_driver import PendingChange, PendingMessage, RoomDriver
 from client.room_state import ChangeOutcome, InFlight, Outcome, OutcomeKind, Outgoing, Phase
 from client.store import RoomRecord, Store, StoreError, open_store
+from client.timeline import ItemKind
 from tests.client.builders import KEYS, ROOM_ID, entropy_of, found_room
 from tests.client.test_membership import InThread
 from tests.room_server.cluster import eventually
 from wire.identity import ServerAddress
-from wire.ids import NodeKey, Sequence
+from wire.ids import NodeKey, RoomEpoch, Sequence
 
 NOBODY = ServerAddress("127.0.0.1", 9, NodeKey(b"k" * 32))
 HEJ = Outgoing(b"m" * 16, 1, "hej")
@@ -174,3 +176,28 @@ async def test_what_was_in_flight_before_a_restart_stays_open_until_the_servers_
     async with offline(driver_on(InThread(database), in_flight=flights)) as driver:
         assert driver.view.is_in_flight
         assert database.unsent(ROOM_ID) == []
+
+
+async def test_a_server_that_contradicts_the_room_is_one_alarm_however_often_it_is_tried(database: Store) -> None:
+    driver = driver_on(InThread(database))
+    event = StateChanged(ConnectionState.OFFLINE, NOBODY, "lies", Alarm("another history through 4", Sequence(4)))
+
+    for _ in range(3):
+        driver._on_state(event)
+    driver._on_state(StateChanged(ConnectionState.OFFLINE, NOBODY, "refused"))
+
+    (item,) = driver._core.take_effects(0).change.items
+    assert (item.kind, item.sequence, item.text) == (ItemKind.ALARM, 4, "another history through 4")
+
+
+async def test_a_block_that_the_servers_never_take_fails_its_messages(database: Store) -> None:
+    driver = driver_on(InThread(database))
+    pending = await driver.post(HEJ)
+    async with trio.open_nursery() as nursery, offline(driver):
+        await eventually(lambda: driver._core.is_full or HEJ.message_id in driver._waiters)
+        (block,) = driver._core.take_effects(0).appends
+        refused = PendingAppend(block.data, RoomEpoch(0), is_external=False)
+        refused.fail(lambda: RefusedError("too long"))
+        nursery.start_soon(driver._await_result, block.digest, refused)
+        with pytest.raises(RefusedError, match="refuse this message"):
+            await pending.acknowledged()
