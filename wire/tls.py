@@ -14,6 +14,7 @@ half its cost (e2ee.md §4).
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,14 @@ from wire.identity import NodeIdentity, ServerAddress, key_from_certificate, key
 from wire.ids import NodeKey
 
 _RECORD_BYTES: Final = 16 * 1024
+_SLICE_BYTES: Final = 2 * _RECORD_BYTES
+"""Goes through OpenSSL's memory buffers at a time: they never give back what they once held, on each connection."""
+
+
+@functools.cache
+def _shared_client_context() -> ssl.SSLContext:
+    """One for all connections of the program: it holds nothing of any of them, and takes 0.1 ms and 40 KiB."""
+    return client_context()
 
 
 def client_context() -> ssl.SSLContext:
@@ -88,7 +97,7 @@ async def connect_over(
         ClosedError: the other side went away.
         HandshakeError: no TLS 1.3, another key, or too slow.
     """
-    return await _establish(TlsConnection(stream, context or client_context(), is_server=False), node_key)
+    return await _establish(TlsConnection(stream, context or _shared_client_context(), is_server=False), node_key)
 
 
 async def accept(stream: trio.abc.Stream, context: ssl.SSLContext) -> TlsConnection:
@@ -165,12 +174,21 @@ class TlsConnection:
         """
         whole = data if isinstance(data, bytes) else b"".join(data)
         try:
-            written = self._ssl.write(whole)
-            while written < len(whole):
-                written += self._ssl.write(memoryview(whole)[written:])
+            if len(whole) <= _SLICE_BYTES:
+                self._ssl.write(whole)
+                await self._send_raw(self._outgoing.read())
+            else:
+                await self._send_raw(self._encrypt(memoryview(whole)))
         except ssl.SSLError as error:
             raise ClosedError(f"TLS failed: {error.reason}") from error
-        await self._flush()
+
+    def _encrypt(self, data: memoryview) -> bytes:
+        records: list[bytes] = []
+        start = 0
+        while start < len(data):
+            start += self._ssl.write(data[start : start + _SLICE_BYTES])
+            records.append(self._outgoing.read())
+        return b"".join(records)
 
     async def receive_some(self) -> bytes:
         """Receive what is there, at least one byte; empty when the other side has ended the connection.
@@ -185,9 +203,19 @@ class TlsConnection:
             if not data:
                 self._is_ended = True
                 return b""
-            self._incoming.write(data)
-            pieces = self._read_records()
+            pieces = self._decrypt(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _decrypt(self, data: bytes) -> list[bytes]:
+        if len(data) <= _SLICE_BYTES:
+            self._incoming.write(data)
+            return self._read_records()
+        pieces: list[bytes] = []
+        view = memoryview(data)
+        for start in range(0, len(data), _SLICE_BYTES):
+            self._incoming.write(view[start : start + _SLICE_BYTES])
+            pieces += self._read_records()
+        return pieces
 
     def _read_records(self) -> list[bytes]:
         """Decrypt the whole records that came in."""
@@ -215,12 +243,14 @@ class TlsConnection:
             raise ClosedError("the connection broke") from error
 
     async def _flush(self) -> None:
-        """Hand what OpenSSL produced to the socket."""
+        """Hand what the handshake produced to the socket."""
         data = self._outgoing.read()
+        if data:
+            await self._send_raw(data)
+
+    async def _send_raw(self, data: bytes) -> None:
         if self.is_broken:
             raise ClosedError("the connection is broken")
-        if not data:
-            return
         self.is_broken = True
         try:
             await self._stream.send_all(data)
