@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -127,22 +128,28 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 def person_of(member: Member, now_s: int) -> Person:
     """Read a member's credential; never fails: what does not hold is shown as unverified."""
+    person, expires_s = _read_credential(member.identity, member.signature_public_key)
+    if person.is_verified and expires_s < now_s:
+        return msgspec.structs.replace(person, user_key=member.signature_public_key, is_verified=False)
+    return person
+
+
+@lru_cache(maxsize=limits.CREDENTIALS_CACHED_MAX)
+def _read_credential(identity: bytes, device_key: bytes) -> tuple[Person, int]:
+    """What a credential says of the holder of `device_key`, and until when. Kept: each message asks again."""
     try:
-        credential = msgspec.msgpack.decode(member.identity, type=Credential)
+        credential = msgspec.msgpack.decode(identity, type=Credential)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Person(name=_UNKNOWN_NAME, user_key=member.signature_public_key, device_label="", is_verified=False)
+        return Person(name=_UNKNOWN_NAME, user_key=device_key, device_label="", is_verified=False), 0
     certificate = credential.certificate
-    is_verified = (
-        certificate.device_key == member.signature_public_key
-        and certificate.expires_s >= now_s
-        and _verifies(credential.user_key, certificate)
-    )
-    return Person(
+    is_verified = certificate.device_key == device_key and _verifies(credential.user_key, certificate)
+    person = Person(
         name=clean_name(credential.name),
-        user_key=credential.user_key if is_verified else member.signature_public_key,
+        user_key=credential.user_key if is_verified else device_key,
         device_label=clean_name(certificate.label),
         is_verified=is_verified,
     )
+    return person, certificate.expires_s
 
 
 def may_replace(old: Member, new: Member) -> bool:

@@ -57,3 +57,6 @@ PROFILE_WAIT_S_MAX: Final = 5.0
 
 CLOSE_S_MAX: Final = 1.0
 """Seconds for tidying up while closing; nothing in it waits for anybody."""
+
+CREDENTIALS_CACHED_MAX: Final = 8192
+"""Credentials whose certificate is not verified again: every device of a full room, 4 MB."""
