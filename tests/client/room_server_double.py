@@ -195,7 +195,7 @@ class ServerDouble:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.address = ServerAddress("127.0.0.1", listeners[0].socket.getsockname()[1], self.identity.public)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, self._handle, listeners)
+            await nursery.start(trio.serve_listeners, self._handle, listeners)
             yield self
             nursery.cancel_scope.cancel()
 
