@@ -29,7 +29,8 @@ from client import connection_limits as limits
 from client.append_window import AppendWindow, EntryTicket, SessionState, Ticket
 from client.errors import RefusedError, StaleEpochError, UnavailableError, UsageError
 from client.liveness import Liveness, Verdict
-from client.room_protocol import Alarm, CallTicket, Deliveries, Keys, RoomProtocol
+from client.room_protocol import Alarm, CallTicket, Deliveries, Keys, RoomProtocol, ServerUnfitError
+from client.standstill import Standstill
 from wire import limits as wire_limits
 from wire.channel import ClientChannel, connect_channel
 from wire.errors import ClosedError, DecodeError, PeerError
@@ -45,6 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 AGENT: Final = "samtala-client"
+READ_ONLY_TEXT: Final = "no majority of the room's servers: read-only"
 FIRST: Final = EntrySequence(0)
 """Before everything: deliver from the beginning."""
 
@@ -212,6 +214,8 @@ class RoomConnection:
         self._freed = trio.Event()
         self._alarm: Alarm | None = None
         self._liveness = Liveness(-math.inf)
+        self._standstill = Standstill()
+        self._is_read_only = False
         self._timer = trio.CancelScope()
 
     # --- for the owner -------------------------------------------------------------------------------------------
@@ -220,6 +224,11 @@ class RoomConnection:
     def failures(self) -> tuple[str, ...]:
         """How each server failed last."""
         return tuple(f"{server.host}:{server.port}: {reason}" for server, reason in self._failures.items())
+
+    @property
+    def spare_failures(self) -> int | None:
+        """Servers that the room may lose before it stops, as ours says; -1: read-only; None: not known yet."""
+        return self._protocol.spare_failures
 
     @property
     def after(self) -> EntrySequence:
@@ -410,6 +419,9 @@ class RoomConnection:
 
     async def _converse(self, channel: ClientChannel) -> None:
         self._liveness = Liveness(trio.current_time())
+        assert self.server is not None, "set by _attempt"
+        self._standstill.begin(self.server, self._servers)
+        self._is_read_only = False
         self._protocol.connected(channel.proof)
         try:
             async with trio.open_nursery() as nursery:
@@ -441,10 +453,24 @@ class RoomConnection:
             self._live.set()
         if self._protocol.is_caught_up:
             self._caught_up.set()
+        self._note_condition()
         self._freed.set()
         if self._protocol.wants_output:
             self._wake.set()
         self._look_earlier()
+
+    def _note_condition(self) -> None:
+        """See whether the server gets anything done, and say so when that changes."""
+        protocol, spare = self._protocol, self._protocol.spare_failures
+        can_append = None if spare is None else spare >= 0
+        self._standstill.note(
+            trio.current_time(), answers=protocol.answers, is_appending=protocol.is_appending, can_append=can_append
+        )
+        is_read_only = can_append is False
+        if is_read_only is not self._is_read_only:
+            self._is_read_only = is_read_only
+            if protocol.is_live:
+                self._tell(ConnectionState.LIVE, READ_ONLY_TEXT if is_read_only else "connected")
 
     def _take_events(self) -> None:
         events, self._protocol.events = self._protocol.events, []
@@ -458,7 +484,7 @@ class RoomConnection:
         is_waiting = self._protocol.is_waiting
         if is_waiting != self._liveness.is_waiting:
             self._liveness.wait(trio.current_time(), is_waiting)
-        return min(self._protocol.wake_at, self._liveness.due)
+        return min(self._protocol.wake_at, self._liveness.due, self._standstill.leave_at)
 
     def _look_earlier(self) -> None:
         """The timer may have something to watch before it would look."""
@@ -471,6 +497,7 @@ class RoomConnection:
             data = self._protocol.take_output()
             if data:
                 self._freed.set()
+                self._note_condition()
                 self._look_earlier()
                 await channel.send_encoded(data)
             else:
@@ -483,6 +510,9 @@ class RoomConnection:
             with trio.CancelScope(deadline=self._due()) as self._timer:
                 await trio.sleep_forever()
             now = trio.current_time()
+            if now >= self._standstill.leave_at:
+                self._standstill.left()
+                raise ServerUnfitError("cannot append: cut off from the room's other servers")
             if now >= self._protocol.wake_at:
                 self._protocol.on_time(now)
             if self._events.is_full:

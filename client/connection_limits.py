@@ -62,5 +62,14 @@ ANSWER_IDLE_S: Final = 10.0
 ANSWER_WAITING_S: Final = 2.0
 """Seconds for an answer while somebody waits: a living server answers pings during view changes too."""
 
+APPEND_S_MAX: Final = 4.0
+"""Seconds without any answer to appends, from a server that lives: twice what a view change takes."""
+
+STANDSTILL_S: Final = 0.5
+"""Seconds that a server may be unable to append before another is tried: a view change among the living is shorter."""
+
+STANDSTILL_RETRY_S: Final = 5.0
+"""The same when all servers stand still: we read where we are, and look elsewhere now and then."""
+
 SERVERS_MAX: Final = 16
 """Servers that are tried in turn: a room has at most seven, some may be listed by more than one address."""

@@ -11,6 +11,7 @@
 | EVICTED, UNKNOWN_SESSION | report unknown outcomes; the next append opens another session |
 | UNKNOWN_EPOCH | it lags: prove again soon, then go elsewhere. For WRITE also: we lag; the owner will learn the epoch |
 | DRAINING, UNAVAILABLE, UNKNOWN_ROOM, a refused proof | go elsewhere |
+| nothing can be appended here | go elsewhere, if there is somewhere (`client.standstill`) |
 | deliveries with a gap or a repeat, another chain hash | alarm the owner, go elsewhere |
 
 A member who was away holds keys of an old epoch: it may read on from there, and cannot write until it has caught up.
@@ -44,6 +45,7 @@ from wire.messages import (
     Proved,
     Purpose,
     Refused,
+    RoomCondition,
     SessionOpened,
     Subscribe,
     Subscribed,
@@ -146,6 +148,8 @@ class RoomProtocol:
         events: what happened; the embedder takes them out.
         is_live: attached to a server: reading goes on, answers come.
         is_caught_up: what the room held when this connection subscribed has been given out.
+        spare_failures: as the server says (`RoomCondition`); None until it does.
+        answers: messages so far that answered appends.
     """
 
     def __init__(
@@ -154,6 +158,8 @@ class RoomProtocol:
         self.events: list[ProtocolEvent] = []
         self.is_live = False
         self.is_caught_up = False
+        self.answers = 0
+        self.spare_failures: int | None = None
         self.room_id = room_id
         self._keys = keys
         self._window = window
@@ -167,6 +173,7 @@ class RoomProtocol:
     def _reset(self, prover: Prover | None) -> None:
         """Forget everything that belongs to one connection."""
         self.is_live = self.is_caught_up = False
+        self.spare_failures = None
         self._prover = prover
         self._frames: list[bytes] = []
         self._handlers: dict[int, Callable[[Message], None]] = {}
@@ -196,6 +203,11 @@ class RoomProtocol:
     def is_waiting(self) -> bool:
         """Somebody waits for an answer of the server."""
         return bool(self._handlers or self._window.unanswered)
+
+    @property
+    def is_appending(self) -> bool:
+        """Appends, or the session for them, wait for an answer of the server."""
+        return bool(self._is_opening or self._window.unanswered)
 
     @property
     def wake_at(self) -> float:
@@ -303,10 +315,14 @@ class RoomProtocol:
                 case Appended():
                     if self._window.answered(message.session, message.results):
                         self._gaps = 0
+                        self.answers += 1
                 case AppendRefused():
                     self._on_append_refused(message)
                 case Pong():
                     pass
+                case RoomCondition():
+                    if message.room_id == self.room_id:
+                        self.spare_failures = message.spare_failures
                 case _:
                     self._on_answer(message)
         if not self.is_live:

@@ -36,7 +36,16 @@ _NO_EPOCH: Final = RoomEpoch(-1)
 class Attachment:
     """One connection in one room. Epochs are the highest proven, -1 for none."""
 
-    __slots__ = ("is_admin", "is_joiner", "read_epoch", "room", "stale_blocks", "subscription", "write_epoch")
+    __slots__ = (
+        "is_admin",
+        "is_joiner",
+        "margin_told",
+        "read_epoch",
+        "room",
+        "stale_blocks",
+        "subscription",
+        "write_epoch",
+    )
 
     def __init__(self, room: HostedRoom) -> None:
         self.room = room
@@ -46,6 +55,8 @@ class Attachment:
         self.is_admin = False
         self.stale_blocks = 0
         self.subscription: Subscription | None = None
+        self.margin_told: int | None = None
+        """What the client was told last of how the room stands."""
 
     @property
     def may_read(self) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as Many
+from typing import Final
 
 import structlog
 import trio
@@ -31,6 +32,8 @@ from wire.room import Delivery
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_CONNECTIONS_AT_ONCE: Final = 500
 
 
 class ClientServices:
@@ -229,6 +232,16 @@ class ClientServer:
             now = trio.current_time()
             for connection in tuple(self._connections):
                 connection.sweep(now)
+
+    async def tell_conditions(self) -> None:
+        """Tell clients how their rooms stand, whenever that changes, until cancelled."""
+        while True:
+            await trio.sleep(limits.CONDITION_S)
+            margins: dict[HostedRoom, int] = {}
+            for number, connection in enumerate(tuple(self._connections)):
+                connection.edge.tell_conditions(margins)
+                if number % _CONNECTIONS_AT_ONCE == _CONNECTIONS_AT_ONCE - 1:
+                    await trio.lowlevel.checkpoint()
 
     async def drain(self) -> None:
         """Tell clients to go, wait for appends in flight, end all connections. The caller sets the deadline."""

@@ -45,6 +45,7 @@ from wire.messages import (
     Prove,
     Proved,
     Refused,
+    RoomCondition,
     ServerHello,
     StoredWelcomeReply,
     Subscribe,
@@ -106,6 +107,17 @@ class ClientEdge:
         """Queue one message."""
         self.outbox.put(encode_frame(encode(message)))
         self._on_output()
+
+    def tell_conditions(self, margins: dict[HostedRoom, int]) -> None:
+        """Tell how rooms stand where that has changed. `margins` is shared by all connections of one round."""
+        for attachment in self._attachments.values():
+            room = attachment.room
+            margin = margins.get(room)
+            if margin is None:
+                margin = margins[room] = self._backend.room_margin(room)
+            if margin != attachment.margin_told:
+                attachment.margin_told = margin
+                self.reply(RoomCondition(room.room_id, margin))
 
     def drain(self) -> None:
         """Take no new work; tell the client so that it moves on."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import trio
 
 from room_server.hosting import Hosting
+from room_server.margin import room_margin
 from room_server.metrics import NodeMetrics
 from room_server.peers import PeerLinks
 from room_server.rooms import HostedRoom, Rooms
@@ -91,6 +92,10 @@ class NodeFace:
             ),
             members,
         )
+
+    def room_margin(self, room: HostedRoom) -> int:
+        """See `margin.room_margin`."""
+        return room_margin(self._hosting.host.replica(room.group))
 
     def wall_us(self) -> int:
         """The clock, unix microseconds."""

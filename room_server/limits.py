@@ -56,6 +56,9 @@ DRAIN_S_MAX: Final = 60.0
 SWEEP_S: Final = 2.0
 """Seconds between looks for silent and stalled connections: one task for all, no timer per connection."""
 
+CONDITION_S: Final = 0.5
+"""Seconds between looks at how attached rooms stand: well below what it takes to suspect a silent peer."""
+
 ANNOUNCE_PERIOD_S: Final = 3600.0
 """Seconds between announcements of one room in the DHT: items expire there after twice that (dht.md §2)."""
 

@@ -13,22 +13,16 @@ from typing import Final, assert_never
 
 import trio
 
+from room_server.margin import members_up
 from room_server.metrics import SPARE_LABELS, NodeMetrics
 from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
-from vr.types import ReplicaIndex
 
 _ROOMS_AT_ONCE: Final = 500
 _LAG_S: Final = 0.5
 _GRACE_S: Final = 10.0
 """Seconds after which a node without a single peer link is ready all the same: its peers may be down for long."""
-
-
-def members_up(replica: Replica) -> int:
-    """Members of a group that this replica does not suspect, itself included."""
-    others = (index for index in range(replica.configuration.size) if index != replica.index)
-    return 1 + sum(not replica.peer_standing(ReplicaIndex(index))[1] for index in others)
 
 
 def room_state(replica: Replica) -> str:

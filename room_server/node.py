@@ -279,7 +279,12 @@ async def _serve(
                 open_discovery(config, peers, node_key=node.identity.public, port=running.port)
             )
         async with trio.open_nursery() as nursery:
-            background: list[Callable[[], Awaitable[object]]] = [node.peers.run, clients.sweep, monitor.watch_loop]
+            background: list[Callable[[], Awaitable[object]]] = [
+                node.peers.run,
+                clients.sweep,
+                clients.tell_conditions,
+                monitor.watch_loop,
+            ]
             if dht is not None:
                 background.append(node.discover(dht).run)
             if metrics_listener is not None:

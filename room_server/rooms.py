@@ -208,6 +208,9 @@ class Backend(Protocol):
     def room_status(self, call: int, room: HostedRoom) -> RoomStatus:
         """How a room is, seen from here."""
 
+    def room_margin(self, room: HostedRoom) -> int:
+        """Replicas that the room may lose before it stops; -1: nothing can be appended from here now."""
+
     def wall_us(self) -> int:
         """The clock, unix microseconds."""
 

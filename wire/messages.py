@@ -229,6 +229,16 @@ class Unsubscribe(_Message, frozen=True, tag=25):
     room_id: RoomId
 
 
+class RoomCondition(_Message, frozen=True, tag=27):
+    """How the room stands where the server stands; pushed once something is proven, and again when it changes.
+
+    `spare_failures`: replicas that may be lost before the room stops; -1: from here, nothing can be appended now.
+    """
+
+    room_id: RoomId
+    spare_failures: int
+
+
 class Done(_Message, frozen=True, tag=26):
     """A call without other answer is done."""
 
@@ -336,7 +346,7 @@ class PeerGenesis(_Message, frozen=True, tag=52):
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
-    | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
+    | RoomCondition | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
     | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
 )  # fmt: skip
 

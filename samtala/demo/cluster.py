@@ -134,22 +134,25 @@ class Cluster:
         self.folder = folder
         self.servers = servers
         self.gates = gates
+        self._parted: set[int] = set()
 
     def part(self, index: int) -> None:
         """Cut a server off from its peers, both ways. Clients still reach it."""
+        self._parted.add(index)
         for (source, target), gate in self.gates.items():
             if index in {source, target}:
                 gate.close()
 
     def heal(self) -> None:
         """Open every gate."""
+        self._parted.clear()
         for gate in self.gates.values():
             if not gate.is_open:
                 gate.open()
 
     def is_parted(self, index: int) -> bool:
-        """Is any gate of this server closed?"""
-        return any(index in pair and not gate.is_open for pair, gate in self.gates.items())
+        """Was this server cut off from its peers?"""
+        return index in self._parted
 
     async def metrics(self) -> list[str]:
         """The metrics text of each server, empty where it does not answer."""

@@ -35,6 +35,7 @@ from wire.messages import (
     Proved,
     Purpose,
     Refused,
+    RoomCondition,
     RoomStatus,
     ServerHello,
     SessionOpened,
@@ -185,6 +186,9 @@ class ServerDouble:
         self.known_epoch: int | None = None
         """Greatest epoch known here; None: the log's."""
         self.lies_about_chain = False
+        self.is_cut_off = False
+        """Greets and delivers, but takes no append any further: alone on its side of a partition."""
+        self.says_so = False
         self.connections = 0
         self.received: list[Message] = []
         self._context = server_context(self.identity)
@@ -273,7 +277,7 @@ class _Session:
                     return [Refused(message.id, RefusalCode.BUSY, "busy", 0.001)]
                 return [SessionOpened(message.id, message.room_id, self._log.open_session())]
             case Append():
-                return self._append(message, fault)
+                return [] if self._server.is_cut_off else self._append(message, fault)
             case GetRoomStatus():
                 return [self._status(message.id)]
             case _:
@@ -313,7 +317,11 @@ class _Session:
         self._feed.cancel()
         self._feed = trio.CancelScope()
         self._nursery.start_soon(self._deliver, message.after, self._feed)
-        return [Subscribed(message.id, message.room_id, Sequence(log.next_sequence), RoomEpoch(self._epoch), chain)]
+        spare = -1 if self._server.is_cut_off else 1
+        return [
+            Subscribed(message.id, message.room_id, Sequence(log.next_sequence), RoomEpoch(self._epoch), chain),
+            *([RoomCondition(message.room_id, spare)] if self._server.says_so else []),
+        ]
 
     async def _deliver(self, after: int, scope: trio.CancelScope) -> None:
         log = self._log

@@ -489,6 +489,49 @@ async def test_silent_server_is_left_when_somebody_waits(monkeypatch: pytest.Mon
         assert servers[0].log.entries == [b"one", b"two"]
 
 
+async def test_server_that_answers_nothing_to_appends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "APPEND_S_MAX", 0.05)
+    monkeypatch.setattr(limits, "STANDSTILL_S", 0.01)
+    async with doubles(no_faults, no_faults) as servers, member_of(servers) as member:
+        await member.connection.append_entry(EPOCH, b"one")
+        servers[0].is_cut_off = True
+
+        assert await member.connection.append_entry(EPOCH, b"two") == 2
+
+        assert member.connection.server == servers[1].address
+        assert "cut off" in member.connection.failures[-1]
+        assert servers[0].log.entries == [b"one", b"two"]
+
+
+async def test_reader_leaves_a_server_that_says_it_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STANDSTILL_S", 0.01)
+    async with doubles(no_faults, no_faults) as servers:
+        for server in servers:
+            server.says_so = True
+        servers[0].is_cut_off = True
+        async with member_of(servers) as member:
+            await member.until(lambda: member.connection.server == servers[1].address)
+            await member.connection.wait_caught_up()
+
+            assert member.connection.spare_failures == 1
+
+
+async def test_when_all_servers_stand_still_the_room_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STANDSTILL_S", 0.01)
+    monkeypatch.setattr(limits, "STANDSTILL_RETRY_S", 60.0)
+    async with doubles(no_faults, no_faults) as servers:
+        log = servers[0].log
+        log.execute(log.open_session(), 1, encode_app_block(EPOCH, [b"old"]))
+        for server in servers:
+            server.says_so = server.is_cut_off = True
+        async with member_of(servers) as member:
+            await member.until(lambda: any("read-only" in change.text for change in member.states[3:]))
+
+            await member.until(lambda: member.entries == [b"old"])
+            assert member.connection.state is ConnectionState.LIVE
+            assert sum(server.connections for server in servers) == 2
+
+
 async def test_idle_connection_is_kept_alive_by_pings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PING_IDLE_S", 0.01)
     async with doubles() as servers, member_of(servers) as member:

@@ -97,6 +97,7 @@ class LocalBackend:
         self.forgotten: list[SessionNumber] = []
         self.refusal: RefusedError | None = None
         self.clock = 0.0
+        self.margin = 1
         self._op = 0
         self._results: dict[tuple[RoomId, SessionNumber, int], bytes] = {}
 
@@ -111,6 +112,9 @@ class LocalBackend:
 
     def node_info(self, call: int) -> NodeInfo:
         return NodeInfo(call, ())
+
+    def room_margin(self, room: HostedRoom) -> int:
+        return self.margin
 
     def room_status(self, call: int, room: HostedRoom) -> RoomStatus:
         service = room.service

@@ -10,7 +10,7 @@ import trio
 
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import ServerAddress
-from wire.messages import Deliver, Hello, Message, ServerHello, decode, encode
+from wire.messages import Deliver, Hello, Message, RoomCondition, ServerHello, decode, encode
 from wire.room import Delivery
 from wire.tls import TlsConnection, connect
 
@@ -19,11 +19,12 @@ Kind = TypeVar("Kind", bound=Message)
 
 
 class NetworkClient:
-    """One connection. Deliveries are set aside in `deliveries`; everything else comes from `hear`."""
+    """One connection. Deliveries are set aside in `deliveries`, conditions in `conditions`; all else comes from `hear`."""
 
     def __init__(self, tls: TlsConnection) -> None:
         self.tls = tls
         self.deliveries: list[Delivery] = []
+        self.conditions: list[int] = []
         self.server_nonce = b""
         self._decoder = FrameDecoder()
         self._heard: list[Message] = []
@@ -40,6 +41,8 @@ class NetworkClient:
             message = decode(frame)
             if isinstance(message, Deliver):
                 self.deliveries.extend(message.deliveries)
+            elif isinstance(message, RoomCondition):
+                self.conditions.append(message.spare_failures)
             else:
                 self._heard.append(message)
         return bool(data)

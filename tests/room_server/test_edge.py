@@ -34,6 +34,7 @@ from wire.messages import (
     Ping,
     Pong,
     Purpose,
+    RoomCondition,
     RoomStatus,
     ServerHello,
     StoredWelcomeReply,
@@ -190,6 +191,20 @@ def test_unsubscribed_and_closed_connections_get_nothing_more(backend: LocalBack
 
     assert leaver.hear() == []
     assert closer.hear() == []
+
+
+def test_clients_are_told_how_their_rooms_stand_when_that_changes(backend: LocalBackend, member: Client) -> None:
+    stranger = Client(backend)
+
+    def told(client: Client) -> list[int]:
+        client.edge.tell_conditions({})
+        return [message.spare_failures for message in client.hear() if isinstance(message, RoomCondition)]
+
+    assert told(member) == [1]
+    assert told(member) == []
+    backend.margin = -1
+    assert told(member) == [-1]
+    assert told(stranger) == [], "nothing of a room without a proof"
 
 
 def test_second_subscription_replaces_the_first(backend: LocalBackend, member: Client) -> None:

@@ -1,0 +1,20 @@
+"""How many more servers a room may lose, seen from one replica. Pure."""
+
+from __future__ import annotations
+
+from room_server.status import spare_failures
+from vr.replica import Replica, Status
+from vr.types import ReplicaIndex
+
+
+def members_up(replica: Replica) -> int:
+    """Members of a group that this replica does not suspect, itself included."""
+    others = (index for index in range(replica.configuration.size) if index != replica.index)
+    return 1 + sum(not replica.peer_standing(ReplicaIndex(index))[1] for index in others)
+
+
+def room_margin(replica: Replica) -> int:
+    """What clients attached here are told (`wire.messages.RoomCondition`): -1 when nothing they append can go on from here."""
+    if replica.status is not Status.NORMAL:
+        return -1
+    return spare_failures(members_up(replica), replica.configuration.quorum)
