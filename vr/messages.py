@@ -102,7 +102,8 @@ class StartViewChange(_Message, frozen=True, tag=4):
 class DoViewChange(_Message, frozen=True, tag=5):
     """VRR 4.2 step 2. The log through `commit` is committed; `headers` are packed: commit + 1 … head_op.
 
-    `is_certain` False: the sender may have acknowledged more and lost it; it leaves, and says nothing of the log.
+    The sender certainly never had anything above `nacks_above` on stable storage: a nack. What lies between `head_op` and
+    `nacks_above` it may have acknowledged, and lost (vr.nacks).
     """
 
     log_view: View
@@ -110,7 +111,12 @@ class DoViewChange(_Message, frozen=True, tag=5):
     commit: Op
     commit_checksum: Digest
     headers: Headers
-    is_certain: bool = True
+    nacks_above: Op
+
+    @property
+    def is_certain(self) -> bool:
+        """Does the sender vouch for its whole log?"""
+        return self.nacks_above == self.head_op
 
 
 class StartView(_Message, frozen=True, tag=6):

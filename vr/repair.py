@@ -118,6 +118,9 @@ def on_get_entries(state: ReplicaState, message: GetEntries) -> None:
 def _servable(state: ReplicaState, message: GetEntries, op: OpNumber, checksum: Checksum) -> Entry | None:
     """An entry we may give: the very one that is wanted, or the only one there can be."""
     entry = state.log.get(op)
+    if entry is None and state.damage is not None and checksum != NO_CHECKSUM:
+        # What lies above a hole of ours may fill somebody else's.
+        entry = state.damage.sound.get(op)
     if entry is None:
         return None
     if checksum != NO_CHECKSUM:

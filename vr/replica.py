@@ -31,6 +31,7 @@ from vr.messages import (
     StartView,
     StartViewChange,
 )
+from vr.nacks import Undecided
 from vr.ready import Ready
 from vr.recovery import Checkpoint, FaultyEntry, Restored
 from vr.service import Service
@@ -279,6 +280,11 @@ class Replica:
         peer = self._state.peers[index]
         return peer.match_op, peer.suspected
 
+    @property
+    def undecided(self) -> Undecided | None:
+        """As a primary to be: which operation may have been committed, so that no log can be chosen; None usually."""
+        return self._state.undecided
+
     def why_not_progressing(self) -> str | None:
         """One sentence for an operator, or None when all is well."""
         return _why_not_progressing(self._state)
@@ -417,6 +423,8 @@ def _why_not_progressing(state: ReplicaState) -> str | None:
             return "this replica's log is damaged; it waits for a primary to tell it the current log"
         case Status.VIEW_CHANGE if state.install is not None:
             return f"{state.install.head_op - state.install.keep_op} operations of the new view are being fetched"
+        case Status.VIEW_CHANGE if state.undecided is not None:
+            return _why_undecided(state.undecided)
         case Status.VIEW_CHANGE:
             return f"waiting for a majority to enter view {state.view}"
         case Status.NORMAL:
@@ -425,3 +433,10 @@ def _why_not_progressing(state: ReplicaState) -> str | None:
             return None
         case _:
             assert_never(state.status)
+
+
+def _why_undecided(undecided: Undecided) -> str:
+    needed = f"{undecided.nacks} of {undecided.needed} replicas deny operation {undecided.op}, which may be committed"
+    if undecided.is_final:
+        return f"{needed}, and the other disks have lost it: restore one of them"
+    return f"{needed}; waiting for replica {', '.join(map(str, undecided.missing))}"

@@ -27,6 +27,7 @@ from vr.configuration import Configuration
 from vr.jitter import Jitter
 from vr.log import Entry, EntryHeader, Log, Request
 from vr.messages import DoViewChange, Message, Rejected
+from vr.nacks import Undecided
 from vr.ready import CommittedOp, DurableState, HistoryRead, Reply
 from vr.service import Service
 from vr.sessions import SessionTable
@@ -147,6 +148,7 @@ class ReplicaState:
         self.install: Install | None = None
         self.frozen_do_view_change: bytes | None = None
         self.do_view_changes: dict[ReplicaIndex, DoViewChange] = {}
+        self.undecided: Undecided | None = None
         self.votes: dict[ViewNumber, dict[ReplicaIndex, float]] = {}
         self.attempts = 0
         self.view_changes = 0

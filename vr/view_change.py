@@ -15,7 +15,7 @@ never resumes its view, or it might give one viewstamp to two operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from vr import limits
 from vr.configuration import Configuration
@@ -23,6 +23,7 @@ from vr.errors import DecodeError
 from vr.forwarding import reset_queue, send_pending, waits_in_vain
 from vr.log import HEADER_BYTES, EntryHeader, decode_header
 from vr.messages import DoViewChange, GetView, StartView, StartViewChange, decode, encode
+from vr.nacks import NACKS_NOTHING, Undecided, by_completeness, choose_log
 from vr.normal import apply_committed, ask_for_missing, learn_commit, misses_entries
 from vr.repair import ask_for_bodies, is_complete, trusted_prefix
 from vr.state import Install, Peer, ReplicaState, Status
@@ -155,8 +156,15 @@ def make_do_view_change(state: ReplicaState) -> DoViewChange:
     commit, checksum, headers = _suffix(state)
     return DoViewChange(
         view=state.view, replica=state.index, log_view=state.log_view, head_op=state.head_op, commit=commit,
-        commit_checksum=checksum, headers=headers, is_certain=state.status is not Status.RECOVERING_HEAD,
+        commit_checksum=checksum, headers=headers, nacks_above=nacks_above(state),
     )  # fmt: skip
+
+
+def nacks_above(state: ReplicaState) -> OpNumber:
+    """What we certainly never had lies above this: never a corrupt entry, never a tail of unknown length."""
+    if state.damage is not None:
+        return state.damage.head_op
+    return NACKS_NOTHING if state.status is Status.RECOVERING_HEAD else state.head_op
 
 
 def _suffix(state: ReplicaState) -> tuple[OpNumber, Checksum, bytes]:
@@ -216,34 +224,28 @@ def collect(state: ReplicaState, message: DoViewChange) -> None:
         state.drop("do_view_change_malformed")
         return
     state.do_view_changes[message.replica] = message
-    certain = [item for item in state.do_view_changes.values() if item.is_certain]
     is_quorum = is_view_change_quorum(state.configuration, state.index, state.do_view_changes)
-    if state.install is None and is_quorum and enough_certain(state.configuration, certain):
-        chosen = choose_canonical_log(certain)
-        commit = max(item.commit for item in state.do_view_changes.values())
-        sources = [item.replica for item in _by_completeness(certain)]
-        begin_install(state, chosen, [source for source in sources if source != state.index], known_commit=commit)
-        finish_install(state)
+    if state.install is None and is_quorum:
+        decide(state)
+
+
+def decide(state: ReplicaState) -> None:
+    """Choose the log that goes on; if nobody can tell, wait for more votes, or for ever: never guess."""
+    votes = state.do_view_changes
+    chosen = choose_log(state.configuration, votes)
+    state.undecided = chosen if isinstance(chosen, Undecided) else None
+    if isinstance(chosen, Undecided):
+        return
+    commit = max(vote.commit for vote in votes.values())
+    sources = [vote.replica for vote in by_completeness(votes.values()) if vote.replica != state.index]
+    begin_install(state, chosen, sources, known_commit=commit)
+    finish_install(state)
 
 
 def is_view_change_quorum(configuration: Configuration, own: ReplicaIndex, voters: Iterable[ReplicaIndex]) -> bool:
     """A quorum of distinct replicas, ourselves included, have left for the view."""
     distinct = set(voters)
     return own in distinct and len(distinct) >= configuration.quorum
-
-
-def enough_certain(configuration: Configuration, certain: Sequence[DoViewChange]) -> bool:
-    """So many vouch for their logs that whatever a quorum acknowledged is in one of them (vr.md 1, nacks)."""
-    return len(certain) >= configuration.nack_quorum
-
-
-def choose_canonical_log(messages: Iterable[DoViewChange]) -> DoViewChange:
-    """The log that goes on: of the highest log view, the longest (VRR 4.2 step 3)."""
-    return _by_completeness(messages)[0]
-
-
-def _by_completeness(messages: Iterable[DoViewChange]) -> list[DoViewChange]:
-    return sorted(messages, key=lambda item: (item.log_view, item.head_op, item.commit, -item.replica), reverse=True)
 
 
 def unpack_headers(message: DoViewChange | StartView) -> dict[OpNumber, EntryHeader]:
@@ -277,6 +279,7 @@ def begin_install(
         state.drop("log_without_what_is_committed")
         return
     state.damage = None
+    state.undecided = None
     state.install = Install(
         view=state.view, head_op=message.head_op, commit=message.commit, commit_checksum=message.commit_checksum,
         headers=headers, keep_op=OpNumber(0), bodies={}, sources=sources, known_commit=known_commit,

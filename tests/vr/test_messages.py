@@ -42,7 +42,9 @@ ALL: list[Message] = [
     PrepareOk(view=VIEW, replica=WHO, op=OP, checksum=SUM, commit=OP),
     Commit(view=VIEW, replica=WHO, commit=OP, head_op=OP, want_answer=True),
     StartViewChange(view=VIEW, replica=WHO),
-    DoViewChange(view=VIEW, replica=WHO, log_view=VIEW, head_op=OP, commit=OP, commit_checksum=SUM, headers=b""),
+    DoViewChange(
+        view=VIEW, replica=WHO, log_view=VIEW, head_op=OP, commit=OP, commit_checksum=SUM, headers=b"", nacks_above=OP
+    ),
     StartView(view=VIEW, replica=WHO, head_op=OP, commit=OP, commit_checksum=SUM, headers=b"", nonce=9),
     GetView(view=VIEW, replica=WHO, nonce=2**63 - 1),
     GetEntries(view=VIEW, replica=WHO, wanted=((OP, SUM), (OP, Checksum(b"")))),

@@ -119,7 +119,7 @@ def test_an_uncertain_replica_leaves_a_view_but_vouches_for_no_log() -> None:
     replica = restart(group, back, damaged(group, back, certain=False))
     vote = DoViewChange(
         view=group.view(1), replica=ReplicaIndex(other), log_view=group.view(0), head_op=OpNumber(0),
-        commit=OpNumber(0), commit_checksum=group.configuration.genesis_checksum(), headers=b"",
+        commit=OpNumber(0), commit_checksum=group.configuration.genesis_checksum(), headers=b"", nacks_above=OpNumber(0),
     )  # fmt: skip
     group.packets.clear()
 

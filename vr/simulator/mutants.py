@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from vr import durability, forwarding, normal, repair, replica, view_change
+from vr import durability, forwarding, nacks, normal, repair, replica, view_change
 from vr import recovery as core_recovery
 from vr.configuration import Configuration
 from vr.log import Entry
@@ -118,7 +118,7 @@ def _votes_not_distinct(original: Rule) -> Rule:
         original(state, message)
         undecided = state.install is None and state.status is Status.VIEW_CHANGE
         if undecided and state.index in state.do_view_changes and votes[message.view] >= state.configuration.quorum:
-            chosen = view_change.choose_canonical_log(state.do_view_changes.values())
+            chosen = nacks.by_completeness(state.do_view_changes.values())[0]
             view_change.begin_install(state, chosen, list(state.others), known_commit=chosen.commit)
             view_change.finish_install(state)
 
@@ -126,12 +126,18 @@ def _votes_not_distinct(original: Rule) -> Rule:
 
 
 def _choose_by(key: Callable[[DoViewChange], Any]) -> Callable[[Rule], Rule]:
-    return lambda _: lambda messages: max(messages, key=key)
+    return lambda _: lambda messages: sorted(messages, key=key, reverse=True)
+
+
+def _one_nack_less(_: Rule) -> Rule:
+    return lambda configuration, found: len(found) >= configuration.nack_quorum - 1
 
 
 def _drop_uncommitted(original: Rule) -> Rule:
-    def choose(messages: Sequence[DoViewChange]) -> DoViewChange:
-        chosen: DoViewChange = original(messages)
+    def choose(configuration: Configuration, votes: Any) -> object:
+        chosen = original(configuration, votes)
+        if not isinstance(chosen, DoViewChange):
+            return chosen
         return msgspec.structs.replace(chosen, head_op=chosen.commit, headers=b"")
 
     return choose
@@ -356,7 +362,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a view starts on f votes",
         300,
         Patch(view_change, "is_view_change_quorum", _view_quorum_minority),
-        Patch(view_change, "enough_certain", _always(True)),
+        Patch(nacks, "is_last_log_view", _always(True)),
+        Patch(nacks, "is_end", _always(True)),
     ),
     _mutant(
         "votes_not_distinct", "one DoViewChange counts twice", 400, Patch(view_change, "collect", _votes_not_distinct)
@@ -365,19 +372,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "choose_by_op",
         "the longest log wins, whatever its view",
         3000,
-        Patch(view_change, "choose_canonical_log", _choose_by(lambda vote: vote.head_op)),
+        Patch(nacks, "candidate_logs", _choose_by(lambda vote: vote.head_op)),
     ),
     _mutant(
         "choose_by_log_view",
         "the newest log view wins, the shortest of them",
         300,
-        Patch(view_change, "choose_canonical_log", _choose_by(lambda vote: (vote.log_view, -vote.head_op))),
+        Patch(nacks, "candidate_logs", _choose_by(lambda vote: (vote.log_view, -vote.head_op))),
+        Patch(nacks, "is_end", _always(True)),
     ),
     _mutant(
         "drop_uncommitted",
         "the new view keeps only what is known committed",
         100,
-        Patch(view_change, "choose_canonical_log", _drop_uncommitted),
+        Patch(view_change, "choose_log", _drop_uncommitted),
     ),
     _mutant(
         "vote_of_other_view",
@@ -448,8 +456,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "uncertain_votes_vouch",
         "whoever lost its tail vouches for a log",
         2000,
-        Patch(view_change, "enough_certain", _always(True)),
+        Patch(nacks, "is_end", _always(True)),
     ),
+    _mutant(
+        "corrupt_tail_nacked",
+        "a vote nacks what its disk has lost",
+        2000,
+        Patch(view_change, "nacks_above", lambda _: lambda state: state.head_op),
+    ),
+    _mutant("too_few_nacks", "a log is cut with one nack too few", 2000, Patch(nacks, "enough_nacks", _one_nack_less)),
     _mutant(
         "pipeline_depth_local",
         "a depth that is not the group's bounds what is committed",
@@ -487,6 +502,12 @@ MUTANTS: tuple[Mutant, ...] = (
 """Each must die within its budget."""
 
 UNKILLED: tuple[Mutant, ...] = (
+    _mutant(
+        "start_of_view_unseen",
+        "who missed a view nacks also what is older than it",
+        2000,
+        Patch(nacks, "shows_start_of_view", _always(True)),
+    ),
     _mutant(
         "table_on_prepare",
         "VRR 4.1: prepared requests count as executed after a view change",

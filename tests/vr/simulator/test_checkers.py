@@ -157,6 +157,7 @@ def test_different_states_and_checkpoints() -> None:
             commit=OpNumber(0),
             commit_checksum=CONFIGURATION.genesis_checksum(),
             headers=b"",
+            nacks_above=OpNumber(0),
         ),
         DoViewChange(
             view=VIEW,
@@ -166,6 +167,7 @@ def test_different_states_and_checkpoints() -> None:
             commit=OpNumber(0),
             commit_checksum=CONFIGURATION.genesis_checksum(),
             headers=FIRST.header.pack(),
+            nacks_above=OpNumber(1),
         ),
     ],
 )
