@@ -63,6 +63,9 @@ class NodeMetrics:
         self.batches_committed = committed.labels("batch")
         self.batch_ops = self._histogram("batch_ops", "Blocks per committed operation", buckets=_OPS)
         self.view_changes = self._counter("view_changes", "Views begun here after the first")
+        self.undecidable_rooms = self._gauge(
+            "undecidable_rooms", "Rooms that stand still: disks lost an operation that may be committed"
+        )
         self.uncommitted_ops = self._gauge("uncommitted_ops", "Operations logged here and not known committed")
         up = self._gauge("peer_up", "1 while the link to this peer stands", ("peer",))
         self.peer_up = {name: up.labels(name) for name in peers}

@@ -107,10 +107,11 @@ class Monitor:
     async def _gather_rooms(self) -> None:
         states: Counter[str] = Counter()
         spares: Counter[str] = Counter()
-        uncommitted = view_changes = 0
+        uncommitted = view_changes = undecidable = 0
         for number, replica in enumerate(self._replicas()):
             states[room_state(replica)] += 1
             view_changes += replica.view_changes
+            undecidable += replica.undecided is not None and replica.undecided.is_final
             uncommitted += max(replica.head_op - replica.commit_number, 0)
             if replica.is_primary:
                 spare = max(spare_failures(members_up(replica), replica.configuration.quorum), 0)
@@ -123,6 +124,7 @@ class Monitor:
             gauge.set(spares[label])
         self._metrics.rooms_led.set(sum(spares.values()))
         self._metrics.uncommitted_ops.set(uncommitted)
+        self._metrics.undecidable_rooms.set(undecidable)
         self._metrics.view_changes.inc(view_changes - self._view_changes_seen)
         self._view_changes_seen = view_changes
 

@@ -196,6 +196,7 @@ def vote(headers: bytes, commit: int = 0) -> DoViewChange:
         commit=OpNumber(commit),
         commit_checksum=CONFIGURATION.genesis_checksum(),
         headers=headers,
+        nacks_above=OpNumber(1),
     )
 
 
