@@ -109,7 +109,7 @@ class Replica:
         state.now = now
         state.peers[index].suspected = True
         if view_change.wants_to_leave(state):
-            view_change.propose_view_change(state, ViewNumber(state.view + 1))
+            view_change.propose_view_change(state, view_change.next_view(state))
 
     def trust(self, index: ReplicaIndex, now: float) -> None:
         """The node of a peer is heard again; what it knows has to be asked anew."""
@@ -363,7 +363,7 @@ def _tick(state: ReplicaState) -> None:
     if state.install is not None:
         _finish_install(state)
     if view_change.wants_to_leave(state):
-        view_change.propose_view_change(state, ViewNumber(state.view + 1))
+        view_change.propose_view_change(state, view_change.next_view(state))
     match state.status:
         case Status.VIEW_CHANGE:
             view_change.send_do_view_change(state)

@@ -69,13 +69,28 @@ def propose_view_change(state: ReplicaState, view: ViewNumber) -> None:
     count_vote(state, view, state.index)
 
 
+def next_view(state: ReplicaState) -> ViewNumber:
+    """Which view to leave for: the highest that somebody advises now, because one who is past our next view never joins it.
+
+    Without this a replica two views ahead, and others that together lack one vote, advise past each other for ever.
+    """
+    fresh_since = state.now - VOTE_FRESH_S
+    advised = [
+        view
+        for view, votes in state.votes.items()
+        if any(voter != state.index and at >= fresh_since for voter, at in votes.items())
+    ]
+    return max([ViewNumber(state.view + 1), *advised])
+
+
 def on_start_view_change(state: ReplicaState, message: StartViewChange) -> None:
     """Somebody wants to leave for `message.view` (VRR 4.2 step 1)."""
     if message.view <= state.view:
         help_straggler(state, message.replica)
         return
     abdicates = state.status is Status.NORMAL and message.replica == state.primary
-    known = message.view in state.votes and state.index in state.votes[message.view]
+    voted_at = state.votes.get(message.view, {}).get(state.index, float("-inf"))
+    known = voted_at + VOTE_FRESH_S / 2 >= state.now
     follows = abdicates or proves_later_view(state, message) or state.status is Status.RECOVERING_HEAD
     if (wants_to_leave(state) or follows) and not known:
         propose_view_change(state, message.view)

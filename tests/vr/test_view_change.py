@@ -529,3 +529,22 @@ def test_acknowledgements_of_the_old_view_do_not_count_in_the_new() -> None:
     group.replica(new).step(stale, group.now)
 
     assert group.replica(new).commit_number == log.head_op - 1
+
+
+def test_advice_for_a_later_view_is_joined_for_as_long_as_it_is_given() -> None:
+    """Two replicas between views and one that is a view further ahead: nobody has a majority for any view but the highest."""
+    group, _ = working_group(5)
+    index, ahead = group.backups()[:2]
+    replica = group.replica(index)
+    later = ViewNumber(group.view(0) + 2)
+    said: list[StartViewChange] = []
+    for tenth in range(40):
+        now = group.now + tenth / 10
+        replica.step(StartViewChange(view=later, replica=ReplicaIndex(ahead)), now)
+        replica.tick(now)
+        while (ready := replica.ready(now)) is not None:
+            said += [message for _, message in ready.send_now if isinstance(message, StartViewChange) and tenth > 20]
+            if ready.token is not None:
+                replica.storage_done(ready.token, now)
+
+    assert {message.view for message in said} == {later}
