@@ -12,7 +12,7 @@ import pytest
 
 from vr.simulator.cluster import run_seed
 
-PINNED = (185, 198, 2012, 2043, 3076, 3146, 20216, 20299, 50191)
+PINNED = (185, 198, 2012, 2043, 3076, 3146, 20216, 20299, 50191, 51352)
 FRESH = range(1_000_000, 1_000_150)
 CHUNK = 25
 

@@ -22,6 +22,7 @@ from vr.errors import DecodeError
 from vr.log import Request
 from vr.messages import decode
 from vr.ready import Rejected, Reply
+from vr.replica import Status
 from vr.simulator.client import Client
 from vr.simulator.errors import Violation
 from vr.simulator.nemesis import Nemesis
@@ -158,8 +159,22 @@ class Cluster:
     def _converge(self) -> None:
         schedule = self.world.schedule
         schedule.run(schedule.now_us + CONVERGE_US, stop=self._is_converged, events_max=EVENTS_MAX)
-        if not self._is_converged():
-            raise Violation("converges", self._why_not_converged())
+        if self._is_converged():
+            return
+        if self._is_undecidable():
+            self.world.counts["undecidable"] += 1
+            return
+        raise Violation("converges", self._why_not_converged())
+
+    def _is_undecidable(self) -> bool:
+        """Has rot at so many disks at once destroyed the knowledge of what was committed that to go on were to guess?
+
+        The group must say so itself, and be right: fewer than a nack quorum of its members know their own heads.
+        """
+        replicas = [process.replica for process in self.processes if process.replica is not None]
+        certain = sum(replica.status is not Status.RECOVERING_HEAD for replica in replicas)
+        admits = any(replica.undecided is not None and replica.undecided.is_final for replica in replicas)
+        return admits and self.world.counts["rot"] > 0 and certain < self.world.configuration.nack_quorum
 
     def _is_converged(self) -> bool:
         if not all(client.is_done for client in self.clients):
