@@ -6,7 +6,9 @@ PACKAGES := samtala room_server client wire vr mls dht
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix bench simulate docs dist requirements clean
+ROUNDS ?= 200
+SEED ?= $(shell date +%s)
+.PHONY: help demo test lint fix bench simulate multihost docs dist requirements clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -51,6 +53,9 @@ bench: $(VENV)/.dev ## figures beside this machine's own limits
 
 simulate: $(VENV)/.run ## an hour of replication under faults, from fresh seeds
 	$(BIN)/python -m vr.simulator --hours 1
+
+multihost: $(VENV)/.dev ## faults under load, every server on a host of its own (needs root): ROUNDS=200 SEED=7
+	$(BIN)/python -m tests.multihost --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 docs: ## where the documentation is
 	@echo "README.md, vr/README.md, docs/"

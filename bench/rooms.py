@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -17,7 +17,7 @@ import trio
 from nacl.signing import SigningKey
 
 from client.connection import Deliveries, RoomConnection, ServerAddress, open_room_connection
-from samtala.demo.cluster import HOST, Cluster
+from samtala.demo.cluster import Cluster
 from samtala.demo.ledger import percentile
 from wire.channel import open_channel
 from wire.identity import parse_node_address
@@ -84,16 +84,16 @@ class BenchRoom(msgspec.Struct, frozen=True):
     keys: OpaqueKeys
 
 
-async def make_room(cluster: Cluster) -> BenchRoom:
-    """Create a room on all servers of the cluster."""
-    servers = tuple(parse_node_address(server.place.address) for server in cluster.servers)
+async def make_room(addresses: Iterable[str]) -> BenchRoom:
+    """Create a room on servers, given as `HOST:PORT#KEY`."""
+    servers = tuple(parse_node_address(address) for address in addresses)
     members = []
     for server in servers:
         async with open_channel(server) as channel:
             info = await channel.call(GetNodeInfo(1))
             assert isinstance(info, NodeInfo)
             own = info.nodes[0]
-            members.append(GenesisMember(own.replica_id, own.node_key, HOST, server.port))
+            members.append(GenesisMember(own.replica_id, own.node_key, server.host, server.port))
     keys = OpaqueKeys(secrets.token_bytes(32), secrets.token_bytes(32))
     room_id = RoomId(secrets.token_bytes(16))
     public = [bytes(SigningKey(seed).verify_key) for seed in (keys.write, keys.read)]
@@ -127,7 +127,7 @@ async def drain(member: RoomConnection) -> None:
 
 async def one_sender(cluster: Cluster, seconds: float) -> OneSender:
     """W1: one at a time, through the server that leads the room."""
-    room = await make_room(cluster)
+    room = await make_room(cluster.addresses)
     durations: list[float] = []
     async with open_member(room, await leader(room)) as member, trio.open_nursery() as nursery:
         nursery.start_soon(drain, member)
@@ -161,7 +161,7 @@ class _Counts:
 
 async def pipelined(cluster: Cluster, seconds: float) -> Pipelined:
     """W2: eight members, each with 64 entries in flight, all receiving everything."""
-    room = await make_room(cluster)
+    room = await make_room(cluster.addresses)
     counts = _Counts()
     async with AsyncExitStack() as stack:
         members = [await stack.enter_async_context(open_member(room, place)) for place in range(MEMBERS)]
@@ -199,7 +199,7 @@ async def _receive(member: RoomConnection, counts: _Counts) -> None:
 
 async def failover(cluster: Cluster) -> Failover:
     """W6: SIGKILL the primary while a member of a backup appends one by one."""
-    room = await make_room(cluster)
+    room = await make_room(cluster.addresses)
     victim = await leader(room)
     longest_s = 0.0
     async with open_member(room, victim + 1) as member, trio.open_nursery() as nursery:

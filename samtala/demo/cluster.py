@@ -33,13 +33,18 @@ class ServerFailedError(Exception):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one server lives. `port` serves clients, peers (TCP) and the DHT (UDP)."""
+    """Where one server lives. `port` serves clients, peers (TCP) and the DHT (UDP).
+
+    `launcher` is put before its command: what runs it on another host, or under other conditions.
+    """
 
     name: str
     folder: Path
     port: int
     metrics_port: int
     address: str
+    host: str = HOST
+    launcher: tuple[str, ...] = ()
 
 
 class ServerProcess:
@@ -63,8 +68,9 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process; it may take a while to be ready."""
         assert not self.is_running
-        command = [sys.executable, "-m", "samtala", "node", "serve", "--config", str(self.place.folder / "node.toml")]
-        environment = os.environ | {"SAMTALA_METRICS__LISTEN": f"{HOST}:{self.place.metrics_port}"}
+        program = (sys.executable, "-m", "samtala", "node", "serve")
+        command = [*self.place.launcher, *program, "--config", str(self.place.folder / "node.toml")]
+        environment = os.environ | {"SAMTALA_METRICS__LISTEN": f"{self.place.host}:{self.place.metrics_port}"}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
@@ -78,7 +84,7 @@ class ServerProcess:
         """
         with trio.move_on_after(START_S_MAX):
             while self.is_running:
-                if (await get(self.place.metrics_port, "/readyz")).startswith("HTTP/1.1 200"):
+                if (await get(self.place.metrics_port, "/readyz", host=self.place.host)).startswith("HTTP/1.1 200"):
                     return
                 await trio.sleep(POLL_S)
         raise ServerFailedError(f"server {self.place.name} did not become ready:\n{self.log_tail()}")
@@ -135,6 +141,11 @@ class Cluster:
         self.servers = servers
         self.gates = gates
         self._parted: set[int] = set()
+
+    @property
+    def addresses(self) -> list[str]:
+        """`HOST:PORT#KEY` of each."""
+        return [server.place.address for server in self.servers]
 
     def part(self, index: int) -> None:
         """Cut a server off from its peers, both ways. Clients still reach it."""
@@ -212,13 +223,13 @@ def free_port() -> int:
         return int(stream.getsockname()[1])
 
 
-async def get(port: int, path: str) -> str:
-    """A plain HTTP GET on loopback: the whole answer with its head, or nothing when nobody answers in two seconds."""
+async def get(port: int, path: str, *, host: str = HOST) -> str:
+    """A plain HTTP GET: the whole answer with its head, or nothing when nobody answers in two seconds."""
     received = bytearray()
     with trio.move_on_after(2):
         try:
-            async with await trio.open_tcp_stream(HOST, port) as stream:
-                await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+            async with await trio.open_tcp_stream(host, port) as stream:
+                await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 async for piece in stream:
                     received += piece
         except (OSError, trio.BrokenResourceError):
