@@ -6,6 +6,8 @@
 | W2 | one room, 8 members each keeping 64 entries in flight and receiving everything: appends/s and deliveries/s |
 | W6 | the primary is killed with SIGKILL under W1: the longest time without an acknowledgement, seconds |
 
+`--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute.
+
 The load generator shares this machine's cores with the servers. Entries are opaque: no MLS on either side.
 """
 
@@ -23,7 +25,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, rooms
+from bench import machine, rooms, vr_core
 from samtala.demo.cluster import open_cluster
 
 RESULTS = Path(__file__).parent / "results"
@@ -72,7 +74,11 @@ def main() -> int:
     """Run, print, and keep the JSON in bench/results/."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of W1 and of W2")
+    parser.add_argument("--only", choices=["vr"], help="only this part: the replication core, in this process")
     options = parser.parse_args()
+    if options.only == "vr":
+        print(json.dumps(msgspec.to_builtins(vr_core.run())))
+        return 0
     with tempfile.TemporaryDirectory(prefix="samtala-bench-") as folder:
         figures = trio.run(run, Path(folder), options.seconds)
     show(figures)

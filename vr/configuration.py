@@ -33,12 +33,18 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """The members of one epoch. `pipeline_ops_max` belongs to the group: a local depth would invent commits."""
+    """The members of one epoch, and the constants on which all replicas have to agree.
+
+    `pipeline_ops_max`: a local depth would invent commits. `sessions_max` and `session_ttl_s` (seconds of logged time):
+    replicas that evicted by bounds of their own would execute different requests.
+    """
 
     group: GroupId
     epoch: int = 0
     members: tuple[Member, ...]
     pipeline_ops_max: int = limits.PIPELINE_OPS_MAX
+    sessions_max: int = limits.SESSIONS_MAX
+    session_ttl_s: int = limits.SESSION_TTL_S
 
     @property
     def size(self) -> int:
@@ -97,4 +103,6 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
             raise DecodeError("replica id of a wrong size")
         if not 0 < configuration.pipeline_ops_max <= 64 or len(configuration.group) != IDENTIFIER_BYTES:
             raise DecodeError("configuration out of bounds")
+        if not 0 < configuration.sessions_max <= limits.SESSIONS_MAX or configuration.session_ttl_s <= 0:
+            raise DecodeError("bounds of sessions out of bounds")
         return configuration

@@ -19,7 +19,7 @@ def unwritten_entries(state: ReplicaState) -> list[Entry]:
     Writing the first of them gives up what the disk holds above it. While a damaged tail is being replaced that may be the
     only copy of something committed: then its replacement is written whole, with the view that makes it ours, or not at all.
     """
-    if state.status is Status.RECOVERING_HEAD:
+    if state.status is Status.RECOVERING_HEAD or state.unwritten_op > state.log.head_op:
         return []
     return state.log.slice(state.unwritten_op, state.head_op)
 
@@ -43,23 +43,24 @@ def is_head_certain(state: ReplicaState) -> bool:
     return state.status is not Status.RECOVERING_HEAD or state.is_damage_known
 
 
-def is_state_dirty(state: ReplicaState, wanted: DurableState) -> bool:
-    """Does storage hold another state? The commit number alone is not worth a write."""
+def is_state_dirty(state: ReplicaState) -> bool:
+    """Does storage hold another state than `durable_state`? The commit number alone is not worth a write."""
     saved = state.saved
     return (
         saved is None
         or state.truncate_above is not None
-        or (wanted.view, wanted.log_view, wanted.base_op) != (saved.view, saved.log_view, saved.base_op)
-        or wanted.is_head_certain != saved.is_head_certain
-        or wanted.frozen_do_view_change != saved.frozen_do_view_change
+        or state.voted_view != saved.view
+        or state.log_view != saved.log_view
+        or state.log.base_op != saved.base_op
+        or is_head_certain(state) != saved.is_head_certain
+        or state.frozen_do_view_change != saved.frozen_do_view_change
     )
 
 
 def take_write(state: ReplicaState) -> tuple[int | None, list[Entry], DurableState | None]:
     """(token, entries, durable state) of the next write; token None when there is nothing to write."""
     entries = unwritten_entries(state)
-    wanted = durable_state(state)
-    meta = wanted if is_state_dirty(state, wanted) else None
+    meta = durable_state(state) if is_state_dirty(state) else None
     if not entries and meta is None:
         return None, [], None
     if meta is not None:

@@ -42,11 +42,12 @@ def _admit(state: ReplicaState, request: Request) -> bool:
     if (request.session == 0) != (request.number == 0):
         return _reject(state, request, RejectReason.SEQUENCE_GAP)
     if request.session != 0:
-        reason = session_refusal(state, request)
-        if reason is not None:
-            return _reject(state, request, reason)
         known = state.sessions.get(request.session)
-        if known is not None and request.number <= known.last_number:
+        if known is None or known.client != request.client:
+            reason = session_refusal(state, request)
+            if reason is not None:
+                return _reject(state, request, reason)
+        elif request.number <= known.last_number:
             return _answer_again(state, request)
     return _keep_pending(state, request)
 
@@ -84,6 +85,13 @@ def take_pending(state: ReplicaState, request: Request | Rejected) -> bool:
     if not state.pending_of_session[session]:
         del state.pending_of_session[session]
     return True
+
+
+def refuse_if_pending(state: ReplicaState, request: Request) -> None:
+    """The session of a committed request is gone, or another client's: who waits for it here is told at once."""
+    reason = session_refusal(state, request)
+    if reason is not None and take_pending(state, request):
+        _reject(state, request, reason)
 
 
 def _answer_again(state: ReplicaState, request: Request) -> bool:
@@ -206,25 +214,23 @@ def on_refuse(state: ReplicaState, message: Refuse) -> None:
 def enqueue(state: ReplicaState, requests: Sequence[Request]) -> list[Rejected]:
     """Queue requests for the next operations; gives those that are refused. Repeats are neither."""
     assert state.is_primary
+    is_log_full = state.head_op - state.log.base_op >= limits.LOG_ENTRIES_MAX
     rejected = []
     for request in requests:
-        reason = _refusal_or_queue(state, request)
+        if request.session != 0 and request.number != 0:
+            reason = _enqueue_request(state, request, is_log_full=is_log_full)
+        elif request.session == 0 and request.number == 0:
+            reason = _enqueue_register(state, request, is_log_full=is_log_full)
+        else:
+            reason = RejectReason.SEQUENCE_GAP
         if reason is not None:
             rejected.append(_rejection(request, reason))
     return rejected
 
 
-def _refusal_or_queue(state: ReplicaState, request: Request) -> RejectReason | None:
-    if (request.session == 0) != (request.number == 0):
-        return RejectReason.SEQUENCE_GAP
-    return _enqueue_register(state, request) if request.session == 0 else _enqueue_request(state, request)
-
-
-def _has_place(state: ReplicaState, request: Request) -> bool:
+def _is_queue_full(state: ReplicaState, request: Request) -> bool:
     return (
-        len(state.queue) < limits.QUEUE_REQUESTS_MAX
-        and state.queue_bytes + len(request.body) <= limits.QUEUE_BYTES_MAX
-        and state.head_op - state.log.base_op < limits.LOG_ENTRIES_MAX
+        len(state.queue) >= limits.QUEUE_REQUESTS_MAX or state.queue_bytes + len(request.body) > limits.QUEUE_BYTES_MAX
     )
 
 
@@ -233,37 +239,39 @@ def _enqueue(state: ReplicaState, request: Request) -> None:
     state.queue_bytes += len(request.body)
 
 
-def _enqueue_register(state: ReplicaState, request: Request) -> RejectReason | None:
+def _enqueue_register(state: ReplicaState, request: Request, *, is_log_full: bool) -> RejectReason | None:
     if request.client in state.registering:
         return None
-    if not _has_place(state, request):
+    if is_log_full or _is_queue_full(state, request):
         return RejectReason.BUSY
     state.registering.add(request.client)
     _enqueue(state, request)
     return None
 
 
-def _enqueue_request(state: ReplicaState, request: Request) -> RejectReason | None:
-    reason = session_refusal(state, request)
+def _enqueue_request(state: ReplicaState, request: Request, *, is_log_full: bool) -> RejectReason | None:
     known = state.sessions.get(request.session)
-    if known is None and reason is None:
-        reason = _registration_refusal(state, request)
-    if reason is not None:
-        return reason
-    committed = RequestNumber(0) if known is None else known.last_number
-    last = max(state.prepared.get(request.session, RequestNumber(0)), committed)
-    if request.number <= last:
-        state.drop("request_repeated")
-        return None
-    if request.number > last + limits.SESSION_WINDOW:
-        return RejectReason.SEQUENCE_GAP
-    if request.number > last + 1:
-        state.drop("request_ahead")
-        return None
-    if not _has_place(state, request):
+    last = state.prepared.get(request.session, 0)
+    if known is None or known.client != request.client:
+        reason = session_refusal(state, request) or _registration_refusal(state, request)
+        if reason is not None:
+            return reason
+    elif last < known.last_number:
+        last = known.last_number
+    if request.number != last + 1:
+        return _out_of_order(state, request, last)
+    if is_log_full or _is_queue_full(state, request):
         return RejectReason.BUSY
     state.prepared[request.session] = request.number
     _enqueue(state, request)
+    return None
+
+
+def _out_of_order(state: ReplicaState, request: Request, last: int) -> RejectReason | None:
+    """A repeat is answered when the first is; what runs ahead comes again with its predecessor, or is out of bounds."""
+    if request.number > last + limits.SESSION_WINDOW:
+        return RejectReason.SEQUENCE_GAP
+    state.drop("request_repeated" if request.number <= last else "request_ahead")
     return None
 
 
@@ -295,6 +303,8 @@ def reset_queue(state: ReplicaState) -> None:
 
 def settle_prepared(state: ReplicaState, entry: Entry) -> None:
     """An operation was executed: whatever became of its requests, they are no longer on their way."""
+    if not (state.prepared or state.registering):
+        return
     for request in entry.requests():
         if request.session == 0:
             state.registering.discard(request.client)

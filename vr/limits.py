@@ -41,6 +41,9 @@ SESSION_RESULTS_KEPT: Final = 64
 SESSIONS_MAX: Final = 4096
 """Sessions of one group; at the limit the one whose last commit is oldest is evicted."""
 
+SESSION_TTL_S: Final = 30 * 24 * 3600
+"""Seconds of logged time after which an unused session is evicted: longer than a phone lies in a drawer over a holiday."""
+
 HEADERS_PER_MESSAGE_MAX: Final = 256
 """Headers in one answer to GetHeaders, and the longest suffix of a DoViewChange."""
 

@@ -186,12 +186,9 @@ class Log:
     def __init__(self, base_op: OpNumber, base_checksum: Checksum) -> None:
         self.base_op = base_op
         self.base_checksum = base_checksum
+        self.head_op = base_op
+        """The last operation there is; a plain number, because everybody asks for it all the time."""
         self._entries: list[Entry] = []
-
-    @property
-    def head_op(self) -> OpNumber:
-        """The last operation there is."""
-        return OpNumber(self.base_op + len(self._entries))
 
     @property
     def head_checksum(self) -> Checksum:
@@ -220,11 +217,13 @@ class Log:
         assert entry.header.op == self.head_op + 1, "the log has no gaps"
         assert entry.header.parent == self.head_checksum, "the log is a chain"
         self._entries.append(entry)
+        self.head_op = entry.header.op
 
     def truncate_above(self, op: OpNumber) -> None:
         """Forget everything above `op`."""
         assert op >= self.base_op, "what is below the base is committed"
         del self._entries[op - self.base_op :]
+        self.head_op = min(op, self.head_op)
 
     def trim(self, op: OpNumber) -> None:
         """Make `op` the base: everything through it is kept elsewhere."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from vr import limits
 from vr.errors import DecodeError
-from vr.forwarding import settle_prepared, take_pending
+from vr.forwarding import refuse_if_pending, settle_prepared, take_pending
 from vr.log import Entry, Log, Request, decode_entry, make_entry
 from vr.messages import Commit, GetEntries, Prepare, PrepareOk
 from vr.ready import CommittedOp, Reply
@@ -51,6 +51,11 @@ def has_room(state: ReplicaState) -> bool:
 
 
 def _next_batch(state: ReplicaState) -> list[Request]:
+    if len(state.queue) <= limits.BATCH_REQUESTS_MAX and state.queue_bytes <= limits.BATCH_BYTES_MAX:
+        batch = list(state.queue)
+        state.queue.clear()
+        state.queue_bytes = 0
+        return batch
     batch = [state.queue.popleft()]
     size = len(batch[0].body)
     while state.queue and len(batch) < limits.BATCH_REQUESTS_MAX:
@@ -234,19 +239,18 @@ def apply_committed(state: ReplicaState) -> None:
 
 def _apply(state: ReplicaState, entry: Entry) -> None:
     assert entry.op == state.applied_op + 1, "operations are executed in order, once"
+    op, timestamp_us = entry.op, entry.header.timestamp_us
+    state.sessions.expire(timestamp_us)
     executed = _judge(state, entry)
-    results = state.service.apply(entry.op, entry.header.timestamp_us, executed)
+    results = state.service.apply(op, timestamp_us, executed)
     assert len(results) == len(executed), "one result for each request"
-    for request, result in zip(executed, results, strict=True):
-        state.sessions.record(request, entry.op, result)
-        if state.pending:
-            reply_if_pending(state, request, entry.op, result)
-    for place, request in enumerate(entry.requests()):
-        if request.session == 0:
-            session = state.sessions.register(request, entry.op, place)
-            _reply_register(state, request, entry.op, session)
+    state.sessions.record(executed, results, op, timestamp_us)
+    if state.pending:
+        for request, result in zip(executed, results, strict=True):
+            reply_if_pending(state, request, op, result)
+    _register(state, entry)
     settle_prepared(state, entry)
-    state.applied_op = entry.op
+    state.applied_op = op
     mark = getattr(state.service, "mark", None)
     state.effects.committed.append(
         CommittedOp(entry=entry, requests=executed, results=results, mark=0 if mark is None else mark())
@@ -256,19 +260,32 @@ def _apply(state: ReplicaState, entry: Entry) -> None:
 def _judge(state: ReplicaState, entry: Entry) -> list[Request]:
     """The requests of a batch that are to be executed: known session, next number. Others change nothing."""
     executed: list[Request] = []
-    ahead: dict[SessionNumber, int] = {}
+    judge = state.sessions.judge
     for request in entry.requests():
-        if request.session == 0:
-            continue
-        verdict = state.sessions.judge(request, ahead.get(request.session, 0))
-        if verdict is Verdict.EXECUTE:
-            ahead[request.session] = ahead.get(request.session, 0) + 1
-            executed.append(request)
-        elif verdict is Verdict.REPEAT and (known := state.sessions.result(request.session, request.number)):
-            reply_if_pending(state, request, *known)
-        else:
-            state.drop(f"committed_request_{verdict.name.lower()}")
+        if request.session != 0:
+            verdict = judge(request)
+            if verdict is Verdict.EXECUTE:
+                executed.append(request)
+            else:
+                _pass_over(state, request, verdict)
     return executed
+
+
+def _pass_over(state: ReplicaState, request: Request, verdict: Verdict) -> None:
+    """A committed request that changes nothing: whoever waits for it here is told, never left in silence."""
+    if verdict is Verdict.REPEAT and (known := state.sessions.result(request.session, request.number)):
+        reply_if_pending(state, request, *known)
+        return
+    state.drop(f"committed_request_{verdict.name.lower()}")
+    if verdict is Verdict.UNKNOWN:
+        refuse_if_pending(state, request)
+
+
+def _register(state: ReplicaState, entry: Entry) -> None:
+    for place, request in enumerate(entry.requests()):
+        if request.session == 0:
+            session = state.sessions.register(request, entry.op, place, entry.header.timestamp_us)
+            _reply_register(state, request, entry.op, session)
 
 
 def reply_if_pending(state: ReplicaState, request: Request, op: OpNumber, result: bytes) -> None:

@@ -19,7 +19,6 @@ from vr import limits, normal, view_change
 from vr.log import Entry, Log
 from vr.messages import GetEntries, GetView
 from vr.ready import DurableState
-from vr.sessions import SessionTable
 from vr.state import Damage, ReplicaState, Status
 from vr.types import Checksum, OpNumber, ViewNumber
 
@@ -62,7 +61,7 @@ def restore(state: ReplicaState, restored: Restored) -> None:
         state.log = Log(checkpoint.op, checkpoint.checksum)
         state.applied_op = state.commit_number = checkpoint.op
         state.base_timestamp_us = checkpoint.timestamp_us
-        state.sessions = SessionTable.from_snapshot(checkpoint.sessions)
+        state.sessions.restore(checkpoint.sessions)
         state.service.restore(checkpoint.service)
     is_whole = restore_entries(state, restored)
     state.unwritten_op = OpNumber(state.head_op + 1)

@@ -3,10 +3,14 @@
 A session is registered by a logged operation; its number is derived from that operation. The table changes on commit
 only: unlike VRR 4.1, which writes it at prepare time and so can lock a client out after a view change. Results of the last
 SESSION_RESULTS_KEPT requests are kept, so that any request of the window can be repeated and gets the same answer.
+
+A session ends when the table is full and its last commit is the oldest, or when it was not used for its time to live by
+the timestamps in the log: the same session, at the same operation, on every replica.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -23,6 +27,7 @@ class Session(msgspec.Struct, array_like=True):
     client: ClientId
     last_number: RequestNumber
     last_op: OpNumber
+    last_timestamp_us: int
     results: dict[int, tuple[OpNumber, bytes]]
 
 
@@ -52,9 +57,15 @@ def session_place(session: SessionNumber) -> int:
 
 
 class SessionTable:
-    """All sessions of a group, as of the last applied operation; deterministic."""
+    """All sessions of a group, as of the last applied operation; deterministic.
 
-    def __init__(self) -> None:
+    The table is ordered by (last operation, session number), so that eviction looks at its first session only. Limits
+    belong to the group's configuration: a replica with limits of its own would execute other requests than its peers.
+    """
+
+    def __init__(self, sessions_max: int = limits.SESSIONS_MAX, ttl_s: int = limits.SESSION_TTL_S) -> None:
+        self._sessions_max = sessions_max
+        self._ttl_us = ttl_s * 1_000_000
         self._sessions: dict[SessionNumber, Session] = {}
 
     def __len__(self) -> int:
@@ -72,51 +83,67 @@ class SessionTable:
         known = self._sessions.get(session)
         return None if known is None else known.results.get(number)
 
-    def register(self, request: Request, op: OpNumber, place: int) -> SessionNumber:
-        """Commit a register. At the limit, the session whose last commit is oldest makes room."""
+    def register(self, request: Request, op: OpNumber, place: int, timestamp_us: int = 0) -> SessionNumber:
+        """Commit a register. At the limit, the session whose last commit is oldest makes room.
+
+        A register that was sent twice makes two sessions; its reply names the one that it made.
+        """
         number = session_number(op, place)
         assert number not in self._sessions, "an operation is applied once"
-        if len(self._sessions) >= limits.SESSIONS_MAX:
-            self._evict()
-        self._sessions[number] = Session(request.client, RequestNumber(0), op, {})
+        if len(self._sessions) >= self._sessions_max:
+            del self._sessions[self.first_to_go()]
+        self._sessions[number] = Session(request.client, RequestNumber(0), op, timestamp_us, {})
         return number
 
-    def judge(self, request: Request, ahead: int = 0) -> Verdict:
-        """What to do with a committed request, after `ahead` others of its session in the same batch."""
+    def first_to_go(self) -> SessionNumber:
+        """The session whose last commit is oldest."""
+        return next(iter(self._sessions))
+
+    def expire(self, timestamp_us: int) -> None:
+        """Evict what was not used for the time to live, by the clock of the log: `timestamp_us` of the next operation."""
+        oldest_us = timestamp_us - self._ttl_us
+        while self._sessions and self._sessions[number := self.first_to_go()].last_timestamp_us < oldest_us:
+            del self._sessions[number]
+
+    def judge(self, request: Request) -> Verdict:
+        """What to do with the next committed request; EXECUTE promises that its result will be recorded."""
         known = self._sessions.get(request.session)
         if known is None or known.client != request.client:
             return Verdict.UNKNOWN
-        if request.number <= known.last_number + ahead:
-            return Verdict.REPEAT
-        return Verdict.EXECUTE if request.number == known.last_number + ahead + 1 else Verdict.GAP
+        expected = known.last_number + 1
+        if request.number == expected:
+            known.last_number = RequestNumber(expected)
+            return Verdict.EXECUTE
+        return Verdict.REPEAT if request.number < expected else Verdict.GAP
 
-    def record(self, request: Request, op: OpNumber, result: bytes) -> None:
-        """Commit the result of an executed request."""
-        known = self._sessions[request.session]
-        assert request.number == known.last_number + 1, "requests of a session execute in order, once"
-        known.last_number = request.number
-        known.last_op = op
-        known.results[request.number] = (op, result)
-        known.results.pop(request.number - limits.SESSION_RESULTS_KEPT, None)
-
-    def _evict(self) -> None:
-        oldest = min(self._sessions, key=lambda number: (self._sessions[number].last_op, number))
-        del self._sessions[oldest]
+    def record(self, executed: Sequence[Request], results: Sequence[bytes], op: OpNumber, timestamp_us: int) -> None:
+        """Commit the results of the executed requests of one operation."""
+        sessions = self._sessions
+        touched: dict[SessionNumber, None] = {}
+        for request, result in zip(executed, results, strict=True):
+            kept = sessions[request.session].results
+            kept[request.number] = (op, result)
+            if len(kept) > limits.SESSION_RESULTS_KEPT:
+                del kept[request.number - limits.SESSION_RESULTS_KEPT]
+            touched[request.session] = None
+        for number in sorted(touched):
+            known = sessions.pop(number)
+            known.last_op, known.last_timestamp_us = op, timestamp_us
+            sessions[number] = known
 
     def snapshot(self) -> bytes:
         """The table in deterministic bytes."""
         return msgspec.msgpack.encode([(number, self._sessions[number]) for number in sorted(self._sessions)])
 
-    @classmethod
-    def from_snapshot(cls, snapshot: bytes) -> SessionTable:
-        """The table that `snapshot` describes.
+    def restore(self, snapshot: bytes) -> None:
+        """Become the table that `snapshot` describes; unchanged on error.
 
         Raises:
             DecodeError: not a snapshot.
         """
-        table = cls()
         try:
-            table._sessions = dict(msgspec.msgpack.decode(snapshot, type=list[tuple[SessionNumber, Session]]))
+            found = msgspec.msgpack.decode(snapshot, type=list[tuple[SessionNumber, Session]])
         except msgspec.MsgspecError as error:
             raise DecodeError("malformed session table") from error
-        return table
+        found.sort(key=lambda item: (item[1].last_op, item[0]))
+        self._sessions = dict(found)

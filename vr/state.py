@@ -143,6 +143,8 @@ class ReplicaState:
         # The view (view_change).
         self.status = Status.NORMAL
         self.view = configuration.initial_view()
+        self._primary = configuration.primary_index(self.view)
+        self._primary_view = self.view
         self.log_view = self.view
         self.voted_view = self.view
         self.install: Install | None = None
@@ -158,7 +160,7 @@ class ReplicaState:
         self.commit_number = OpNumber(0)
         self.applied_op = OpNumber(0)
         self.base_timestamp_us = 0
-        self.sessions = SessionTable()
+        self.sessions = SessionTable(configuration.sessions_max, configuration.session_ttl_s)
         self.damage: Damage | None = None
         self.is_damage_known = False
         self.early: dict[OpNumber, Entry] = {}
@@ -200,7 +202,10 @@ class ReplicaState:
     @property
     def primary(self) -> ReplicaIndex:
         """The primary of our view."""
-        return self.configuration.primary_index(self.view)
+        if self._primary_view != self.view:
+            self._primary_view = self.view
+            self._primary = self.configuration.primary_index(self.view)
+        return self._primary
 
     @property
     def is_primary(self) -> bool:

@@ -66,10 +66,20 @@ class Disk:
 class Group:
     """`size` replicas; the primary of the first view is replica `first`."""
 
-    def __init__(self, size: int = 3, *, options: ReplicaOptions | None = None, pipeline_ops_max: int = 8) -> None:
+    def __init__(
+        self,
+        size: int = 3,
+        *,
+        options: ReplicaOptions | None = None,
+        pipeline_ops_max: int = 8,
+        sessions_max: int = 4096,
+    ) -> None:
         members = tuple(Member(ReplicaId(bytes([index]) * 16), b"key") for index in range(size))
         self.configuration = Configuration(
-            group=GroupId(b"group-of-a-test!"), members=members, pipeline_ops_max=pipeline_ops_max
+            group=GroupId(b"group-of-a-test!"),
+            members=members,
+            pipeline_ops_max=pipeline_ops_max,
+            sessions_max=sessions_max,
         )
         self.options = options or ReplicaOptions(wall_clock_us=lambda: int(self.now * 1e6))
         self.now = 1.0

@@ -66,7 +66,7 @@ def test_a_commit_alone_is_not_worth_a_write() -> None:
     assert state.saved is not None
     assert state.saved.commit < state.commit_number
 
-    assert not durability.is_state_dirty(state, durability.durable_state(state))
+    assert not durability.is_state_dirty(state)
 
 
 def test_asked_where_it_stands_a_backup_names_only_what_is_durable() -> None:

@@ -266,7 +266,13 @@ def _configuration(random: Random, swarm: Swarm) -> Configuration:
         Member(replica_id=ReplicaId(random.randbytes(16)), node_key=random.randbytes(32))
         for _ in range(swarm.node_count)
     )
-    return Configuration(group=GroupId(random.randbytes(16)), members=members, pipeline_ops_max=swarm.pipeline_ops_max)
+    return Configuration(
+        group=GroupId(random.randbytes(16)),
+        members=members,
+        pipeline_ops_max=swarm.pipeline_ops_max,
+        sessions_max=swarm.sessions_max,
+        session_ttl_s=swarm.session_ttl_s,
+    )
 
 
 def run_seed(seed: int, *, telling: Telling = Telling.NOTHING) -> Outcome:

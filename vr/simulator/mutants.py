@@ -6,6 +6,7 @@ it took when it was set. Names of rules that the core splits off (`durability.du
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -303,7 +304,28 @@ def _no_dedupe(_: Rule) -> Rule:
 
 
 def _enqueue_repeats(_: Rule) -> Rule:
-    return forwarding._enqueue  # noqa: SLF001 - a mutant is made of the core's insides
+    def enqueue(state: ReplicaState, request: Any, *, is_log_full: bool) -> None:
+        forwarding._enqueue(state, request)  # noqa: SLF001 - a mutant is made of the core's insides
+
+    return enqueue
+
+
+def _evict_by_hash(_: Rule) -> Rule:
+    calls = itertools.count()
+
+    def first_to_go(table: SessionTable) -> object:
+        sessions = list(table._sessions)  # noqa: SLF001 - as above
+        return sessions[next(calls) % len(sessions)]
+
+    return first_to_go
+
+
+def _restored_in_other_order(original: Rule) -> Rule:
+    def restore(table: SessionTable, snapshot: bytes) -> None:
+        original(table, snapshot)
+        table._sessions = dict(sorted(table._sessions.items()))  # noqa: SLF001 - as above
+
+    return restore
 
 
 def _prepared_for_ever(original: Rule) -> Rule:
@@ -316,8 +338,8 @@ def _prepared_for_ever(original: Rule) -> Rule:
 
 
 def _results_not_kept(original: Rule) -> Rule:
-    def record(table: SessionTable, request: Any, op: OpNumber, result: bytes) -> None:
-        original(table, request, op, b"")
+    def record(table: SessionTable, executed: Any, results: Sequence[bytes], op: OpNumber, timestamp_us: int) -> None:
+        original(table, executed, [b""] * len(results), op, timestamp_us)
 
     return record
 
@@ -496,6 +518,18 @@ MUTANTS: tuple[Mutant, ...] = (
         20,
         Patch(SessionTable, "judge", _no_dedupe),
         Patch(forwarding, "_enqueue_request", _enqueue_repeats),
+    ),
+    _mutant(
+        "eviction_by_chance",
+        "each replica evicts another session",
+        300,
+        Patch(SessionTable, "first_to_go", _evict_by_hash),
+    ),
+    _mutant(
+        "eviction_order_forgotten",
+        "after a restart the session with the lowest number is evicted first",
+        300,
+        Patch(SessionTable, "restore", _restored_in_other_order),
     ),
     _mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
 )

@@ -95,6 +95,8 @@ class Swarm(msgspec.Struct, frozen=True, kw_only=True):
     node_count: int = 3
     storm_us: int = 15 * SECOND_US  # faults strike this long; afterwards a majority is healed
     pipeline_ops_max: int = 8
+    sessions_max: int = 4096
+    session_ttl_s: int = 30 * 24 * 3600
     network: NetworkFaults = NetworkFaults()
     disk: DiskFaults = DiskFaults()
     process: ProcessFaults = ProcessFaults()
@@ -108,6 +110,8 @@ def draw_swarm(random: Random) -> Swarm:
         node_count=random.choices([1, 2, 3, 5], weights=[4, 8, 76, 12])[0],
         storm_us=int(random.uniform(3, 10) * SECOND_US),
         pipeline_ops_max=random.choice([1, 2, 4, 8, 8]),
+        sessions_max=random.choice([2, 4, 8, 4096, 4096, 4096]),
+        session_ttl_s=random.choice([1, 5, 30 * 24 * 3600, 30 * 24 * 3600]),
         network=_draw_network(random),
         disk=_draw_disk(random),
         process=_draw_process(random),

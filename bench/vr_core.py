@@ -1,0 +1,123 @@
+"""What the replication core alone costs: three replicas in memory, no encoding of messages, no disk, no event loop.
+
+    python -m bench --only vr          one line of JSON: microseconds of CPU per request, by role and size of batch
+
+Each replica's calls are timed by themselves, so that the figures are those of one process per replica.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from vr.configuration import Configuration, Member
+from vr.log import Request
+from vr.ready import Reply
+from vr.replica import Replica, ReplicaOptions, Restored
+from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber
+
+BODY = bytes(300)
+SIZE = 3
+
+
+class CoreCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Microseconds per request. `window`: requests in flight; batches are as large as the core makes them of it."""
+
+    window: int
+    requests: int
+    primary_us: float
+    backup_us: float
+
+
+class _Discard:
+    """A service that does nothing."""
+
+    def apply(self, op: OpNumber, timestamp_us: int, requests: Sequence[Request]) -> list[bytes]:
+        return [b""] * len(requests)
+
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, snapshot: bytes) -> None:
+        pass
+
+
+class _Trio:
+    """Three replicas that hear each other at once; time stands still."""
+
+    def __init__(self) -> None:
+        members = tuple(Member(ReplicaId(bytes([place]) * 16), b"") for place in range(SIZE))
+        configuration = Configuration(group=GroupId(b"group to measure"), members=members)
+        options = ReplicaOptions(log_margin_ops=8)
+        self.replicas = [
+            Replica(configuration, ReplicaIndex(place), _Discard(), Restored.fresh(), now=0.0, seed=place, options=options)
+            for place in range(SIZE)
+        ]  # fmt: skip
+        self.spent_s = [0.0] * SIZE
+        self.settle()
+        self.primary = self.replicas[0].primary_index
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        start = time.perf_counter()
+        self.replicas[self.primary].submit(requests, 0.0)
+        self.spent_s[self.primary] += time.perf_counter() - start
+
+    def settle(self) -> list[Reply]:
+        """Until nothing moves; the primary's replies."""
+        replies: list[Reply] = []
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for place, replica in enumerate(self.replicas):
+                start = time.perf_counter()
+                ready = replica.ready(0.0)
+                if ready is not None and ready.token is not None:
+                    replica.storage_done(ready.token, 0.0)
+                self.spent_s[place] += time.perf_counter() - start
+                if ready is None:
+                    continue
+                is_moving = True
+                replies += ready.replies
+                for to, message in ready.send_now:
+                    start = time.perf_counter()
+                    self.replicas[to].step(message, 0.0)
+                    self.spent_s[to] += time.perf_counter() - start
+        return replies
+
+    def trim(self) -> None:
+        for replica in self.replicas:
+            replica.checkpoint_done(replica.applied_op, 0.0)
+
+
+def measure(*, window: int, requests: int) -> CoreCost:
+    """Keep `window` requests in flight, over sessions of 32 each, until `requests` were answered."""
+    group = _Trio()
+    clients = [ClientId(place.to_bytes(16, "big")) for place in range(max(window // 32, 1))]
+    group.submit([Request(client, SessionNumber(0), RequestNumber(0), b"") for client in clients])
+    sessions = {reply.client: reply.session for reply in group.settle()}
+    share = window // len(clients)
+    group.spent_s = [0.0] * SIZE
+    answered = number = 0
+    while answered < requests:
+        wanted = [
+            Request(client, sessions[client], RequestNumber(number + place), BODY)
+            for place in range(1, share + 1)
+            for client in clients
+        ]
+        number += share
+        group.submit(wanted)
+        answered += len(group.settle())
+        group.trim()
+    backups = [spent for place, spent in enumerate(group.spent_s) if place != group.primary]
+    return CoreCost(
+        window=window, requests=answered,
+        primary_us=round(group.spent_s[group.primary] / answered * 1e6, 2),
+        backup_us=round(sum(backups) / len(backups) / answered * 1e6, 2),
+    )  # fmt: skip
+
+
+def run() -> list[CoreCost]:
+    """A lone sender, a few, and full batches."""
+    return [measure(window=window, requests=requests) for window, requests in ((1, 3000), (32, 30_000), (512, 60_000))]
