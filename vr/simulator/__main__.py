@@ -1,4 +1,4 @@
-"""`python -m vr.simulator`: replay a seed, search for a failing one, or try the mutants.
+"""`python -m vr.simulator`: replay a seed, search for a failing one (so many, or for so long), or try the mutants.
 
 Exit codes: 0 nothing found, 1 a violation (or a surviving mutant), 2 wrong usage.
 """
@@ -6,15 +6,15 @@ Exit codes: 0 nothing found, 1 a violation (or a surviving mutant), 2 wrong usag
 from __future__ import annotations
 
 import argparse
+import random
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
 
-from vr.simulator.cluster import Outcome, run_seed
+from vr.simulator.cluster import run_seed
 from vr.simulator.errors import UnknownMutant
 from vr.simulator.mutants import MUTANTS, UNKILLED
 from vr.simulator.mutation import hunt
+from vr.simulator.search import Search, describe
 from vr.simulator.story import Telling
 
 
@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.mutants:
         return _try_mutants(options.only)
-    if options.seeds is not None:
-        return search(range(options.start, options.start + options.seeds), keep_going=options.keep_going)
+    if options.seeds is not None or options.hours is not None:
+        return _search(options)
     return _replay(options.seed, Telling.MESSAGES if options.messages else Telling.EVENTS)
 
 
@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, help="replay one seed and print its story")
     what.add_argument("--seeds", type=int, metavar="N", help="run N seeds, stop at the first that fails")
     what.add_argument("--mutants", action="store_true", help="break each rule in turn; a surviving mutant is an error")
-    parser.add_argument("--start", type=int, default=0, metavar="S", help="first seed of --seeds (default 0)")
+    what.add_argument("--hours", type=float, metavar="H", help="run fresh seeds for so long, list every failing one")
+    parser.add_argument("--start", type=int, metavar="S", help="first seed (default: 0; with --hours a random one)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--messages", action="store_true", help="with --seed: print every packet too")
     parser.add_argument("--keep-going", action="store_true", help="with --seeds: run all, list every failing seed")
     parser.add_argument("--only", metavar="NAME", help="with --mutants: only this one")
@@ -53,31 +55,19 @@ def _replay(seed: int, telling: Telling) -> int:
     return 1
 
 
-def describe(outcome: Outcome) -> str:
-    """The finding and how to see it again."""
-    return f"seed {outcome.seed}: {outcome.violation}\nreplay: python -m vr.simulator --seed {outcome.seed}"
-
-
-def search(seeds: Sequence[int], *, keep_going: bool = False) -> int:
-    """Run the seeds and print the rates; returns 1 if one failed."""
-    began_s = time.perf_counter()
-    events = done = failed = 0
-    totals: Counter[str] = Counter()
-    for seed in seeds:
-        outcome = run_seed(seed)
-        done += 1
-        events += outcome.events
-        totals.update(outcome.counts)
-        if outcome.violation is not None:
-            failed += 1
-            print(describe(outcome), flush=True)
-            if not keep_going:
-                break
-    took_s = time.perf_counter() - began_s
-    print(f"{done} seeds, {failed} failed; {done / took_s:.1f} seeds/s, {events / took_s:.0f} events/s", end="; ")
-    print(f"{events // max(1, done)} events per seed")
-    print("counts: " + ", ".join(f"{name} {count}" for name, count in sorted(totals.items())))
-    return 1 if failed else 0
+def _search(options: argparse.Namespace) -> int:
+    """Returns 1 if a seed failed. Fresh seeds are printed: a finding must be repeatable."""
+    is_fresh = options.hours is not None
+    start = options.start if options.start is not None else random.SystemRandom().getrandbits(48) if is_fresh else 0
+    print(f"seeds from {start}, {options.jobs} process{'es' if options.jobs > 1 else ''}", flush=True)
+    search = Search(
+        start,
+        seeds_max=options.seeds,
+        seconds_max=options.hours * 3600 if is_fresh else None,
+        jobs=options.jobs,
+        keep_going=is_fresh or options.keep_going,
+    )
+    return 1 if search.run().failed else 0
 
 
 def _try_mutants(only: str | None) -> int:

@@ -114,6 +114,7 @@ class Cluster:
         return self._outcome(violation)
 
     def _outcome(self, violation: Violation | None) -> Outcome:
+        self.world.counts.update(self.network.counts())
         self.world.counts["view"] = len(self.world.checkers.progress.primaries)
         self.world.counts["op"] = len(self.world.checkers.logs.committed) - 1
         return Outcome(

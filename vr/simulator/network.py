@@ -34,7 +34,7 @@ class Network:
         corrupt: Corrupt,
     ) -> None:
         self.faults = faults
-        self.sent = self.lost = self.held = self.corrupted = 0
+        self.sent = self.lost = self.doubled = self.held = self.corrupted = 0
         self._schedule = schedule
         self._random = random
         self._node_count = node_count
@@ -61,6 +61,7 @@ class Network:
             self._corrupt(self._damage(data))
         self._schedule.after(self._delay_us(link), self._arrive, source, target, data)
         if faults.duplicate and draw() < faults.duplicate:
+            self.doubled += 1
             self._schedule.after(self._delay_us(link), self._arrive, source, target, data)
 
     def _delay_us(self, link: tuple[int, int]) -> int:
@@ -119,6 +120,15 @@ class Network:
     def is_blocked(self, source: int, target: int) -> bool:
         """Whether packets from `source` to `target` are lost now."""
         return (source, target) in self._blocked
+
+    def counts(self) -> dict[str, int]:
+        """How many packets met each fault."""
+        return {
+            "packet_lost": self.lost,
+            "packet_doubled": self.doubled,
+            "packet_held": self.held,
+            "packet_corrupted": self.corrupted,
+        }
 
     def calm(self) -> None:
         """No more faults: what is still held arrives late, everything sent from now on arrives once and soon."""

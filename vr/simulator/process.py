@@ -190,6 +190,7 @@ class Process:
         self._paused_until_us = 0
         self._backlog.clear()
         if power:
+            world.counts["power_loss"] += 1
             self.file_system.lose_power()
         else:
             self.file_system.kill()

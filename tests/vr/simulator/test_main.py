@@ -3,6 +3,7 @@
 import pytest
 
 from vr.simulator import __main__ as command
+from vr.simulator import search
 from vr.simulator.cluster import Outcome
 from vr.simulator.errors import UnknownMutant, Violation
 from vr.simulator.story import Telling
@@ -35,6 +36,7 @@ def test_a_finding_stops_the_search_with_its_replay_line(
         return Outcome(seed=seed, events=1, trace=0, violation=violation, counts={}, story=[])
 
     monkeypatch.setattr(command, "run_seed", run_seed)
+    monkeypatch.setattr(search, "run_seed", run_seed)
     code = command.main(["--seeds", "9"])
 
     printed = capsys.readouterr().out
@@ -43,6 +45,18 @@ def test_a_finding_stops_the_search_with_its_replay_line(
     assert "replay: python -m vr.simulator --seed 5" in printed
     assert "6 seeds, 1 failed" in printed
     assert command.main(["--seed", "5"]) == 1
+
+
+def test_hours_search_fresh_seeds_and_say_where_they_began(capsys: pytest.CaptureFixture[str]) -> None:
+    starts = set()
+    for _ in range(2):
+        assert command.main(["--hours", "0.00001"]) == 0
+        printed = capsys.readouterr().out
+        starts.add(printed.split()[2])
+        assert "10 seeds, 0 failed" in printed
+        assert "faults: packet_lost" in printed
+
+    assert len(starts) == 2
 
 
 def test_one_mutant_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
