@@ -399,9 +399,11 @@ class RoomConnection:
         try:
             channel = None
             with trio.move_on_after(limits.CONNECT_S_MAX):
+                dialled_at = trio.current_time()
                 channel = await connect_channel(server, agent=AGENT)
-            if channel is not None:
                 begun_at = trio.current_time()
+                self._liveness = Liveness(begun_at, connect_s=begun_at - dialled_at)
+            if channel is not None:
                 await self._converse(channel)
         except* PeerError as group:
             reason = _first_text(group)
@@ -418,7 +420,6 @@ class RoomConnection:
         return was_live and trio.current_time() - begun_at >= limits.STEADY_S
 
     async def _converse(self, channel: ClientChannel) -> None:
-        self._liveness = Liveness(trio.current_time())
         assert self.server is not None, "set by _attempt"
         self._standstill.begin(self.server, self._servers)
         self._is_read_only = False

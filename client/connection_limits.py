@@ -59,8 +59,11 @@ PING_WAITING_S: Final = 0.5
 ANSWER_IDLE_S: Final = 10.0
 """Seconds for an answer while nobody waits: a suspended laptop's server may be slow, not dead."""
 
-ANSWER_WAITING_S: Final = 2.0
+ANSWER_WAITING_S_MIN: Final = 0.7
 """Seconds for an answer while somebody waits: a living server answers pings during view changes too."""
+
+ANSWER_WAITING_S_MAX: Final = 2.0
+"""The same over the slowest path. In between, three times what connecting took, which is three round trips or four."""
 
 APPEND_S_MAX: Final = 4.0
 """Seconds without any answer to appends, from a server that lives: twice what a view change takes."""

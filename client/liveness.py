@@ -20,12 +20,18 @@ class Verdict(Enum):
 
 
 class Liveness:
-    """One connection. `heard_at`: monotonic seconds of the last bytes, set by the reader."""
+    """One connection. `heard_at`: monotonic seconds of the last bytes, set by the reader.
 
-    __slots__ = ("_asked_at", "_waits_since", "heard_at")
+    Args:
+        now: monotonic seconds.
+        connect_s: what connecting took, hellos included: how slow the path is.
+    """
 
-    def __init__(self, now: float) -> None:
+    __slots__ = ("_answer_waiting_s", "_asked_at", "_waits_since", "heard_at")
+
+    def __init__(self, now: float, *, connect_s: float = 0.0) -> None:
         self.heard_at = now
+        self._answer_waiting_s = min(max(3 * connect_s, limits.ANSWER_WAITING_S_MIN), limits.ANSWER_WAITING_S_MAX)
         self._asked_at: float | None = None
         self._waits_since: float | None = None
 
@@ -46,7 +52,7 @@ class Liveness:
     def due(self) -> float:
         """When to `check` next; bytes and waiting change it."""
         if self._asked_at is not None and self._is_asked:
-            return self._asked_at + (limits.ANSWER_IDLE_S if self._waits_since is None else limits.ANSWER_WAITING_S)
+            return self._asked_at + (limits.ANSWER_IDLE_S if self._waits_since is None else self._answer_waiting_s)
         if self._waits_since is None:
             return self.heard_at + limits.PING_IDLE_S
         return max(self.heard_at, self._waits_since) + limits.PING_WAITING_S

@@ -4,7 +4,7 @@
                                     └─ anything else ─▶ a client's, handed on with what came behind it
     dialled ── TLS, key pinned ── PeerHello, PeerHello, PeerProof ─▶ MetPeer
 
-Bounded in time by HANDSHAKE_S_MAX and in bytes by the frame limit; what a stranger says before it has proven anything
+Bounded in time by HANDSHAKE_S_MAX, or PEER_DIAL_S_MAX, and in bytes by the frame limit; what a stranger says before it has proven anything
 costs one TLS handshake and one frame.
 """
 
@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import trio
 
+from room_server import limits
 from room_server.peers import MetPeer, Peer
 from vr.types import IDENTIFIER_BYTES, ReplicaId
-from wire import limits as wire_limits
 from wire.errors import ClosedError, HandshakeError
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import NodeIdentity, ServerAddress
@@ -72,26 +72,29 @@ async def answer_peer(conversation: Conversation, first: PeerHello, acceptor: Ac
 
 
 async def dial_peer(peer: Peer, identity: NodeIdentity, hello: Callable[[], PeerHello]) -> MetPeer:
-    """Connect to a peer and do the dialler's side of the exchange.
+    """Connect to a peer and do the dialler's side of the exchange. Bounded by PEER_DIAL_S_MAX.
 
     Raises:
-        PeerError: nobody there, another key, or the connection ended.
+        PeerError: nobody there, another key, no answer in time, or the connection ended.
     """
+    with trio.move_on_after(limits.PEER_DIAL_S_MAX):
+        return await _dial(peer, Dialer(identity, hello(), peer.node_key))
+    raise HandshakeError("the peer does not answer")
+
+
+async def _dial(peer: Peer, dialer: Dialer) -> MetPeer:
     tls = await connect(ServerAddress(peer.host, peer.port, peer.node_key))
     is_met = False
     try:
-        with trio.move_on_after(wire_limits.HANDSHAKE_S_MAX):
-            conversation = Conversation(tls)
-            dialer = Dialer(identity, hello(), peer.node_key)
-            await conversation.say(dialer.hello)
-            theirs = await conversation.hear()
-            if not isinstance(theirs, PeerHello):
-                raise HandshakeError("a peer that says no hello")
-            await conversation.say(dialer.on_hello(theirs))
-            met = _met(conversation, theirs)
-            is_met = True
-            return met
-        raise HandshakeError("the peer does not say hello")
+        conversation = Conversation(tls)
+        await conversation.say(dialer.hello)
+        theirs = await conversation.hear()
+        if not isinstance(theirs, PeerHello):
+            raise HandshakeError("a peer that says no hello")
+        await conversation.say(dialer.on_hello(theirs))
+        met = _met(conversation, theirs)
+        is_met = True
+        return met
     finally:
         if not is_met:
             await tls.aclose()

@@ -86,8 +86,11 @@ PEER_QUEUE_BYTES_MAX: Final = 16 * 1024 * 1024
 PEER_BACKOFF_S_MIN: Final = 0.05
 """Seconds before the first dial after a peer link broke: a restart is noticed at once."""
 
-PEER_BACKOFF_S_MAX: Final = 2.0
-"""Seconds between dials of a peer that stays away."""
+PEER_BACKOFF_S_MAX: Final = 0.25
+"""Seconds between dials of a peer that stays away: it may be back, and be needed, when the next one fails."""
+
+PEER_DIAL_S_MAX: Final = 3.0
+"""Seconds for one dial, hellos included: TCP's own patience with a silent host grows far beyond."""
 
 PEER_ROOMS_MAX: Final = 1024
 """Room ids of one message between peers."""

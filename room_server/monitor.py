@@ -21,8 +21,9 @@ from vr.replica import Replica, Status
 
 _ROOMS_AT_ONCE: Final = 500
 _LAG_S: Final = 0.5
-_GRACE_S: Final = 10.0
-"""Seconds after which a node without a single peer link is ready all the same: its peers may be down for long."""
+_GRACE_S: Final = 3.0
+"""Seconds after which a node that misses peers is ready all the same: they may be down for long. Until then, who restarts
+one node after another must not go on: the next one down would leave two that have not met."""
 
 
 def room_state(replica: Replica) -> str:
@@ -52,7 +53,7 @@ class Monitor:
         metrics: the families to fill.
         host: whose replicas and counters are told.
         set_gauges: sets those that come from elsewhere (connections, links, DHT).
-        has_peer_link: a link to a peer stands, or there are no peers.
+        has_all_peers: links to all peers stand.
         data: the data folder.
     """
 
@@ -62,7 +63,7 @@ class Monitor:
         *,
         host: Host,
         set_gauges: Callable[[], None],
-        has_peer_link: Callable[[], bool],
+        has_all_peers: Callable[[], bool],
         data: str,
     ) -> None:
         self._metrics = metrics
@@ -70,7 +71,7 @@ class Monitor:
         self._writes_seen = 0
         self._view_changes_seen = 0
         self._set_gauges = set_gauges
-        self._has_peer_link = has_peer_link
+        self._has_all_peers = has_all_peers
         self._data = data
         self._started_at = trio.current_time()
         self.is_listening = False
@@ -85,8 +86,8 @@ class Monitor:
             return "draining"
         if not self.is_listening:
             return "not listening yet"
-        if not self._has_peer_link() and trio.current_time() < self._started_at + _GRACE_S:
-            return "no peer joined yet"
+        if not self._has_all_peers() and trio.current_time() < self._started_at + _GRACE_S:
+            return "not all peers joined yet"
         behind = sum(
             replica.status is Status.RECOVERING_HEAD or is_catching_up(replica) for replica in self._replicas()
         )

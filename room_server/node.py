@@ -181,7 +181,7 @@ class _Node:
             self.metrics,
             host=host,
             set_gauges=set_gauges,
-            has_peer_link=lambda: self.peers.has_link,
+            has_all_peers=lambda: self.peers.has_all_links,
             data=self.config.data,
         )
 

@@ -110,9 +110,9 @@ class PeerLinks:
         return self._replica_ids.get(node_key, b"")
 
     @property
-    def has_link(self) -> bool:
-        """A link to some peer stands, or there are no peers."""
-        return bool(self._links) or not self.peers
+    def has_all_links(self) -> bool:
+        """A link to every peer stands."""
+        return len(self._links) >= len(self.peers)
 
     def announce(self, room: HostedRoom) -> None:
         """Tell connected peers of a room that was just created here."""

@@ -1,8 +1,8 @@
 """Which nodes are alive: one heartbeat per node, not per group (vr.md §4).
 
 Pure: told what was heard and what time it is, it says whom to suspect, whom to trust again, and when a heartbeat of our own
-is due. A reset connection is suspicion at once: a dead process cannot be waited for. A silent one is suspected after one
-to two seconds, with jitter, so that not everybody moves at the same moment.
+is due. A reset connection is suspicion at once: a dead process cannot be waited for. A silent one is suspected after about
+a second, with jitter, so that not everybody moves at the same moment; a quorum has to agree before anything happens.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Peer = TypeVar("Peer", bound=Hashable)
 
 
 class LivenessOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds."""
+    """Seconds. Four heartbeats at least fit into the patience: a lost packet or a busy moment is no death."""
 
-    heartbeat_s: float = 0.25
-    suspect_after_s_min: float = 1.0
-    suspect_after_s_max: float = 2.0
+    heartbeat_s: float = 0.2
+    suspect_after_s_min: float = 0.8
+    suspect_after_s_max: float = 1.1
 
 
 DEFAULTS = LivenessOptions()

@@ -37,13 +37,13 @@ VOTED_VIEWS_MAX = 16
 
 
 def wants_to_leave(state: ReplicaState) -> bool:
-    """Is our view no good any more, as far as we can tell?"""
-    if state.status is Status.VIEW_CHANGE:
-        return state.now >= state.view_change_at
-    if state.status is not Status.NORMAL:
+    """Is our view, or the one that we have left for, no good any more, as far as we can tell?"""
+    if state.status is Status.RECOVERING_HEAD:
         return False
     if state.primary != state.index and state.peers[state.primary].suspected:
         return True
+    if state.status is Status.VIEW_CHANGE:
+        return state.now >= state.view_change_at
     return state.now >= state.challenged_at + state.options.patience_s or is_stuck(state)
 
 

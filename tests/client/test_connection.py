@@ -474,7 +474,8 @@ async def test_server_with_another_history_raises_an_alarm_and_is_left() -> None
 
 async def test_silent_server_is_left_when_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PING_WAITING_S", 0.02)
-    monkeypatch.setattr(limits, "ANSWER_WAITING_S", 0.05)
+    monkeypatch.setattr(limits, "ANSWER_WAITING_S_MIN", 0.05)
+    monkeypatch.setattr(limits, "ANSWER_WAITING_S_MAX", 0.05)
     monkeypatch.setattr(limits, "PING_IDLE_S", 60.0)
     async with doubles(no_faults, no_faults) as servers, member_of(servers) as member:
         await member.connection.append_entry(EPOCH, b"one")
@@ -573,7 +574,7 @@ async def test_server_is_not_blamed_for_a_slow_consumer(monkeypatch: pytest.Monk
         async with member_of(servers) as writer:
             await writer.connection.append_entry(EPOCH, b"one")
         before = servers[0].connections
-        for name in ("PING_IDLE_S", "PING_WAITING_S", "ANSWER_IDLE_S", "ANSWER_WAITING_S"):
+        for name in ("PING_IDLE_S", "PING_WAITING_S", "ANSWER_IDLE_S", "ANSWER_WAITING_S_MIN", "ANSWER_WAITING_S_MAX"):
             monkeypatch.setattr(limits, name, 0.01)
         async with open_room_connection(ROOM_ID, [servers[0].address], OwnKeys(), client_id=CLIENT) as connection:
             with trio.fail_after(5):

@@ -40,7 +40,7 @@ async def test_scrape_tells_of_rooms_disk_and_loop(tmp_path: Path) -> None:
         await hosting.create_room(record(hosting))
         await append(hosting, room_of(hosting), 5)
         monitor = Monitor(
-            hosting._metrics, host=hosting.host, set_gauges=lambda: None, has_peer_link=lambda: True, data=str(tmp_path)
+            hosting._metrics, host=hosting.host, set_gauges=lambda: None, has_all_peers=lambda: True, data=str(tmp_path)
         )
         monitor._sample_disk()
 
@@ -64,24 +64,24 @@ async def test_readiness_says_what_is_missing(tmp_path: Path) -> None:
     has_link = False
     async with hosting_on(tmp_path) as hosting:
         monitor = Monitor(
-            hosting._metrics, host=hosting.host, set_gauges=lambda: None, has_peer_link=lambda: has_link, data="/"
+            hosting._metrics, host=hosting.host, set_gauges=lambda: None, has_all_peers=lambda: has_link, data="/"
         )
 
         assert monitor.not_ready_because() == "not listening yet"
         monitor.is_listening = True
-        assert monitor.not_ready_because() == "no peer joined yet"
+        assert monitor.not_ready_because() == "not all peers joined yet"
         has_link = True
         assert monitor.not_ready_because() is None
         monitor.is_draining = True
         assert monitor.not_ready_because() == "draining"
 
 
-async def test_node_without_any_peer_is_ready_after_a_while(
+async def test_node_that_misses_peers_is_ready_after_a_while(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with hosting_on(tmp_path) as hosting:
         monitor = Monitor(
-            hosting._metrics, host=hosting.host, set_gauges=lambda: None, has_peer_link=lambda: False, data="/"
+            hosting._metrics, host=hosting.host, set_gauges=lambda: None, has_all_peers=lambda: False, data="/"
         )
         monitor.is_listening = True
 

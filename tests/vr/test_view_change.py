@@ -160,6 +160,26 @@ def test_a_minority_elects_nobody() -> None:
     assert all(group.replica(index).view == group.view(0) for index in range(5))
 
 
+def test_a_view_whose_primary_dies_before_it_begins_is_left_at_once() -> None:
+    """A second death within one view change does not cost the patience that a slow view change is given."""
+    group, _ = working_group(5)
+    first, second = group.first, next_primary(group)
+    group.held_disks.add(second)
+    group.crash(first)
+    group.suspect(first)
+    group.settle()
+    left = {group.replica(index).status for index in group.backups() if index != second}
+    group.crash(second)
+
+    group.suspect(second)
+    group.settle()
+
+    assert left == {Status.VIEW_CHANGE}
+    alive = set(range(5)) - {first, second}
+    assert {group.replica(index).view for index in alive} == {group.view(2)}
+    assert {group.replica(index).status for index in alive} == {Status.NORMAL}
+
+
 def test_start_view_waits_for_a_durable_log_view() -> None:
     """VRR 4.2 step 3-4: the new primary serves only when its log view survives a crash."""
     group, _ = working_group()
