@@ -43,7 +43,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 async def run(folder: Path, seconds: float) -> Figures:
     """All workloads, one after the other, each in a room of its own on one cluster."""
     limits = machine.measure(folder)
-    async with open_cluster(folder) as cluster:
+    async with open_cluster(folder, has_gates=False) as cluster:
         return Figures(
             machine=limits,
             one_sender=await rooms.one_sender(cluster, seconds),
