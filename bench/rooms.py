@@ -75,6 +75,9 @@ class OpaqueKeys(msgspec.Struct, frozen=True):
     def join_seed(self) -> None:
         """Nobody joins."""
 
+    def admin_seed(self) -> None:
+        return None
+
 
 class BenchRoom(msgspec.Struct, frozen=True):
     """A room of opaque entries on the cluster."""

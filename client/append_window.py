@@ -20,13 +20,13 @@ from client.errors import OutcomeUnknownError, SamtalaError, UnavailableError
 from wire import limits
 from wire.ids import ClientId, RoomEpoch, RoomId
 from wire.messages import Append
-from wire.room import BlockResult, decode_result, encode_app_block
+from wire.room import BlockResult, Purpose, decode_result, encode_app_block
 
 Failure = Callable[[], SamtalaError]
 """Makes the error to raise: each waiter gets its own, because an exception carries one traceback."""
 
-MaySend = Callable[[RoomEpoch, bool], bool]
-"""(epoch, is_external): whether the connection has proven what such a block needs."""
+MaySend = Callable[[RoomEpoch, Purpose], bool]
+"""(epoch, proof that the block needs): whether the connection has proven it."""
 
 
 class SessionState(msgspec.Struct, frozen=True, array_like=True):
@@ -40,12 +40,12 @@ class SessionState(msgspec.Struct, frozen=True, array_like=True):
 class Ticket:
     """A block on its way. `number` is 0 until it has one; `on_done` is called once, when the outcome is there."""
 
-    __slots__ = ("block", "epoch", "failure", "is_external", "number", "on_done", "result_now")
+    __slots__ = ("block", "epoch", "failure", "needs", "number", "on_done", "result_now")
 
-    def __init__(self, block: bytes, epoch: RoomEpoch, *, is_external: bool = False) -> None:
+    def __init__(self, block: bytes, epoch: RoomEpoch, *, needs: Purpose = Purpose.WRITE) -> None:
         self.block = block
         self.epoch = epoch
-        self.is_external = is_external
+        self.needs = needs
         self.number = 0
         self.result_now: BlockResult | None = None
         self.failure: Failure | None = None
@@ -190,7 +190,7 @@ class AppendWindow:
         if self.session == 0:
             return []
         self._pack(may_send)
-        while self._waiting and may_send(self._waiting[0].epoch, self._waiting[0].is_external):
+        while self._waiting and may_send(self._waiting[0].epoch, self._waiting[0].needs):
             ticket = self._waiting.popleft()
             ticket.number = self.next_number
             self.unanswered[ticket.number] = ticket
@@ -198,7 +198,7 @@ class AppendWindow:
         return self._unsent_runs(room_id, may_send)
 
     def _pack(self, may_send: MaySend) -> None:
-        while self._entries and self.has_space and may_send(self._entries[0].epoch, False):
+        while self._entries and self.has_space and may_send(self._entries[0].epoch, Purpose.WRITE):
             epoch = self._entries[0].epoch
             taken: list[EntryTicket] = []
             size = 0
@@ -218,7 +218,7 @@ class AppendWindow:
         number = self._next_unsent
         while number < self.next_number:
             ticket = self.unanswered.get(number)
-            if ticket is not None and not may_send(ticket.epoch, ticket.is_external):
+            if ticket is not None and not may_send(ticket.epoch, ticket.needs):
                 break
             size = 0 if ticket is None else len(ticket.block)
             is_full = run_bytes + size > connection_limits.APPEND_FRAME_BYTES_MAX

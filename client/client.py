@@ -26,11 +26,12 @@ from client import limits
 from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
 from client.discovery import Discovery, Found, check_link
-from client.errors import NotFoundError, OutcomeUnknownError, UnavailableError, UsageError
-from client.founding import NewRoom, found_room, keys_of
+from client.errors import NotFoundError, OutcomeUnknownError, RefusedError, UnavailableError, UsageError
+from client.founding import NewRoom, admin_seed_of, found_room, keys_of
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
 from client.profile import open_profile, profile_folder
+from client.rescue import override_room
 from client.room import Room
 from client.room_core import RoomCore
 from client.room_driver import RoomDriver
@@ -39,6 +40,7 @@ from client.store import RoomRecord, Store, StoreDamagedError, StoredRoom
 from wire.errors import AddressError, DecodeError, LocalError
 from wire.identity import parse_node_address
 from wire.ids import RoomId
+from wire.ids import Sequence as EntrySequence
 from wire.limits import NAME_CHARACTERS_MAX
 from wire.link import Link, LinkError, parse_link
 
@@ -190,6 +192,27 @@ class Client:
                     await (await self.room(which)).say_goodbye()
         await self.close_room(stored.room_id)
         await self._store.run(lambda store: store.forget_room(stored.room_id))
+
+    async def rescue(self, which: str) -> EntrySequence:
+        """Send a room of ours, in which nobody can write any more, back to the epoch that this device is in.
+
+        Returns its place in the log. Members who were led further join again by the link. Time limits are the caller's.
+
+        Raises:
+            NotFoundError: there is no such room here.
+            RefusedError: it is somebody else's room, or its servers cannot go back to our epoch.
+        """
+        stored = await self._find(which)
+        if not stored.record.root_seed:
+            raise RefusedError("only the device that made the room can do that")
+        link = _parse_link(stored.record.link)
+        group = _restored(
+            await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(stored.record)
+        )
+        found = await (await self._search(link, stored.descriptor)).first()
+        return await override_room(
+            group, keys_of(link), _mixed(found.servers), admin_seed=admin_seed_of(stored.record.root_seed)
+        )
 
     async def close_room(self, room_id: RoomId) -> None:
         """Disconnect from a room; its history stays."""

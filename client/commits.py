@@ -18,7 +18,7 @@ from mls import Entropy, Group, StagedCommit
 from wire.errors import DecodeError
 from wire.ids import RoomEpoch, RoomId
 from wire.limits import COMMIT_BYTES_MAX
-from wire.room import CommitBody, encode_commit_block
+from wire.room import CommitBody, Override, encode_commit_block, encode_control_block
 
 
 class RoomKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +64,18 @@ def commit_block(
     data = encode_commit_block(ending, body)
     if len(data) > COMMIT_BYTES_MAX:
         raise DecodeError("the room has too many members for one commit")
+    return Block(block_digest(data), data)
+
+
+def override_block(group: Group, keys: RoomKeys, entropy: Entropy) -> Block:
+    """The owner's word that the room is in this group's epoch (e2ee.md §3.1, R4)."""
+    secrets = epoch_secrets(group)
+    body = Override(
+        write_key=secrets.write_key,
+        read_key=secrets.read_key,
+        group_info=seal_group_info(group, secrets, keys, entropy),
+    )
+    data = encode_control_block(RoomEpoch(group.epoch), body)
     return Block(block_digest(data), data)
 
 

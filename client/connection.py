@@ -38,7 +38,7 @@ from wire.identity import ServerAddress
 from wire.ids import ClientId, RoomEpoch, RoomId
 from wire.ids import Sequence as EntrySequence
 from wire.messages import GetRoomStatus, Message, Refused, RoomStatus
-from wire.room import BlockKind, BlockResult, ResultKind, chain_start, decode_block_header, decode_commit
+from wire.room import BlockResult, ResultKind, chain_start, decode_block_header, needed_proof
 
 __all__ = [
     "Alarm", "ConnectionState", "Deliveries", "Event", "Keys", "PendingAppend", "PendingEntry",
@@ -542,10 +542,10 @@ class RoomConnection:
 def _ticket(block: bytes, number: int = 0) -> PendingAppend:
     try:
         header = decode_block_header(block)
-        is_external = header.kind is BlockKind.COMMIT and decode_commit(block).external
+        needs = needed_proof(block)
     except DecodeError as error:
         raise UsageError(f"not a block: {error}") from error
-    pending = PendingAppend(block, header.epoch, is_external=is_external)
+    pending = PendingAppend(block, header.epoch, needs=needs)
     pending.number = number
     return pending
 

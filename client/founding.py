@@ -88,7 +88,7 @@ def found_room(
         write_key=secrets.write_key,
         read_key=secrets.read_key,
         join_key=public_key(link.join_secret),
-        admin_key=public_key(_admin_seed(root_seed)),
+        admin_key=public_key(admin_seed_of(root_seed)),
         group_info=seal_group_info(group, secrets, keys, entropy),
         descriptor=item,
     )
@@ -138,7 +138,8 @@ def _facts_extension(name: str) -> mls.Extension:
     return Extension(extension_type=ROOM_EXTENSION, data=msgspec.msgpack.encode(_RoomFacts(1, name)))
 
 
-def _admin_seed(root_seed: bytes) -> bytes:
+def admin_seed_of(root_seed: bytes) -> bytes:
+    """Seed of the key by which servers know the room's owner, 32 bytes."""
     return hashlib.blake2b(key=root_seed, digest_size=_SEED_BYTES, person=b"samtala-admin").digest()
 
 

@@ -31,6 +31,18 @@ MESSAGE_IDS_MAX: Final = 8192
 COMMIT_ATTEMPTS_MAX: Final = 16
 """Times that a change of members is built again after another member's commit won."""
 
+ACK_OWN_S: Final = (2.0, 4.0)
+"""Seconds (least, most) after our own commit before we say that it works; what is written meanwhile says it too."""
+
+ACK_S: Final = (6.0, 24.0)
+"""The same after another member's: spread, so that one speaks for all; below the 30 s of rule R3."""
+
+REOPEN_S: Final = (31.0, 46.0)
+"""Seconds before a commit is made for an epoch that ended in a way that we cannot follow, and between attempts."""
+
+REOPENINGS_MAX: Final = 3
+"""Attempts to do so. If all are refused, others could follow: this device has to join again."""
+
 JOIN_ATTEMPTS_MAX: Final = 32
 """Times that a join by link is tried again after another commit won; a join storm of 32 people passes."""
 

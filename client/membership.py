@@ -56,6 +56,9 @@ class _JoinKeys:
     def join_seed(self) -> bytes | None:
         return self._seed
 
+    def admin_seed(self) -> bytes | None:
+        return None
+
 
 class Newcomer:
     """One device on its way into one room.

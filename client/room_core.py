@@ -14,6 +14,9 @@ Rules that everything else follows from:
 3. The log takes blocks of the present epoch only. What was not seen when an epoch ends is encrypted again for the next one,
    under the same message id, and never before: so nothing is sent twice, whatever answers were lost (`client.outbox`).
 4. Whatever cannot be read is shown as such. What contradicts the history that we hold is an alarm.
+5. Of several commits that end one epoch the first *valid* one counts (e2ee.md §3.1, R3). Who applied a commit says so
+   (`acknowledge`), unless somebody else did; who could not apply it stays, and after a while commits for the same epoch
+   (`reopen`). What an admin then puts right (R4) is an alarm for those who have to start again.
 
 A core whose `take_effects` could not be stored is dead: restore another from the store.
 """
@@ -38,7 +41,6 @@ from client.room_state import (
     Cursor,
     Effects,
     InFlight,
-    Mark,
     Outgoing,
     Phase,
     RoomChange,
@@ -46,10 +48,13 @@ from client.room_state import (
     block_digest,
 )
 from client.seals import EpochSecrets, epoch_secrets
-from client.timeline import NOBODY, ItemKind, Sender, TimelineItem, sender_of
+from client.timeline import NOBODY, ItemKind, Sender, TimelineItem, sender_of, why_unreadable
+from client.witness import Witness
 from wire.errors import DecodeError
 from wire.ids import RoomEpoch, Sequence
 from wire.room import (
+    Ack,
+    BlockHeader,
     BlockKind,
     BlockResult,
     Delivery,
@@ -57,25 +62,18 @@ from wire.room import (
     chain_next,
     decode_block_header,
     decode_commit,
+    decode_control,
     decode_entries,
     encode_app_block,
+    encode_control_block,
 )
 
 _ALARM_PART = 1 << 20
 """Alarms come after everything else at their place."""
 
-_FALSE_ACKNOWLEDGEMENT = "a server acknowledged a message that is not in the room's history"
+_UNDONE = "the room went back behind a change of members that this device had taken part in; join again with the link"
 
-_CAUSES: dict[type[mls.PeerError], str] = {
-    mls.OwnMessage: "a copy of something that this device once sent",
-    mls.Replayed: "a replay: this message was read before",
-    mls.WrongEpoch: "of another epoch",
-    mls.WrongGroup: "of another room",
-    mls.InvalidSignature: "forged: the signature does not hold",
-    mls.DecryptionFailed: "forged or damaged: it does not decrypt",
-    mls.UnknownSender: "from nobody in this room",
-    mls.GenerationTooFar: "too far ahead of what was read before",
-}
+_FALSE_ACKNOWLEDGEMENT = "a server acknowledged a message that is not in the room's history"
 
 
 class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,19 +106,21 @@ class RoomCore:
         self._secrets = epoch_secrets(group)
         self._entropy = entropy
         self._outbox = Outbox(memory.in_flight)
-        self._marks: dict[Sequence, bytes] = {mark.sequence: mark.chain for mark in memory.marks}
-        self._message_ids: dict[tuple[bytes, bytes], None] = dict.fromkeys(memory.message_ids)
+        self._witness = Witness(memory.marks, memory.message_ids)
         self._floor = RoomEpoch(0)
         self._time_us = 0
         self._proposal: MemberChange | None = None
         self._attempts = 0
         self._must_renew = False
+        self._is_unacknowledged = False
+        self._is_committer = False
+        self._is_stalled = False
+        self._reopenings = 0
         self._staged: tuple[bytes, MemberChange | None] | None = None
         """Digest of our commit in flight, and the wish that it serves."""
         self._change_outcome: ChangeOutcome | None = None
         self._appends: list[Block] = []
         self._items: deque[TimelineItem] = deque()
-        self._new_marks: list[Mark] = []
         self._sent: list[InFlight] = []
         self._stored_cursor = self.cursor
         self._stored_phase = self.phase
@@ -154,6 +154,21 @@ class RoomCore:
         """Tell whether a change of members is under way."""
         return self._proposal is not None
 
+    @property
+    def unacknowledged(self) -> RoomEpoch | None:
+        """Our epoch, while nothing in the log shows that somebody could apply the commit which began it."""
+        return self.epoch if self._is_unacknowledged and self.phase is Phase.LIVE else None
+
+    @property
+    def is_committer(self) -> bool:
+        """Tell whether our epoch was begun by us."""
+        return self._is_committer
+
+    @property
+    def stalled(self) -> tuple[RoomEpoch, int] | None:
+        """Our epoch and the attempts made so far, while the room is in another that we cannot follow into."""
+        return (self.epoch, self._reopenings) if self._is_stalled and self.phase is Phase.LIVE else None
+
     def people(self, now_s: int) -> list[tuple[mls.Member, Person]]:
         """Members by leaf, with what their credentials say."""
         return [(member, person_of(member, now_s)) for member in self.group.members()]
@@ -173,6 +188,22 @@ class RoomCore:
         assert not self.is_changing, "one change at a time"
         self._proposal = change
         self._attempts = 0
+
+    def acknowledge(self, epoch: RoomEpoch) -> None:
+        """Say that the commit which began `epoch` works, unless the log shows it already."""
+        if self.unacknowledged == epoch:
+            data = encode_control_block(epoch, Ack())
+            self._appends.append(Block(block_digest(data), data))
+
+    def reopen(self, epoch: RoomEpoch, now_s: int) -> None:
+        """Commit for `epoch` once more, if we are still stuck in it. Refused attempts are counted, and end it."""
+        if self.stalled is None or self.epoch != epoch or self._staged is not None:
+            return
+        if self._reopenings >= limits.REOPENINGS_MAX:
+            self._break(self.cursor.sequence, "the room goes on in an epoch that this device cannot follow into")
+            return
+        self._reopenings += 1
+        self._stage(self._proposal, now_s)
 
     # What the servers say
 
@@ -206,6 +237,7 @@ class RoomCore:
     def on_caught_up(self) -> None:
         """All of the log that there is has been delivered: what is still unresolved is settled by another epoch."""
         self._must_renew = bool(self._outbox.unresolved)
+        self._is_stalled = self._is_stalled or self._floor > self.epoch
 
     def on_alarm(self, sequence: Sequence, text: str) -> None:
         """The connection found that a server contradicts the history through `sequence`."""
@@ -236,23 +268,29 @@ class RoomCore:
         own = self._outbox.seen(block_digest(delivery.block), sequence)
         if self.phase is Phase.JOINING:
             self._while_joining(delivery, own)
-        elif header.kind is BlockKind.COMMIT:
-            self._on_commit(delivery, own)
-        elif own is not None:
-            self._show_own(delivery, own)
         else:
-            self._read_entries(delivery)
-        self._mark(last)
+            self._while_member(delivery, header, own)
+        self._witness.mark(last, self.cursor.chain)
 
-    def _mark(self, sequence: Sequence) -> None:
-        self._marks[sequence] = self.cursor.chain
-        self._new_marks.append(Mark(sequence, self.cursor.chain))
-        if len(self._marks) > limits.CHAIN_MARKS_MAX:
-            del self._marks[next(iter(self._marks))]
+    def _while_member(self, delivery: Delivery, header: BlockHeader, own: Flight | None) -> None:
+        if header.epoch == self.epoch:
+            self._is_unacknowledged = False
+        match header.kind:
+            case BlockKind.COMMIT:
+                self._on_commit(delivery, header.epoch, own)
+            case BlockKind.CONTROL:
+                self._on_control(delivery, header.epoch)
+            case BlockKind.APP if own is not None:
+                self._show_own(delivery, own)
+            case BlockKind.APP if not (self._is_stalled and header.epoch > self.epoch):
+                self._read_entries(delivery)
+            case _:
+                return  # Written in an epoch that we could not follow into: as if it were not there.
 
     def _while_joining(self, delivery: Delivery, own: Flight | None) -> None:
         if own is not None:
             self.phase = Phase.LIVE
+            self._is_unacknowledged = self._is_committer = True
             self._add(delivery, ItemKind.JOINED, sender=self._me(), is_mine=True)
         elif decode_block_header(delivery.block).kind is BlockKind.COMMIT:
             # The server said that ours was accepted, but another commit ended that epoch.
@@ -262,7 +300,7 @@ class RoomCore:
 
     def _show_own(self, delivery: Delivery, own: Flight) -> None:
         for index, outgoing in enumerate(own.stored.outgoing):
-            self._remember_id(self.identity.user_key, outgoing.message_id)
+            self._witness.is_new(self.identity.user_key, outgoing.message_id)
             kind = ItemKind.MESSAGE if outgoing.kind == PayloadKind.TEXT else ItemKind.LEFT
             self._add(
                 delivery, kind, index=index, sender=self._me(), is_mine=True,
@@ -285,7 +323,7 @@ class RoomCore:
         try:
             message = self.group.unprotect(entry)
         except mls.PeerError as error:
-            self._refuse(delivery, index, _CAUSES.get(type(error), "malformed"))
+            self._refuse(delivery, index, why_unreadable(error))
             return
         person = person_of(message.sender, delivery.timestamp_us // 1_000_000)
         sender = sender_of(person)
@@ -294,10 +332,9 @@ class RoomCore:
         except DecodeError:
             self._refuse(delivery, index, "not a message that this version knows", sender)
             return
-        if (person.user_key, payload.message_id) in self._message_ids:
+        if not self._witness.is_new(person.user_key, payload.message_id):
             self._refuse(delivery, index, "a double: this message was shown before", sender)
             return
-        self._remember_id(person.user_key, payload.message_id)
         self._compare_history(delivery, index, payload, sender)
         self._show(delivery, index, payload, sender)
 
@@ -316,18 +353,16 @@ class RoomCore:
         place = Sequence(delivery.first_sequence + index)
         if payload.seen_sequence >= delivery.first_sequence:
             self._alarm(place, "a member has seen a history that goes further than ours", sender)
-        elif self._marks.get(payload.seen_sequence, payload.seen_chain) != payload.seen_chain:
+        elif self._witness.contradicts(payload.seen_sequence, payload.seen_chain):
             text = f"a member was shown another history up to {payload.seen_sequence}: a server lies to one of us"
             self._alarm(place, text, sender)
 
-    def _remember_id(self, user_key: bytes, message_id: bytes) -> None:
-        self._message_ids[user_key, message_id] = None
-        if len(self._message_ids) > limits.MESSAGE_IDS_MAX:
-            del self._message_ids[next(iter(self._message_ids))]
-
     # Epochs
 
-    def _on_commit(self, delivery: Delivery, own: Flight | None) -> None:
+    def _on_commit(self, delivery: Delivery, epoch: RoomEpoch, own: Flight | None) -> None:
+        if epoch != self.epoch:
+            self._on_foreign_commit(delivery, epoch)
+            return
         try:
             if own is not None:
                 staged = mls.StagedCommit.from_bytes(own.stored.staged, self.identity.signature_key)
@@ -337,7 +372,7 @@ class RoomCore:
                     env_key=self._secrets.env_key, now_s=delivery.timestamp_us // 1_000_000,
                 )  # fmt: skip
         except (DecodeError, mls.PeerError) as error:
-            self._break(delivery.first_sequence, f"a change of members that does not hold: {error}")
+            self._stall(delivery.first_sequence, f"a change of members that does not hold: {error}")
             return
         self._announce(delivery, staged, is_mine=own is not None)
         if self._staged is not None:
@@ -347,7 +382,40 @@ class RoomCore:
         if staged.self_removed:
             self.phase = Phase.REMOVED
         else:
-            self._enter(staged.merge())
+            self._enter(staged.merge(), is_mine=own is not None)
+
+    def _on_foreign_commit(self, delivery: Delivery, epoch: RoomEpoch) -> None:
+        if epoch < self.epoch:
+            self._break(delivery.first_sequence, _UNDONE)
+        elif not self._is_stalled:
+            self._break(delivery.first_sequence, "a server delivered a change of members of another epoch")
+
+    def _stall(self, sequence: Sequence, text: str) -> None:
+        """The room left our epoch by a commit that we cannot apply: wait whether anybody can."""
+        self._alarm(sequence, text)
+        self._is_stalled = True
+        self._floor = max(self._floor, RoomEpoch(self.epoch + 1))
+        if self._staged is not None:
+            self._commit_lost(self._staged[0])
+
+    def _on_control(self, delivery: Delivery, epoch: RoomEpoch) -> None:
+        try:
+            body = decode_control(delivery.block)
+        except DecodeError:
+            self._break(delivery.first_sequence, "a server delivered what is no block")
+            return
+        if isinstance(body, Ack):
+            return
+        if (epoch, body.write_key) != (self.epoch, self._secrets.write_key):
+            self._break(delivery.first_sequence, _UNDONE)
+            return
+        self._unstall()
+        self._floor = epoch
+        self._alarm(delivery.first_sequence, "the room's owner took back a change of members that did not hold")
+
+    def _unstall(self) -> None:
+        self._is_stalled = False
+        self._reopenings = 0
 
     def _on_race(self, own: Flight | None, sequence: Sequence) -> None:
         """An epoch ends while a commit of ours is in flight: was it this one?"""
@@ -360,7 +428,10 @@ class RoomCore:
         if served is self._proposal:
             self._finish_change(ChangeOutcome(sequence))
 
-    def _enter(self, group: mls.Group) -> None:
+    def _enter(self, group: mls.Group, *, is_mine: bool) -> None:
+        self._unstall()
+        self._is_unacknowledged = True
+        self._is_committer = is_mine
         self.group = group
         self._secrets = epoch_secrets(group)
         self._is_epoch_new = True
@@ -504,7 +575,7 @@ class RoomCore:
             epoch_state=self.group.epoch_state() if self._is_epoch_new else None,
             ratchet_state=self.group.ratchet_state() if self._is_ratchet_new else None,
             items=tuple(self._items),
-            marks=tuple(self._new_marks),
+            marks=tuple(self._witness.new_marks),
             sent=tuple(self._sent),
             settled=tuple(outbox.settled),
             unsent=tuple(outbox.unsent),
@@ -515,7 +586,7 @@ class RoomCore:
             outcomes=tuple(outbox.outcomes),
             change_outcome=self._change_outcome,
         )
-        for done in (self._items, self._new_marks, self._sent, self._appends):
+        for done in (self._items, self._witness.new_marks, self._sent, self._appends):
             done.clear()
         for told in (outbox.settled, outbox.unsent, outbox.outcomes):
             told.clear()

@@ -12,6 +12,7 @@ of the core is `view`, as of the last stored step.
 from __future__ import annotations
 
 import functools
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -157,6 +158,23 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     is_in_flight: bool
 
 
+class _Plan:
+    """At most one act that waits for its time; `occasion` is what it is for."""
+
+    def __init__(self) -> None:
+        self.occasion: object = None
+        self.scope = trio.CancelScope()
+
+    def is_new(self, occasion: object) -> bool:
+        """Tell whether something else is to be planned now; what was planned before is dropped then."""
+        if occasion == self.occasion:
+            return False
+        self.occasion = occasion
+        self.scope.cancel()
+        self.scope = trio.CancelScope()
+        return True
+
+
 class _Keys:
     """The keys that the connection proves (`client.connection.Keys`): those of the last stored step."""
 
@@ -176,6 +194,9 @@ class _Keys:
 
     def join_seed(self) -> bytes | None:
         return self._join_secret
+
+    def admin_seed(self) -> bytes | None:
+        return None
 
 
 class RoomDriver:
@@ -197,6 +218,8 @@ class RoomDriver:
         self._waiters: dict[bytes, PendingMessage] = {}
         self._change: PendingChange | None = None
         self._alarm: Alarm | None = None
+        self._ack = _Plan()
+        self._reopening = _Plan()
         self._scope = trio.CancelScope()
         self._is_closed = False
         self._closed = trio.Event()
@@ -337,6 +360,26 @@ class RoomDriver:
         for block in effects.appends:
             nursery.start_soon(self._await_result, block.digest, connection.append(block.data))
         self._tell(effects)
+        self._plan(nursery)
+
+    def _plan(self, nursery: trio.Nursery) -> None:
+        """What is to be done later, if it is still needed then (e2ee.md §3.1, R3)."""
+        core = self._core
+        epoch, stalled = core.unacknowledged, core.stalled
+        if self._ack.is_new(epoch) and epoch is not None:
+            pause = limits.ACK_OWN_S if core.is_committer else limits.ACK_S
+            nursery.start_soon(self._later, self._ack, pause, functools.partial(core.acknowledge, epoch))
+        if self._reopening.is_new(stalled) and stalled is not None:
+            act = functools.partial(self._reopen, stalled[0])
+            nursery.start_soon(self._later, self._reopening, limits.REOPEN_S, act)
+
+    def _reopen(self, epoch: RoomEpoch) -> None:
+        self._core.reopen(epoch, int(time.time()))
+
+    async def _later(self, plan: _Plan, pause: tuple[float, float], act: Act) -> None:
+        with plan.scope:
+            await trio.sleep(random.uniform(*pause))  # noqa: S311 - a pause
+            await self._acts.send(act)
 
     def _is_level(self, connection: RoomConnection) -> bool:
         is_live = connection.state is ConnectionState.LIVE and connection.is_caught_up

@@ -43,7 +43,6 @@ from wire.messages import (
     Pong,
     Prove,
     Proved,
-    Purpose,
     Refused,
     RoomCondition,
     SessionOpened,
@@ -51,7 +50,7 @@ from wire.messages import (
     Subscribed,
     encode,
 )
-from wire.room import BlockResult, Delivery, ResultKind, chain_next, decode_block_header
+from wire.room import BlockResult, Delivery, Purpose, ResultKind, chain_next, decode_block_header
 
 _NO_EPOCH: Final = RoomEpoch(-1)
 _LOST_SESSION: Final = frozenset({RefusalCode.EVICTED, RefusalCode.UNKNOWN_SESSION})
@@ -80,6 +79,9 @@ class Keys(Protocol):
 
     def join_seed(self) -> bytes | None:
         """Opens joining."""
+
+    def admin_seed(self) -> bytes | None:
+        """Opens the acts of the room's owner; None unless one is about to be done."""
 
 
 class Prover(Protocol):
@@ -178,7 +180,7 @@ class RoomProtocol:
         self._frames: list[bytes] = []
         self._handlers: dict[int, Callable[[Message], None]] = {}
         self._read_epoch = self._write_epoch = self._asked_read = self._asked_write = self._room_epoch = _NO_EPOCH
-        self._is_joiner = self._has_asked_join = False
+        self._is_joiner = self._has_asked_join = self._is_admin = self._has_asked_admin = False
         self._subscription = _Subscription.NONE
         self._target: tuple[int, bytes] | None = None
         """Where the server stood when we subscribed: its last sequence and the chain hash through it."""
@@ -288,7 +290,7 @@ class RoomProtocol:
         if self._prover is None:
             return b""
         window = self._window
-        if window.wants_session and not self._is_opening and (self._write_epoch >= 0 or self._is_joiner):
+        if window.wants_session and not self._is_opening and self._may_open_session:
             self._is_opening = True
             self._send(partial(OpenSession, room_id=self.room_id, client_id=window.client_id), self._on_opened)
         frames, self._frames = self._frames, []
@@ -297,8 +299,18 @@ class RoomProtocol:
             frames += [encode_frame(encode(append)) for append in appends]
         return b"".join(frames)
 
-    def _may_send(self, epoch: RoomEpoch, is_external: bool) -> bool:
-        return epoch <= self._write_epoch or (is_external and self._is_joiner)
+    @property
+    def _may_open_session(self) -> bool:
+        return self._write_epoch >= 0 or self._is_joiner or self._is_admin
+
+    def _may_send(self, epoch: RoomEpoch, needs: Purpose) -> bool:
+        match needs:
+            case Purpose.ADMIN:
+                return self._is_admin
+            case Purpose.JOIN:
+                return self._is_joiner or epoch <= self._write_epoch
+            case _:
+                return epoch <= self._write_epoch
 
     def received(self, messages: Iterable[Message], now: float) -> None:
         """Act on the messages of one chunk, in order.
@@ -352,6 +364,10 @@ class RoomProtocol:
         if join_seed is not None and write_seed is None and not self._has_asked_join:
             self._has_asked_join = True
             self._prove(Purpose.JOIN, join_seed, RoomEpoch(0))
+        admin_seed = self._keys.admin_seed()
+        if admin_seed is not None and not self._has_asked_admin:
+            self._has_asked_admin = True
+            self._prove(Purpose.ADMIN, admin_seed, RoomEpoch(0))
 
     def _prove(self, purpose: Purpose, seed: bytes, epoch: RoomEpoch) -> None:
         assert self._prover is not None
@@ -372,8 +388,10 @@ class RoomProtocol:
                 self._subscribe()
         elif purpose is Purpose.WRITE:
             self._write_epoch = max(self._write_epoch, epoch)
-        else:
+        elif purpose is Purpose.JOIN:
             self._is_joiner = True
+        else:
+            self._is_admin = True
 
     def _on_proof_refused(self, purpose: Purpose, answer: Refused) -> None:
         if answer.code is not RefusalCode.UNKNOWN_EPOCH:

@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
+import mls
 from client.identity import Person, clean_name
 from wire.ids import Sequence
 
@@ -105,3 +106,20 @@ def event_of(item: TimelineItem) -> Message | Notice:
     return Notice(
         sequence=item.sequence, kind=item.kind, sender=item.sender, text=item.text, timestamp_us=item.timestamp_us
     )
+
+
+_CAUSES: dict[type[mls.PeerError], str] = {
+    mls.OwnMessage: "a copy of something that this device once sent",
+    mls.Replayed: "a replay: this message was read before",
+    mls.WrongEpoch: "of another epoch",
+    mls.WrongGroup: "of another room",
+    mls.InvalidSignature: "forged: the signature does not hold",
+    mls.DecryptionFailed: "forged or damaged: it does not decrypt",
+    mls.UnknownSender: "from nobody in this room",
+    mls.GenerationTooFar: "too far ahead of what was read before",
+}
+
+
+def why_unreadable(error: mls.PeerError) -> str:
+    """Words for an entry that could not be read."""
+    return _CAUSES.get(type(error), "malformed")

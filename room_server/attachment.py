@@ -6,12 +6,13 @@ A proof is a signature by a key that all members of an epoch share, over this se
 | act | needs |
 |---|---|
 | read entries of epoch e | READ of an epoch >= e (the gate in `feed`) |
-| append a block of epoch e | WRITE of an epoch >= e; for an external commit JOIN is enough |
-| open a session | WRITE or JOIN |
+| append a block of epoch e | WRITE of an epoch >= e; for an external commit JOIN is enough; for an override ADMIN |
+| open a session | WRITE, JOIN or ADMIN |
 | fetch a join bundle or Welcome | READ, WRITE or JOIN |
 
 A block of an ended epoch is let through, because only the room may answer STALE or CONFLICT (the session's number must
-be used up, and the block may be a resend of one that was accepted); how many is bounded until a newer proof comes.
+be used up, and the block may be a resend of one that was accepted); how many is bounded until a newer proof comes. When
+rule R3 or R4 undoes an epoch, WRITE proofs are undone with it: they may be of keys that are no more.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from room_server.feed import Subscription
 from room_server.rooms import HostedRoom
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import NodeKey, RoomEpoch
-from wire.messages import Prove, Purpose, proof_message
-from wire.room import BlockKind, decode_block_header, decode_commit
+from wire.messages import Prove, proof_message
+from wire.room import BlockHeader, BlockKind, Purpose, decode_block_header, needed_proof
 
 _NO_EPOCH: Final = RoomEpoch(-1)
 
@@ -37,6 +38,7 @@ class Attachment:
     """One connection in one room. Epochs are the highest proven, -1 for none."""
 
     __slots__ = (
+        "generation",
         "is_admin",
         "is_joiner",
         "margin_told",
@@ -54,6 +56,8 @@ class Attachment:
         self.is_joiner = False
         self.is_admin = False
         self.stale_blocks = 0
+        self.generation = room.service.generation
+        """That of the room when WRITE was proven."""
         self.subscription: Subscription | None = None
         self.margin_told: int | None = None
         """What the client was told last of how the room stands."""
@@ -65,8 +69,8 @@ class Attachment:
 
     @property
     def may_open_session(self) -> bool:
-        """WRITE or JOIN is proven."""
-        return self.write_epoch >= 0 or self.is_joiner
+        """WRITE, JOIN or ADMIN is proven."""
+        return self.write_epoch >= 0 or self.is_joiner or self.is_admin
 
     @property
     def may_join(self) -> bool:
@@ -102,7 +106,7 @@ class Attachment:
             case Purpose.READ:
                 return service.read_key(prove.epoch)
             case Purpose.WRITE:
-                return service.write_key if prove.epoch == service.epoch else None
+                return service.write_key_of(prove.epoch)
             case Purpose.JOIN:
                 return service.join_key if prove.epoch == 0 else None
             case Purpose.ADMIN:
@@ -117,6 +121,7 @@ class Attachment:
                 if self.subscription is not None:
                     self.subscription.read_epoch = self.read_epoch
             case Purpose.WRITE:
+                self._forget_undone()
                 self.write_epoch = max(self.write_epoch, prove.epoch)
                 self.stale_blocks = 0
             case Purpose.JOIN:
@@ -128,9 +133,10 @@ class Attachment:
 
     def why_not_append(self, block: bytes) -> RefusalCode | None:
         """Why this connection may not append `block`; None when it may (R1 and R2, e2ee.md §3.1)."""
+        self._forget_undone()
         try:
             header = decode_block_header(block)
-            if header.epoch > self.write_epoch and not self._is_external_commit(header.kind, block):
+            if not self._is_proven(header, block):
                 return RefusalCode.NOT_PROVEN
         except DecodeError:
             return RefusalCode.MALFORMED
@@ -140,5 +146,19 @@ class Attachment:
                 return RefusalCode.NOT_PROVEN
         return None
 
-    def _is_external_commit(self, kind: BlockKind, block: bytes) -> bool:
-        return self.is_joiner and kind is BlockKind.COMMIT and decode_commit(block).external
+    def _forget_undone(self) -> None:
+        if self.generation != self.room.service.generation:
+            self.generation = self.room.service.generation
+            self.write_epoch = _NO_EPOCH
+
+    def _is_proven(self, header: BlockHeader, block: bytes) -> bool:
+        is_writer = header.epoch <= self.write_epoch
+        if is_writer and header.kind is not BlockKind.CONTROL:
+            return True
+        match needed_proof(block):
+            case Purpose.ADMIN:
+                return self.is_admin
+            case Purpose.JOIN:
+                return self.is_joiner
+            case _:
+                return is_writer

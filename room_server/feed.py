@@ -7,7 +7,8 @@
 A subscription has one cursor, the sequence of the next entry it is owed. Only a chunk that begins exactly at the cursor
 is handed over, and the cursor then moves to the chunk's end; whatever the path (live, ring, history), a gap or a second
 delivery is therefore impossible within one subscription. A subscriber leaves the live set when its sink is full, when
-the next chunk is of an epoch above the READ it has proven (the gate, e2ee.md §3.1), or when it asked for the future;
+the next chunk is of an epoch above the READ it has proven (the gate, e2ee.md §3.1; what an override undid counts as of
+the epoch that it went back to), or when it asked for the future;
 its sink is told by `fell_behind` and drives `catch_up` when it has room again.
 
 Nothing here awaits, so a subscriber that catches up with the end of the ring is live in the same instant: there is no
@@ -17,10 +18,10 @@ seam. Memory: each ring is bounded, and `RingBudget` bounds all of them together
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -31,6 +32,9 @@ from wire.frames import LENGTH_BYTES, encode_frame
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.messages import Deliver, decode, encode
 from wire.room import Delivery, decode_block_header
+
+ReadingEpoch: TypeAlias = Callable[[Sequence, RoomEpoch], RoomEpoch]
+"""(sequence, epoch of an entry there) -> epoch whose READ opens it (`RoomService.reading_epoch`)."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
@@ -105,8 +109,16 @@ class RoomFeed:
     `next_sequence` is the first sequence not published yet; None until the room's state is known.
     """
 
-    def __init__(self, room_id: RoomId, budget: RingBudget, *, ring_bytes_max: int = limits.RING_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        room_id: RoomId,
+        budget: RingBudget,
+        *,
+        reading_epoch: ReadingEpoch = lambda _, epoch: epoch,
+        ring_bytes_max: int = limits.RING_BYTES_MAX,
+    ) -> None:
         self.room_id = room_id
+        self._reading_epoch = reading_epoch
         self.next_sequence: Sequence | None = None
         self._budget = budget
         self._ring_bytes_max = ring_bytes_max
@@ -157,7 +169,7 @@ class RoomFeed:
         first, after, epoch, frame = chunk.first, chunk.after, chunk.epoch, chunk.frame
         left: list[Subscription] = []
         for subscription in self._live:
-            if subscription.cursor == first and epoch <= subscription.read_epoch:
+            if subscription.cursor == first and epoch <= subscription.read_epoch:  # What is new is not undone yet.
                 if subscription.sink.offer(frame):
                     subscription.cursor = after
                 else:
@@ -203,7 +215,7 @@ class RoomFeed:
     def _hand_over(self, subscription: Subscription, chunk: Chunk) -> CatchUp | None:
         if chunk.first > subscription.cursor:
             raise HistoryGapError(f"entries {subscription.cursor} to {chunk.first - 1} are missing")
-        if chunk.epoch > subscription.read_epoch:
+        if self._reading_epoch(chunk.first, chunk.epoch) > subscription.read_epoch:
             return CatchUp.GATED
         frame = chunk.frame if chunk.first == subscription.cursor else _frame_from(chunk, subscription.cursor)
         if not subscription.sink.offer(frame):

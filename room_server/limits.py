@@ -5,6 +5,12 @@ from typing import Final
 READ_KEYS_MAX: Final = 4096
 """Epochs of a room whose read keys are kept (32 bytes each): who was away longer joins again."""
 
+STALL_US_MAX: Final = 30_000_000
+"""Microseconds of agreed time that a commit has to be acknowledged (R3): a member who can apply it does within 24 s."""
+
+OVERRIDES_MAX: Final = 16
+"""Overrides that readers far behind can still read across; who is behind more than that joins again."""
+
 WELCOMES_MAX: Final = 1024
 """Welcomes kept per room until they are fetched; the oldest go first."""
 

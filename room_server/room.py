@@ -3,10 +3,16 @@
     epoch n, write key, read keys ──▶ apply(block) ──▶ ACCEPTED(sequence) | STALE(n) | CONFLICT(sequence) | MALFORMED
     next sequence, chain hash
 
-R1: an APP block is accepted if it is of epoch n (e2ee.md §3.1). R2: a COMMIT of epoch n is stored whole (GroupInfo,
-Welcomes, next keys) and begins n+1; whoever loses that race gets CONFLICT with the sequence of the winner. That the
-author *may* write (the proof of the epoch's write key) is checked where the client is attached, before the block enters
-the log; every replica then applies the same bytes with the same result, in the order that VR fixed.
+| rule (e2ee.md §3.1) | |
+|---|---|
+| R1 | an APP block is accepted if it is of epoch n |
+| R2 | a COMMIT of epoch n is stored whole (GroupInfo, Welcomes, next keys) and begins n+1; who loses that race gets CONFLICT with the sequence of the winner |
+| R3 | servers cannot tell a commit from garbage. Any block accepted in n+1 shows that somebody could apply it: it is acknowledged. Without that for 30 s of agreed time, another COMMIT of n is accepted in its place |
+| R4 | an admin may send the room back to an epoch whose keys honest members hold |
+
+That the author *may* write (the proof of the epoch's write key, or the admin's) is checked where the client is attached,
+before the block enters the log; every replica then applies the same bytes with the same result, in the order that VR
+fixed. `generation` counts what R3 and R4 undid: a WRITE proof of an earlier generation is of keys that are no more.
 
 The state is small and goes whole into each checkpoint: keys, the sealed GroupInfo of epoch n, Welcomes not yet dropped.
 Blocks are not part of it; they are in the log and in history.
@@ -18,7 +24,7 @@ follows): an operation in history also holds requests that were repeats and not 
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -36,11 +42,13 @@ from wire.room import (
     BlockResult,
     Delivery,
     Genesis,
+    Override,
     ResultKind,
     chain_next,
     chain_start,
     decode_block_header,
     decode_commit,
+    decode_control,
     decode_entries,
     decode_result,
 )
@@ -57,6 +65,13 @@ class KeptWelcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     chain: bytes
 
 
+class Overridden(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An override: what was written above `epoch` up to `sequence` is dead, and readable to all members of `epoch`."""
+
+    sequence: Sequence
+    epoch: RoomEpoch
+
+
 class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a checkpoint holds. `read_keys` are those of the epochs that end with `epoch`, joined."""
 
@@ -70,6 +85,10 @@ class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     chain: bytes
     commit_sequence: Sequence
     commit_chain: bytes
+    commit_us: int
+    ended_write_key: bytes
+    generation: int
+    overrides: tuple[Overridden, ...]
     welcomes: tuple[KeptWelcome, ...]
 
 
@@ -83,7 +102,7 @@ class _StoredResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number: RequestNumber
 
 
-_STATE_VERSION: Final = 1
+_STATE_VERSION: Final = 2
 _STORED_RESULT_DECODER: Final[msgspec.msgpack.Decoder[_StoredResult]] = msgspec.msgpack.Decoder(_StoredResult)
 _STATE_DECODER: Final[msgspec.msgpack.Decoder[_State]] = msgspec.msgpack.Decoder(_State)
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -108,6 +127,11 @@ class RoomService:
         self.chain = chain_start(genesis.room_id)
         self.commit_sequence = Sequence(0)
         self.commit_chain = self.chain
+        self.generation = 0
+        self._commit_us = 0
+        self._ended_write_key = b""
+        """Write key of the epoch before, as long as nothing shows that the commit which ended it works (R3)."""
+        self._overrides: list[Overridden] = []
         self._read_keys: dict[RoomEpoch, bytes] = {_FIRST_EPOCH: genesis.read_key}
         self._welcomes: dict[bytes, KeptWelcome] = {}
         self._welcome_bytes = 0
@@ -121,6 +145,19 @@ class RoomService:
         """The next sequence number: stored beside each operation in history, to find entries by sequence."""
         return self.next_sequence
 
+    def write_key_of(self, epoch: RoomEpoch) -> bytes | None:
+        """Public key that writers of `epoch` prove: of the present one, or of the one before while R3 may reopen it."""
+        if epoch == self.epoch:
+            return self.write_key
+        return self._ended_write_key or None if epoch == self.epoch - 1 else None
+
+    def reading_epoch(self, sequence: Sequence, epoch: RoomEpoch) -> RoomEpoch:
+        """The epoch whose read key opens an entry of `epoch` at `sequence`: a lower one, if it was undone (R4)."""
+        for undone in self._overrides:
+            if sequence <= undone.sequence:
+                epoch = min(epoch, undone.epoch)
+        return epoch
+
     def read_key(self, epoch: RoomEpoch) -> bytes | None:
         """Public key that readers of `epoch` prove; None for an epoch unknown here or long over."""
         return self._read_keys.get(epoch)
@@ -132,9 +169,15 @@ class RoomService:
     def _apply_block(self, request: Request, timestamp_us: int) -> BlockResult:
         try:
             header = decode_block_header(request.body)
-            if header.kind is BlockKind.APP:
-                return self._apply_entries(header, request, timestamp_us)
-            return self._apply_commit(header, request, timestamp_us)
+            match header.kind:
+                case BlockKind.APP:
+                    return self._apply_entries(header, request, timestamp_us)
+                case BlockKind.COMMIT:
+                    return self._apply_commit(header, request, timestamp_us)
+                case BlockKind.CONTROL:
+                    return self._apply_control(header, request, timestamp_us)
+                case _:
+                    assert_never(header.kind)
         except DecodeError:
             return BlockResult(ResultKind.MALFORMED, Sequence(0), self.epoch)
 
@@ -142,24 +185,70 @@ class RoomService:
         if header.epoch != self.epoch:
             return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
         decode_entries(request.body)
+        self._ended_write_key = b""
         return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
 
     def _apply_commit(self, header: BlockHeader, request: Request, timestamp_us: int) -> BlockResult:
-        if header.epoch != self.epoch:
+        reopens = header.epoch == self.epoch - 1 and self._is_stalled(timestamp_us)
+        if header.epoch != self.epoch and not reopens:
             return BlockResult(ResultKind.CONFLICT, self.commit_sequence, self.epoch)
         body = decode_commit(request.body)
         sequence = self._accept(header, request, timestamp_us)
-        self.epoch = RoomEpoch(self.epoch + 1)
-        self.write_key = body.next_write_key
-        self.group_info = body.group_info
-        self.commit_sequence = sequence
-        self.commit_chain = self.chain
-        self._read_keys[self.epoch] = body.next_read_key
-        if len(self._read_keys) > limits.READ_KEYS_MAX:
-            del self._read_keys[next(iter(self._read_keys))]
+        if reopens:
+            self._forget_welcomes_of(self.commit_sequence)
+            self.generation += 1
+        else:
+            self._ended_write_key = self.write_key
+        self._commit_us = timestamp_us
+        self._begin(RoomEpoch(header.epoch + 1), body.next_write_key, body.next_read_key)
+        self._place(sequence, body.group_info)
         for stored in body.welcomes:
             self._keep_welcome(KeptWelcome(stored.reference, stored.welcome, sequence, self.chain))
         return BlockResult(ResultKind.ACCEPTED, sequence, self.epoch)
+
+    def _is_stalled(self, timestamp_us: int) -> bool:
+        return bool(self._ended_write_key) and timestamp_us - self._commit_us >= limits.STALL_US_MAX
+
+    def _begin(self, epoch: RoomEpoch, write_key: bytes, read_key: bytes) -> None:
+        self.epoch = epoch
+        self.write_key = write_key
+        self._read_keys[epoch] = read_key
+        if len(self._read_keys) > limits.READ_KEYS_MAX:
+            del self._read_keys[next(iter(self._read_keys))]
+
+    def _place(self, sequence: Sequence, group_info: bytes) -> None:
+        """Newcomers follow the log from here on."""
+        self.group_info = group_info
+        self.commit_sequence = sequence
+        self.commit_chain = self.chain
+
+    def _apply_control(self, header: BlockHeader, request: Request, timestamp_us: int) -> BlockResult:
+        body = decode_control(request.body)
+        if isinstance(body, Override):
+            return self._apply_override(header, body, request, timestamp_us)
+        if header.epoch != self.epoch:
+            return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
+        if not self._ended_write_key:
+            return BlockResult(ResultKind.CONFLICT, self.commit_sequence, self.epoch)
+        self._ended_write_key = b""
+        return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
+
+    def _apply_override(self, header: BlockHeader, body: Override, request: Request, timestamp_us: int) -> BlockResult:
+        if not min(self._read_keys) <= header.epoch <= self.epoch:
+            return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
+        sequence = self._accept(header, request, timestamp_us)
+        for epoch in [epoch for epoch in self._read_keys if epoch > header.epoch]:
+            del self._read_keys[epoch]
+        self._begin(header.epoch, body.write_key, body.read_key)
+        self._place(sequence, body.group_info)
+        self._ended_write_key = b""
+        self.generation += 1
+        self._overrides = [*self._overrides, Overridden(sequence, header.epoch)][-limits.OVERRIDES_MAX :]
+        return BlockResult(ResultKind.ACCEPTED, sequence, self.epoch)
+
+    def _forget_welcomes_of(self, sequence: Sequence) -> None:
+        for reference in [kept.reference for kept in self._welcomes.values() if kept.sequence == sequence]:
+            self._drop_welcome(reference)
 
     def _accept(self, header: BlockHeader, request: Request, timestamp_us: int) -> Sequence:
         first = self.next_sequence
@@ -194,6 +283,10 @@ class RoomService:
             chain=self.chain,
             commit_sequence=self.commit_sequence,
             commit_chain=self.commit_chain,
+            commit_us=self._commit_us,
+            ended_write_key=self._ended_write_key,
+            generation=self.generation,
+            overrides=tuple(self._overrides),
             welcomes=tuple(self._welcomes.values()),
         )
         return _ENCODER.encode(state)
@@ -216,6 +309,10 @@ class RoomService:
         self.chain = state.chain
         self.commit_sequence = state.commit_sequence
         self.commit_chain = state.commit_chain
+        self.generation = state.generation
+        self._commit_us = state.commit_us
+        self._ended_write_key = state.ended_write_key
+        self._overrides = list(state.overrides)
         self._read_keys = {RoomEpoch(epoch): key for epoch, key in enumerate(keys, first)}
         self._welcomes = {kept.reference: kept for kept in state.welcomes}
         self._welcome_bytes = sum(len(kept.welcome) for kept in state.welcomes)

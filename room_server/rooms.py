@@ -82,7 +82,7 @@ class HostedRoom:
         self.genesis = genesis
         self.encoded_genesis = encoded_genesis
         self.service = RoomService(genesis)
-        self.feed = RoomFeed(genesis.room_id, budget)
+        self.feed = RoomFeed(genesis.room_id, budget, reading_epoch=self.service.reading_epoch)
         self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
         self.opens: dict[ClientId, tuple[Recipient, int]] = {}
 

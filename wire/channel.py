@@ -27,13 +27,13 @@ from wire.messages import (
     Hello,
     Message,
     Prove,
-    Purpose,
     Refused,
     ServerHello,
     decode,
     encode,
     proof_message,
 )
+from wire.room import Purpose
 from wire.tls import TlsConnection, connect
 
 _CALLS_AWAITED_MAX: Final = 10_000

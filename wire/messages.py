@@ -17,28 +17,18 @@ Calls with an `id` are answered by one message with that id, or by `Refused`. Ap
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final, TypeAlias
 
 import msgspec
 
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId, Sequence
-from wire.room import MALFORMED, Delivery
+from wire.room import MALFORMED, Delivery, Purpose
 
 PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 32
 _PROOF_LABEL: Final = b"samtala/proof/v1"
 _PEER_PROOF_LABEL: Final = b"samtala/peer-proof/v1"
-
-
-class Purpose(IntEnum):
-    """What a proof opens."""
-
-    READ = 1
-    WRITE = 2
-    JOIN = 3
-    ADMIN = 4
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag_field="type"):

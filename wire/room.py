@@ -9,8 +9,9 @@ write-ahead log and history to every subscriber. Only this header is in clear (e
 |---|---|---|
 | APP | 1..128 | msgpack array of entries, each an MLS PrivateMessage of that epoch |
 | COMMIT | 1 | msgpack `CommitBody`: everything one new epoch needs, stored or refused as a whole |
+| CONTROL | 1 | msgpack `Ack` (its epoch works) or `Override` (an admin says which epoch is right) |
 
-The room accepts a block or refuses it with a typed result (R1, R2). An accepted block takes `count` sequence numbers.
+The room accepts a block or refuses it with a typed result (R1 to R4). An accepted block takes `count` sequence numbers.
 What was accepted is delivered to subscribers as `Delivery` values; the chain hash covers them in order, so that two
 clients who compare one 32-byte value know they saw the same history.
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias, assert_never
 
 import msgspec
 
@@ -36,11 +37,21 @@ _DELIVERY_HEADER: Final = struct.Struct(">QQQQ")
 BLOCK_HEADER_BYTES: Final = _BLOCK_HEADER.size
 
 
+class Purpose(IntEnum):
+    """What a proof opens."""
+
+    READ = 1
+    WRITE = 2
+    JOIN = 3
+    ADMIN = 4
+
+
 class BlockKind(IntEnum):
     """What a block carries."""
 
     APP = 1
     COMMIT = 2
+    CONTROL = 3
 
 
 class BlockHeader(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +85,24 @@ class CommitBody(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=
     welcomes: tuple[StoredWelcome, ...] = ()
 
 
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """Rule R3: somebody could apply the commit that began the block's epoch. Whoever proves its write key may say so."""
+
+
+class Override(msgspec.Struct, frozen=True, array_like=True, tag=2, kw_only=True, gc=False):
+    """Rule R4: the room goes back to the block's epoch, with these keys (32 bytes each) and this sealed GroupInfo.
+
+    Needs the admin key.
+    """
+
+    write_key: bytes
+    read_key: bytes
+    group_info: bytes
+
+
+ControlBody: TypeAlias = Ack | Override
+
+
 class ResultKind(IntEnum):
     """How the room answered a block."""
 
@@ -88,7 +117,8 @@ class BlockResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The room's answer to a block, deterministic, the same at every replica.
 
     ACCEPTED: `sequence` is the block's first. STALE: an APP block of another epoch; re-encrypt for `epoch`.
-    CONFLICT: a COMMIT lost the race; `sequence` is that of the winning commit. `epoch` is always the room's now.
+    CONFLICT: a COMMIT lost the race, or an Ack came second; `sequence` is that of the commit in force. `epoch` is always
+    the room's now.
     """
 
     kind: ResultKind
@@ -140,6 +170,7 @@ MALFORMED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _ENTRIES_DECODER: Final[msgspec.msgpack.Decoder[list[bytes]]] = msgspec.msgpack.Decoder(list[bytes])
 _COMMIT_DECODER: Final[msgspec.msgpack.Decoder[CommitBody]] = msgspec.msgpack.Decoder(CommitBody)
+_CONTROL_DECODER: Final[msgspec.msgpack.Decoder[ControlBody]] = msgspec.msgpack.Decoder(ControlBody)
 _RESULT_DECODER: Final[msgspec.msgpack.Decoder[BlockResult]] = msgspec.msgpack.Decoder(BlockResult)
 _GENESIS_DECODER: Final[msgspec.msgpack.Decoder[Genesis]] = msgspec.msgpack.Decoder(Genesis)
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -156,6 +187,11 @@ def encode_app_block(epoch: RoomEpoch, entries: list[bytes]) -> bytes:
 def encode_commit_block(epoch: RoomEpoch, body: CommitBody) -> bytes:
     """Pack the bundle that ends `epoch` into a block."""
     return _BLOCK_HEADER.pack(BlockKind.COMMIT, epoch, 1) + _ENCODER.encode(body)
+
+
+def encode_control_block(epoch: RoomEpoch, body: ControlBody) -> bytes:
+    """Pack a statement about `epoch` into a block."""
+    return _BLOCK_HEADER.pack(BlockKind.CONTROL, epoch, 1) + _ENCODER.encode(body)
 
 
 def decode_block_header(block: bytes) -> BlockHeader:
@@ -175,6 +211,10 @@ def decode_block_header(block: bytes) -> BlockHeader:
         if count != 1 or len(block) > limits.COMMIT_BYTES_MAX:
             raise DecodeError("commit block out of bounds")
         return BlockHeader(BlockKind.COMMIT, epoch, count)
+    if kind == BlockKind.CONTROL:
+        if count != 1 or len(block) > limits.COMMIT_BYTES_MAX:
+            raise DecodeError("control block out of bounds")
+        return BlockHeader(BlockKind.CONTROL, epoch, count)
     raise DecodeError("unknown kind of block")
 
 
@@ -215,6 +255,43 @@ def decode_commit(block: bytes) -> CommitBody:
     if len(body.welcomes) > limits.WELCOMES_PER_COMMIT_MAX:
         raise DecodeError("too many welcomes")
     return body
+
+
+def decode_control(block: bytes) -> ControlBody:
+    """The statement of a CONTROL block.
+
+    Raises:
+        DecodeError: the block is not such a block, or a key in it has the wrong size.
+    """
+    if decode_block_header(block).kind is not BlockKind.CONTROL:
+        raise DecodeError("not a control block")
+    try:
+        body = _CONTROL_DECODER.decode(memoryview(block)[BLOCK_HEADER_BYTES:])
+    except MALFORMED as error:
+        raise DecodeError("malformed control block") from error
+    if isinstance(body, Override) and {len(body.write_key), len(body.read_key)} != {NODE_KEY_BYTES}:
+        raise DecodeError("epoch key of a wrong size")
+    return body
+
+
+def needed_proof(block: bytes) -> Purpose:
+    """The proof that opens the log for a block: ADMIN for an override, JOIN for an external commit, else WRITE.
+
+    WRITE of the block's epoch serves external commits as well.
+
+    Raises:
+        DecodeError: not a block.
+    """
+    kind = decode_block_header(block).kind
+    match kind:
+        case BlockKind.APP:
+            return Purpose.WRITE
+        case BlockKind.COMMIT:
+            return Purpose.JOIN if decode_commit(block).external else Purpose.WRITE
+        case BlockKind.CONTROL:
+            return Purpose.ADMIN if isinstance(decode_control(block), Override) else Purpose.WRITE
+        case _:
+            assert_never(kind)
 
 
 def encode_result(result: BlockResult) -> bytes:

@@ -28,6 +28,7 @@ from wire.identity import key_text
         "create": ("samtala.cli.room:create", "Make a room on the servers of a cluster."),
         "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
         "members": ("samtala.cli.room:members", "Who is in a room."),
+        "rescue": ("samtala.cli.room:rescue", "Take back a change of members after which nobody can write."),
         "remove": ("samtala.cli.room:remove", "Remove a member's device from a room."),
     },
 )
@@ -214,6 +215,33 @@ def remove(settings: Settings, which: str, who: str, *, timeout_s: float, as_jso
                         say(f"{member.name!r} is out: nothing after {sequence} can be read or written by that device.")
                 return
             raise UnavailableError(f"not done within {timeout_s:g} s; look at: samtala room members {which}")
+
+    run(command)
+
+
+@click.command()
+@click.argument("which", metavar="ROOM")
+@with_timeout
+@with_json
+@click.pass_obj
+def rescue(settings: Settings, which: str, *, timeout_s: float, as_json: bool) -> None:
+    """Send ROOM, which you made, back to the members and keys that this device knows.
+
+    For a room in which nobody can write, or where somebody removed came back. Members see an alarm; those who were led
+    further join again with the link.
+    """
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            with trio.move_on_after(timeout_s):
+                sequence = await client.rescue(which)
+                if as_json:
+                    put_json({"sequence": sequence})
+                else:
+                    put(str(sequence))
+                    say("The room is back. Who cannot write joins again: samtala join LINK")
+                return
+            raise UnavailableError(f"no answer within {timeout_s:g} s; doing it again is harmless")
 
     run(command)
 

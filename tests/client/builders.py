@@ -26,20 +26,15 @@ from client.room_state import (
     Phase,
     RoomMemory,
 )
-from client.seals import bundle_key, epoch_secrets
+from client.seals import EpochSecrets, bundle_key, epoch_secrets
 from client.timeline import ItemKind, TimelineItem
-from wire.ids import RoomEpoch, RoomId, Sequence
+from room_server.room import RoomService, deliveries
+from vr.log import Request
+from vr.types import ClientId as VrClientId
+from vr.types import OpNumber, RequestNumber, SessionNumber
+from wire.ids import NodeKey, RoomEpoch, RoomId, Sequence
 from wire.messages import JoinBundle
-from wire.room import (
-    BlockKind,
-    BlockResult,
-    Delivery,
-    ResultKind,
-    chain_next,
-    chain_start,
-    decode_block_header,
-    decode_commit,
-)
+from wire.room import BlockResult, Delivery, Genesis, GenesisMember, decode_result
 
 ROOM_ID = RoomId(bytes(range(16)))
 KEYS = RoomKeys(room_id=ROOM_ID, bundle_key=bundle_key(b"j" * 32))
@@ -57,17 +52,27 @@ def identity_of(name: str) -> Identity:
 
 
 class Log:
-    """The room as the servers keep it: rules R1 and R2 of the room service, exactly-once by (session, number)."""
+    """The room as the servers keep it: one replica's room service, exactly-once by (session, number).
 
-    def __init__(self, group_info: bytes) -> None:
-        self.epoch = RoomEpoch(0)
-        self.chain = chain_start(ROOM_ID)
-        self.next_sequence = Sequence(1)
-        self.commit_sequence = Sequence(0)
-        self.commit_chain = self.chain
-        self.group_info = group_info
+    Proofs are not checked here; that is the edge's affair.
+    """
+
+    def __init__(self, group_info: bytes, secrets: EpochSecrets) -> None:
+        self.service = RoomService(genesis_of(group_info, secrets))
+        self.now_s = NOW_S
+        """Agreed time; one second passes with each block."""
         self.deliveries: list[Delivery] = []
         self._results: dict[tuple[int, int], BlockResult] = {}
+
+    @property
+    def epoch(self) -> RoomEpoch:
+        """That of the room."""
+        return self.service.epoch
+
+    @property
+    def chain(self) -> bytes:
+        """The hash over all history."""
+        return self.service.chain
 
     def append(self, session: int, number: int, data: bytes) -> BlockResult:
         """Order one block; a resend gets the first answer."""
@@ -77,21 +82,12 @@ class Log:
         return self._results[key]
 
     def _apply(self, session: int, number: int, data: bytes) -> BlockResult:
-        header = decode_block_header(data)
-        if header.epoch != self.epoch:
-            if header.kind is BlockKind.APP:
-                return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
-            return BlockResult(ResultKind.CONFLICT, self.commit_sequence, self.epoch)
-        sequence = self.next_sequence
-        delivery = Delivery(sequence, (NOW_S + sequence) * 1_000_000, session, number, data)
-        self.deliveries.append(delivery)
-        self.chain = chain_next(self.chain, delivery)
-        self.next_sequence = Sequence(sequence + header.count)
-        if header.kind is BlockKind.COMMIT:
-            self.epoch = RoomEpoch(self.epoch + 1)
-            self.group_info = decode_commit(data).group_info
-            self.commit_sequence, self.commit_chain = sequence, self.chain
-        return BlockResult(ResultKind.ACCEPTED, sequence, self.epoch)
+        self.now_s += 1
+        request = Request(VrClientId(b"c" * 16), SessionNumber(session), RequestNumber(number), data)
+        timestamp_us = self.now_s * 1_000_000
+        results = self.service.apply(OpNumber(1), timestamp_us, [request])
+        self.deliveries += deliveries(timestamp_us, [request], results)
+        return decode_result(results[0])
 
     def after(self, sequence: int) -> list[Delivery]:
         """What a subscriber with this cursor has not seen."""
@@ -99,7 +95,8 @@ class Log:
 
     def bundle(self) -> JoinBundle:
         """What a joiner gets."""
-        return JoinBundle(1, ROOM_ID, self.epoch, self.group_info, self.commit_sequence, self.commit_chain)
+        room = self.service
+        return JoinBundle(1, ROOM_ID, room.epoch, room.group_info, room.commit_sequence, room.commit_chain)
 
 
 class Disk:
@@ -269,6 +266,15 @@ class Device:
         return [item for item in self.disk.items if item.kind is kind]
 
 
+def genesis_of(group_info: bytes, secrets: EpochSecrets) -> Genesis:
+    """The record that a room's service starts from."""
+    member = GenesisMember(b"r" * 16, NodeKey(b"n" * 32), "127.0.0.1", 1)
+    return Genesis(
+        version=1, room_id=ROOM_ID, created_us=1, members=(member,), write_key=secrets.write_key,
+        read_key=secrets.read_key, join_key=b"j" * 32, admin_key=b"a" * 32, group_info=group_info, descriptor=b"",
+    )  # fmt: skip
+
+
 def memory_of(group: mls.Group, cursor: Cursor, phase: Phase) -> RoomMemory:
     """What a new room remembers."""
     return RoomMemory(
@@ -281,7 +287,7 @@ def found_room(name: str = "alice") -> Device:
     """A new log with its founder."""
     identity, entropy = identity_of(name), entropy_of(("founder", name))
     group = mls.Group.create(ROOM_ID, identity.signature_key, identity.credential(), entropy=entropy, now=NOW_S)
-    log = Log(seal_group_info(group, epoch_secrets(group), KEYS, entropy))
+    log = Log(seal_group_info(group, epoch_secrets(group), KEYS, entropy), epoch_secrets(group))
     memory = memory_of(group, Cursor(Sequence(0), log.chain), Phase.LIVE)
     core = RoomCore(KEYS, identity, group, memory=memory, entropy=entropy)
     return Device(name, core, log, session=ord(name[0]))

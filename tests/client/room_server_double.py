@@ -33,7 +33,6 @@ from wire.messages import (
     Pong,
     Prove,
     Proved,
-    Purpose,
     Refused,
     RoomCondition,
     RoomStatus,
@@ -47,6 +46,7 @@ from wire.room import (
     BlockKind,
     BlockResult,
     Delivery,
+    Purpose,
     ResultKind,
     chain_next,
     chain_start,
@@ -85,6 +85,9 @@ class OwnKeys:
         return None if self.number is None else write_seed(self.number)
 
     def join_seed(self) -> bytes | None:
+        return None
+
+    def admin_seed(self) -> bytes | None:
         return None
 
 

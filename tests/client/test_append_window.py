@@ -16,7 +16,7 @@ from wire import limits
 from wire.errors import DecodeError
 from wire.ids import ClientId, RoomEpoch, RoomId, Sequence
 from wire.messages import Append
-from wire.room import BlockResult, ResultKind, decode_entries, encode_app_block, encode_result
+from wire.room import BlockResult, Purpose, ResultKind, decode_entries, encode_app_block, encode_result
 
 ROOM_ID = RoomId(b"r" * 16)
 CLIENT = ClientId(b"c" * 16)
@@ -31,11 +31,11 @@ def accepted(sequence: int) -> bytes:
     return encode_result(BlockResult(ResultKind.ACCEPTED, Sequence(sequence), EPOCH))
 
 
-def always(epoch: RoomEpoch, is_external: bool) -> bool:
+def always(epoch: RoomEpoch, needs: Purpose) -> bool:
     return True
 
 
-def take(window: AppendWindow, may_send: Callable[[RoomEpoch, bool], bool] = always) -> list[Append]:
+def take(window: AppendWindow, may_send: Callable[[RoomEpoch, Purpose], bool] = always) -> list[Append]:
     return window.take_appends(ROOM_ID, may_send)
 
 
@@ -159,10 +159,10 @@ def test_what_is_not_proven_waits_and_holds_back_what_follows() -> None:
 
 def test_external_commits_need_another_proof() -> None:
     window = AppendWindow(CLIENT, session=256)
-    window.add(Ticket(block(1), RoomEpoch(5), is_external=True))
+    window.add(Ticket(block(1), RoomEpoch(5), needs=Purpose.JOIN))
 
-    assert take(window, lambda _, is_external: not is_external) == []
-    assert len(take(window, lambda _, is_external: is_external)) == 1
+    assert take(window, lambda _, needs: needs is Purpose.WRITE) == []
+    assert len(take(window, lambda _, needs: needs is Purpose.JOIN)) == 1
 
 
 def entry_window(count: int, size: int = 10) -> tuple[AppendWindow, list[EntryTicket]]:

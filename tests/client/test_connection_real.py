@@ -12,8 +12,7 @@ from client.connection import Deliveries, RoomConnection, open_room_connection
 from tests.room_server.cluster import Cluster, cluster_of
 from tests.room_server.fakes import KEYS
 from wire.ids import CLIENT_ID_BYTES, ROOM_ID_BYTES, ClientId, RoomEpoch, RoomId
-from wire.messages import Purpose
-from wire.room import decode_entries
+from wire.room import Purpose, decode_entries
 
 EPOCH = RoomEpoch(0)
 MEMBERS = 3
@@ -34,6 +33,9 @@ class OpaqueKeys:
         return bytes(KEYS[Purpose.WRITE])
 
     def join_seed(self) -> None:
+        return None
+
+    def admin_seed(self) -> None:
         return None
 
 

@@ -196,7 +196,7 @@ async def test_a_block_that_the_servers_never_take_fails_its_messages(database: 
     async with trio.open_nursery() as nursery, offline(driver):
         await eventually(lambda: driver._core.is_full or HEJ.message_id in driver._waiters)
         (block,) = driver._core.take_effects(0).appends
-        refused = PendingAppend(block.data, RoomEpoch(0), is_external=False)
+        refused = PendingAppend(block.data, RoomEpoch(0))
         refused.fail(lambda: RefusedError("too long"))
         nursery.start_soon(driver._await_result, block.digest, refused)
         with pytest.raises(RefusedError, match="refuse this message"):

@@ -26,7 +26,6 @@ from wire.messages import (
     Pong,
     Prove,
     Proved,
-    Purpose,
     Refused,
     ServerHello,
     SessionOpened,
@@ -37,6 +36,7 @@ from wire.messages import (
 from wire.room import (
     BlockResult,
     Delivery,
+    Purpose,
     ResultKind,
     chain_next,
     chain_start,
@@ -69,6 +69,9 @@ class OwnKeys:
 
     def join_seed(self) -> bytes | None:
         return b"j" * 32 if self.join else None
+
+    def admin_seed(self) -> bytes | None:
+        return None
 
 
 def prove(purpose: Purpose, seed: bytes, *, id: int, room_id: RoomId, epoch: RoomEpoch) -> Prove:  # noqa: A002

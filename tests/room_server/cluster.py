@@ -28,13 +28,12 @@ from wire.messages import (
     OpenSession,
     Prove,
     Proved,
-    Purpose,
     RoomCreated,
     RoomStatus,
     SessionOpened,
     proof_message,
 )
-from wire.room import BlockResult, GenesisMember, decode_result, encode_genesis
+from wire.room import BlockResult, GenesisMember, Purpose, decode_result, encode_genesis
 
 NAMES = ("a", "b", "c")
 SMALL_LOG = HostOptions(segment_bytes=2 * 1024 * 1024)

@@ -4,8 +4,7 @@ import pytest
 
 from tests.room_server.fakes import Client, LocalBackend, keyed_genesis, proof
 from wire.ids import Sequence
-from wire.messages import Purpose
-from wire.room import decode_genesis
+from wire.room import Purpose, decode_genesis
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from wire.messages import (
     NodeInfo,
     OpenSession,
     Prove,
-    Purpose,
     Refused,
     RoomStatus,
     ServerHello,
@@ -35,7 +34,7 @@ from wire.messages import (
     decode,
     proof_message,
 )
-from wire.room import encode_genesis
+from wire.room import Purpose, encode_genesis
 
 NODE_KEY = NodeKey(b"N" * 32)
 KEYS = {

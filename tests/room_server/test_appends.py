@@ -19,11 +19,10 @@ from wire.messages import (
     Appended,
     AppendRefused,
     OpenSession,
-    Purpose,
     SessionOpened,
     Subscribe,
 )
-from wire.room import ResultKind, decode_result
+from wire.room import Purpose, ResultKind, decode_result
 
 
 def test_nothing_is_acknowledged_before_it_is_committed(member: Client) -> None:

@@ -3,27 +3,33 @@ from __future__ import annotations
 import pytest
 
 from room_server import limits
-from room_server.errors import ConnectionCutError
-from tests.room_server.builders import ROOM_ID
+from room_server.attachment import Attachment
+from room_server.errors import ConnectionCutError, RefusedError
+from room_server.feed import RingBudget
+from room_server.room import RoomService
+from room_server.rooms import HostedRoom
+from tests.room_server.builders import ROOM_ID, app, commit, request
 from tests.room_server.fakes import (
+    CLIENT_NONCE,
     KEYS,
     NODE_KEY,
+    SERVER_NONCE,
     Client,
     LocalBackend,
     keyed_genesis,
     proof,
     refusal,
 )
+from vr.types import OpNumber
 from wire import limits as wire_limits
 from wire.errors import RefusalCode
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.messages import (
     Prove,
     Proved,
-    Purpose,
     Subscribe,
 )
-from wire.room import decode_genesis
+from wire.room import Override, Purpose, decode_genesis, encode_control_block
 
 
 @pytest.mark.parametrize("purpose", list(Purpose))
@@ -90,3 +96,51 @@ def test_rooms_per_connection_are_bounded(backend: LocalBackend, monkeypatch: py
 
     assert refusal(client.say(proof(Purpose.READ, room_id=other))) is RefusalCode.LIMIT
     client.one(proof(Purpose.WRITE), Proved)
+
+
+def test_override_needs_the_admin_key_and_nothing_else() -> None:
+    """R4, e2ee.md 3.1."""
+    room = HostedRoom(decode_genesis(keyed_genesis()), b"", RingBudget())
+    override = Override(write_key=b"w" * 32, read_key=b"r" * 32, group_info=b"")
+    block = encode_control_block(RoomEpoch(0), override)
+
+    assert why_not(room, Purpose.WRITE, block) is RefusalCode.NOT_PROVEN
+    assert why_not(room, Purpose.JOIN, block) is RefusalCode.NOT_PROVEN
+    assert why_not(room, Purpose.ADMIN, block) is None
+    assert why_not(room, Purpose.ADMIN, app(0)) is RefusalCode.NOT_PROVEN
+
+
+def test_writers_of_an_ended_epoch_are_let_in_while_it_may_be_reopened() -> None:
+    """R3, e2ee.md 3.1."""
+    room = HostedRoom(decode_genesis(keyed_genesis()), b"", RingBudget())
+    apply(room.service, commit(0))
+
+    assert why_not(room, Purpose.WRITE, commit(0)) is None
+    apply(room.service, app(1))
+    with pytest.raises(RefusedError, match="epoch 1"):
+        why_not(room, Purpose.WRITE, commit(0))
+
+
+def test_write_proofs_are_undone_with_the_epoch_that_they_are_of() -> None:
+    room = HostedRoom(decode_genesis(keyed_genesis()), b"", RingBudget())
+    attachment = proven(room, Purpose.WRITE)
+    override = Override(write_key=b"o" * 32, read_key=b"o" * 32, group_info=b"")
+    assert attachment.why_not_append(app(0)) is None
+
+    apply(room.service, encode_control_block(RoomEpoch(0), override))
+
+    assert attachment.why_not_append(app(0)) is RefusalCode.NOT_PROVEN
+
+
+def proven(room: HostedRoom, purpose: Purpose) -> Attachment:
+    attachment = Attachment(room)
+    attachment.check_proof(proof(purpose), node_key=NODE_KEY, server_nonce=SERVER_NONCE, client_nonce=CLIENT_NONCE)
+    return attachment
+
+
+def why_not(room: HostedRoom, purpose: Purpose, block: bytes) -> RefusalCode | None:
+    return proven(room, purpose).why_not_append(block)
+
+
+def apply(service: RoomService, *blocks: bytes) -> None:
+    service.apply(OpNumber(1), 1, [request(block) for block in blocks])

@@ -27,7 +27,6 @@ from wire.messages import (
     Ping,
     Pong,
     Proved,
-    Purpose,
     Refused,
     RoomCreated,
     ServerHello,
@@ -36,7 +35,7 @@ from wire.messages import (
     Subscribed,
     encode,
 )
-from wire.room import Delivery
+from wire.room import Delivery, Purpose
 from wire.tls import accept, connect_over, server_context
 
 IDENTITY = NodeIdentity(b"i" * 32)

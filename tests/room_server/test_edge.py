@@ -33,7 +33,6 @@ from wire.messages import (
     OpenSession,
     Ping,
     Pong,
-    Purpose,
     RoomCondition,
     RoomStatus,
     ServerHello,
@@ -42,7 +41,7 @@ from wire.messages import (
     Subscribed,
     Unsubscribe,
 )
-from wire.room import chain_start
+from wire.room import Purpose, chain_start
 
 NOWHERE = RoomId(b"?" * 16)
 

@@ -21,12 +21,12 @@ from wire.messages import (
     NodeInfo,
     Ping,
     Pong,
-    Purpose,
     Refused,
     ServerHello,
     encode,
     proof_message,
 )
+from wire.room import Purpose
 from wire.tls import accept, server_context
 
 SERVER = NodeIdentity(b"s" * 32)

@@ -12,13 +12,13 @@ from wire.messages import (
     Append,
     PeerHello,
     Ping,
-    Purpose,
     Refused,
     decode,
     encode,
     peer_proof_message,
     proof_message,
 )
+from wire.room import Purpose
 
 ANY_MESSAGE = st.one_of(*map(instances, MESSAGE_TYPES))
 

@@ -15,6 +15,7 @@ from wire.room import (
     BLOCK_HEADER_BYTES,
     CHAIN_BYTES,
     GENESIS_VERSION,
+    Ack,
     BlockHeader,
     BlockKind,
     BlockResult,
@@ -22,19 +23,24 @@ from wire.room import (
     Delivery,
     Genesis,
     GenesisMember,
+    Override,
+    Purpose,
     ResultKind,
     StoredWelcome,
     chain_next,
     chain_start,
     decode_block_header,
     decode_commit,
+    decode_control,
     decode_entries,
     decode_genesis,
     decode_result,
     encode_app_block,
     encode_commit_block,
+    encode_control_block,
     encode_genesis,
     encode_result,
+    needed_proof,
 )
 
 ENTRIES = st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=limits.BLOCK_ENTRIES_MAX)
@@ -97,7 +103,9 @@ def header(kind: int, count: int, body: bytes = b"") -> bytes:
         b"",
         bytes(BLOCK_HEADER_BYTES - 1),
         header(0, 1),
-        header(3, 1),
+        header(4, 1),
+        header(3, 2),
+        header(3, 1, bytes(limits.COMMIT_BYTES_MAX)),
         header(1, 0),
         header(1, limits.BLOCK_ENTRIES_MAX + 1),
         header(1, 1, bytes(limits.BLOCK_BYTES_MAX)),
@@ -250,3 +258,43 @@ def test_chain_never_changes_its_meaning() -> None:
     chain = chain_next(chain_start(ROOM_ID), DELIVERY)
 
     assert chain.hex() == "844dc25aa8d7334c38b3aabac85fa0a227992b4830e03b383103188fbc2d5fe1"
+
+
+OVERRIDE = Override(write_key=b"w" * 32, read_key=b"r" * 32, group_info=b"g")
+
+
+@pytest.mark.parametrize("body", [Ack(), OVERRIDE])
+def test_control_block_carries_its_statement(body: Ack | Override) -> None:
+    block = encode_control_block(RoomEpoch(7), body)
+
+    assert decode_block_header(block) == BlockHeader(BlockKind.CONTROL, RoomEpoch(7), 1)
+    assert decode_control(block) == body
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        encode_app_block(RoomEpoch(1), [b"x"]),
+        encode_control_block(RoomEpoch(1), Ack())[:-1],
+        encode_control_block(RoomEpoch(1), Ack()) + b"x",
+        encode_control_block(RoomEpoch(1), msgspec.structs.replace(OVERRIDE, write_key=b"w")),
+        encode_control_block(RoomEpoch(1), msgspec.structs.replace(OVERRIDE, read_key=b"")),
+    ],
+)
+def test_what_is_no_statement_is_refused(block: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_control(block)
+
+
+def test_each_block_names_the_proof_that_it_needs() -> None:
+    blocks = [
+        encode_app_block(RoomEpoch(1), [b"x"]),
+        encode_commit_block(RoomEpoch(1), BODY),
+        encode_commit_block(RoomEpoch(1), msgspec.structs.replace(BODY, external=True)),
+        encode_control_block(RoomEpoch(1), Ack()),
+        encode_control_block(RoomEpoch(1), OVERRIDE),
+    ]
+
+    needed = [needed_proof(block) for block in blocks]
+
+    assert needed == [Purpose.WRITE, Purpose.WRITE, Purpose.JOIN, Purpose.WRITE, Purpose.ADMIN]
