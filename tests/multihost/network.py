@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SUBNET = "10.77.0"
@@ -181,7 +181,8 @@ def _sweep() -> None:
     for path in NAMESPACES.iterdir():
         match = re.fullmatch(r"samtala-(\d+)-\w+", path.name)
         if match and not Path(f"/proc/{match[1]}").exists():
-            run("ip", "netns", "del", path.name)
+            with suppress(NetworkError):  # Somebody else may sweep too.
+                run("ip", "netns", "del", path.name)
 
 
 @contextmanager
