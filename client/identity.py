@@ -86,7 +86,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         device_seed = entropy(KEY_BYTES)
         device_key, _ = bindings.crypto_sign_seed_keypair(device_seed)
         expires_s = now_s + limits.DEVICE_CERTIFICATE_S
-        signature = _sign(user_seed, _certified(device_key, label, expires_s))
+        signature = sign(user_seed, _certified(device_key, label, expires_s))
         certificate = DeviceCertificate(device_key, label, expires_s, signature)
         return cls(user_seed=user_seed, device_seed=device_seed, name=name, certificate=certificate)
 
@@ -126,6 +126,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
             raise DecodeError("not a stored identity") from error
 
 
+def read_person(credential: bytes, device_key: bytes) -> Person:
+    """What a credential says of the holder of `device_key`, whenever it was valid; never fails."""
+    return _read_credential(credential, device_key)[0]
+
+
 def person_of(member: Member, now_s: int) -> Person:
     """Read a member's credential; never fails: what does not hold is shown as unverified."""
     person, expires_s = _read_credential(member.identity, member.signature_public_key)
@@ -159,7 +164,8 @@ def may_replace(old: Member, new: Member) -> bool:
     """
     if old.identity == new.identity and old.signature_public_key == new.signature_public_key:
         return True
-    before, after = person_of(old, 0), person_of(new, 0)
+    before = read_person(old.identity, old.signature_public_key)
+    after = read_person(new.identity, new.signature_public_key)
     return before.is_verified and after.is_verified and before.user_key == after.user_key
 
 
@@ -191,7 +197,8 @@ def _certified(device_key: bytes, label: str, expires_s: int) -> bytes:
     return _CERTIFICATE_LABEL + device_key + expires_s.to_bytes(8, "big") + label.encode()
 
 
-def _sign(seed: bytes, message: bytes) -> bytes:
+def sign(seed: bytes, message: bytes) -> bytes:
+    """Ed25519 signature (64 bytes) by the key with this 32-byte seed."""
     _, secret = bindings.crypto_sign_seed_keypair(seed)
     signed: bytes = bindings.crypto_sign(message, secret)
     return signed[:64]

@@ -25,6 +25,9 @@ BLOCK_ENTRIES_BYTES_MAX: Final = 48 * 1024
 CHAIN_MARKS_MAX: Final = 1024
 """Recent blocks whose chain hash is remembered, to compare with what other members say they saw: 40 KiB."""
 
+EVIDENCE_MAX: Final = 16
+"""Pieces of fork evidence kept per room, each up to 70 KB: the first ones tell where histories parted."""
+
 MESSAGE_IDS_MAX: Final = 8192
 """Recent message ids remembered to refuse doubles. A sender has at most OUTBOX_MAX unanswered; others interleave."""
 

@@ -140,6 +140,10 @@ class Room:
         outgoing = await self._store.run(lambda store: store.unsent(self.room_id))
         return [(item.message_id, item.text) for item in outgoing]
 
+    async def evidence(self) -> list[bytes]:
+        """What shows to anybody that members were shown different histories (`client.evidence.check_evidence`)."""
+        return await self._store.run(lambda store: store.evidence(self.room_id))
+
     # Reading
 
     def messages(self, since: int | None = None) -> MessageReader:

@@ -106,7 +106,7 @@ class RoomCore:
         self._secrets = epoch_secrets(group)
         self._entropy = entropy
         self._outbox = Outbox(memory.in_flight)
-        self._witness = Witness(memory.marks, memory.message_ids)
+        self._witness = Witness(keys.room_id, identity, marks=memory.marks, message_ids=memory.message_ids)
         self._floor = RoomEpoch(0)
         self._time_us = 0
         self._proposal: MemberChange | None = None
@@ -335,7 +335,9 @@ class RoomCore:
         if not self._witness.is_new(person.user_key, payload.message_id):
             self._refuse(delivery, index, "a double: this message was shown before", sender)
             return
-        self._compare_history(delivery, index, payload, sender)
+        alarm = self._witness.compare(delivery.first_sequence, payload, message)
+        if alarm is not None:
+            self._alarm(Sequence(delivery.first_sequence + index), alarm, sender)
         self._show(delivery, index, payload, sender)
 
     def _show(self, delivery: Delivery, index: int, payload: Payload, sender: Sender) -> None:
@@ -348,14 +350,6 @@ class RoomCore:
             self._add(delivery, ItemKind.LEFT, index=index, sender=sender)
         else:
             self._refuse(delivery, index, f"kind {payload.kind}, of a newer version", sender)
-
-    def _compare_history(self, delivery: Delivery, index: int, payload: Payload, sender: Sender) -> None:
-        place = Sequence(delivery.first_sequence + index)
-        if payload.seen_sequence >= delivery.first_sequence:
-            self._alarm(place, "a member has seen a history that goes further than ours", sender)
-        elif self._witness.contradicts(payload.seen_sequence, payload.seen_chain):
-            text = f"a member was shown another history up to {payload.seen_sequence}: a server lies to one of us"
-            self._alarm(place, text, sender)
 
     # Epochs
 
@@ -576,6 +570,7 @@ class RoomCore:
             ratchet_state=self.group.ratchet_state() if self._is_ratchet_new else None,
             items=tuple(self._items),
             marks=tuple(self._witness.new_marks),
+            evidence=tuple(self._witness.evidence),
             sent=tuple(self._sent),
             settled=tuple(outbox.settled),
             unsent=tuple(outbox.unsent),
@@ -586,7 +581,7 @@ class RoomCore:
             outcomes=tuple(outbox.outcomes),
             change_outcome=self._change_outcome,
         )
-        for done in (self._items, self._witness.new_marks, self._sent, self._appends):
+        for done in (self._items, self._witness.new_marks, self._witness.evidence, self._sent, self._appends):
             done.clear()
         for told in (outbox.settled, outbox.unsent, outbox.outcomes):
             told.clear()

@@ -109,6 +109,8 @@ class RoomChange(msgspec.Struct, frozen=True, kw_only=True):
     ratchet_state: bytes | None = None
     items: tuple[TimelineItem, ...] = ()
     marks: tuple[Mark, ...] = ()
+    evidence: tuple[bytes, ...] = ()
+    """Encoded `client.evidence.ForkEvidence`."""
     sent: tuple[InFlight, ...] = ()
     settled: tuple[bytes, ...] = ()
     unsent: tuple[Outgoing, ...] = ()

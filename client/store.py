@@ -60,7 +60,7 @@ CREATE TABLE unsent (
 _ITEM_COLUMNS: Final = (
     "id, sequence, part, timestamp_us, kind, sender_name, sender_key, is_verified, is_mine, message_id, text"
 )
-_EPOCH, _RATCHET = "epoch", "ratchet"
+_EPOCH, _RATCHET, _EVIDENCE = "epoch", "ratchet", "evidence/"
 _Row: TypeAlias = tuple[Any, ...]
 """What SQLite gives and takes. `Any` ends at the functions below that build our own types."""
 
@@ -217,6 +217,7 @@ class Store:
             self._run_many("DELETE FROM in_flight WHERE digest = ?", [(digest,) for digest in change.settled])
             self._add_in_flight(room, change.sent)
             self._add_unsent(room, change.unsent)
+            self._add_evidence(room, change.evidence)
 
     # Timeline
 
@@ -305,6 +306,19 @@ class Store:
             self._run("INSERT OR REPLACE INTO in_flight VALUES (?, ?, ?)", (flight.digest, room, encoded))
             ids = [(outgoing.message_id,) for outgoing in flight.outgoing]
             self._run_many("DELETE FROM unsent WHERE message_id = ?", ids)
+
+    def evidence(self, room_id: RoomId) -> list[bytes]:
+        """Encoded `client.evidence.ForkEvidence` of a room, the first that was found first."""
+        query = "SELECT value FROM states WHERE room = ? AND part GLOB ? ORDER BY part"
+        return [row[0] for row in self._all(query, (self._number(room_id), _EVIDENCE + "*"))]
+
+    def _add_evidence(self, room: int, found: tuple[bytes, ...]) -> None:
+        if not found:
+            return
+        row = self._one("SELECT count(*) FROM states WHERE room = ? AND part GLOB ?", (room, _EVIDENCE + "*"))
+        kept = 0 if row is None else int(row[0])
+        for number, evidence in enumerate(found[: limits.EVIDENCE_MAX - kept], kept):
+            self._set_state(room, f"{_EVIDENCE}{number:04d}", evidence)
 
     def _add_unsent(self, room: int, unsent: Iterable[Outgoing]) -> None:
         rows = [(outgoing.message_id, room, msgspec.msgpack.encode(outgoing)) for outgoing in unsent]

@@ -8,7 +8,7 @@
 
 A pure core: time and randomness are arguments, bytes go in and out, and nobody is called back. The modules, bottom up:
 `codec crypto tree_math` · `nodes ratchet_tree key_schedule secret_tree` · `proposals framing protection welcome
-tree_validation tree_kem key_packages` · `state proposal_list epoch commit joining receiving` · `staged group`.
+tree_validation tree_kem key_packages` · `state proposal_list epoch commit joining receiving` · `signed staged group`.
 
 Not audited. Python cannot wipe secrets from memory.
 """
@@ -45,6 +45,7 @@ from mls.group import ApplicationMessage, Group, StagedCommit, StagedGroup
 from mls.joining import propose_to_join
 from mls.key_packages import KeyPackageBundle, new_key_package
 from mls.nodes import ROOM_EXTENSION, Extension
+from mls.signed import SignedMessage
 from mls.state import Member
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "PeerError",
     "Replayed",
     "SignatureKey",
+    "SignedMessage",
     "StagedCommit",
     "StagedGroup",
     "StateCorrupt",

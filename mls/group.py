@@ -44,6 +44,7 @@ from mls.protection import membership_tag, ratchet_of, seal_private, sign_conten
 from mls.ratchet_tree import RatchetTree
 from mls.receiving import check_target, receive, receive_private, remember_proposal
 from mls.secret_tree import RatchetType
+from mls.signed import SignedMessage
 from mls.staged import restore_outcome, store_outcome
 from mls.state import GroupState, Member, member_of
 from mls.tree_validation import check_lifetime
@@ -54,13 +55,17 @@ _NO_KEYS: Final[Mapping[bytes, bytes]] = {}
 
 
 class ApplicationMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a member sent. `generation` counts the sender's messages of the epoch from 0; it is used once."""
+    """What a member sent. `generation` counts the sender's messages of the epoch from 0; it is used once.
+
+    `signed` shows to anybody that the sender sent it.
+    """
 
     sender: Member
     epoch: int
     generation: int
     authenticated_data: bytes
     plaintext: bytes
+    signed: SignedMessage
 
 
 def same_identity(old: Member, new: Member) -> bool:
@@ -313,6 +318,9 @@ class Group:
             generation=key.generation,
             authenticated_data=private.authenticated_data,
             plaintext=content.content,
+            signed=SignedMessage(
+                content.encoded, state.context_bytes, received.message.auth.signature, leaf.signature_key
+            ),
         )
 
     # Proposals

@@ -43,9 +43,18 @@ from mls.nodes import PROTOCOL_VERSION
 from mls.ratchet_tree import RatchetTree
 from mls.secret_tree import MessageKey, RatchetType, SecretTree
 
-__all__ = ["content_to_be_signed", "membership_tag", "open_private", "seal_private", "sign_content", "verify_content"]
+__all__ = [
+    "LABEL",
+    "content_to_be_signed",
+    "membership_tag",
+    "open_private",
+    "seal_private",
+    "sign_content",
+    "verify_content",
+]
 
-_LABEL: Final = "FramedContentTBS"
+LABEL: Final = "FramedContentTBS"
+"""Signatures of contents are made under this label."""
 _REUSE_GUARD_BYTES: Final = 4
 _BOUND_TO_CONTEXT: Final = frozenset({SenderType.MEMBER, SenderType.NEW_MEMBER_COMMIT})
 
@@ -58,7 +67,7 @@ def content_to_be_signed(wire_format: WireFormat, content: FramedContent, contex
 
 def sign_content(key: SignatureKey, wire_format: WireFormat, content: FramedContent, context: bytes) -> bytes:
     """Signature of a content, 64 bytes."""
-    return sign_with_label(key, _LABEL, content_to_be_signed(wire_format, content, context))
+    return sign_with_label(key, LABEL, content_to_be_signed(wire_format, content, context))
 
 
 def verify_content(public_key: bytes, message: AuthenticatedContent, context: bytes) -> None:
@@ -68,7 +77,7 @@ def verify_content(public_key: bytes, message: AuthenticatedContent, context: by
         InvalidSignature: it does not verify.
     """
     signed = content_to_be_signed(message.wire_format, message.content, context)
-    verify_with_label(public_key, _LABEL, signed, message.auth.signature)
+    verify_with_label(public_key, LABEL, signed, message.auth.signature)
 
 
 # Public messages

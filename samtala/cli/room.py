@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import sys
@@ -13,12 +14,14 @@ import trio
 
 from client.client import Client
 from client.discovery import Discovery
-from client.errors import NotFoundError, SamtalaError, UnavailableError
+from client.errors import NotFoundError, SamtalaError, UnavailableError, UsageError
+from client.evidence import ForkFinding, check_evidence
 from client.room import Room
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
-from samtala.cli.show import margin, put, put_json, say, state_line, status_json
+from samtala.cli.show import fork_json, fork_line, margin, put, put_json, say, state_line, status_json
+from wire.errors import DecodeError
 from wire.identity import key_text
 
 
@@ -29,6 +32,7 @@ from wire.identity import key_text
         "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
         "members": ("samtala.cli.room:members", "Who is in a room."),
         "rescue": ("samtala.cli.room:rescue", "Take back a change of members after which nobody can write."),
+        "evidence": ("samtala.cli.room:evidence", "What proves that servers lied about a room's history."),
         "remove": ("samtala.cli.room:remove", "Remove a member's device from a room."),
     },
 )
@@ -121,6 +125,8 @@ async def _look(client: Client, which: str, timeout_s: float) -> tuple[Room | No
 async def _describe_room(found: Room, facts: dict[str, object], lines: list[str], timeout_s: float) -> None:
     await caught_up_in_time(found, timeout_s)
     members = await found.members()
+    forks = [check_evidence(evidence) for evidence in await found.evidence()]
+    facts |= {"forks": [fork_json(fork) for fork in forks]}
     facts |= {
         "room": found.name, "id": found.room_id.hex(), "epoch": found.epoch, "sequence": found.sequence,
         "code": found.code, "members": len(members), "undecryptable": found.undecryptable, "alarms": found.alarms,
@@ -130,7 +136,10 @@ async def _describe_room(found: Room, facts: dict[str, object], lines: list[str]
         f"{found.name}   id {found.room_id.hex()[:8]}   {len(members)} devices   code {found.code}",
         f"read through {found.sequence}; {found.undecryptable} undecryptable, {found.alarms} alarms",
         state_line(found.connection),
+        *(fork_line(fork) for fork in forks),
     ]
+    if forks:
+        lines.append(f"   to show it to others: samtala room evidence {found.room_id.hex()[:8]}")
     try:
         status = await found.status()
     except SamtalaError as error:
@@ -217,6 +226,46 @@ def remove(settings: Settings, which: str, who: str, *, timeout_s: float, as_jso
             raise UnavailableError(f"not done within {timeout_s:g} s; look at: samtala room members {which}")
 
     run(command)
+
+
+@click.command()
+@click.argument("which", metavar="ROOM", required=False)
+@click.option("--check", metavar="TEXT", help="Check evidence that somebody shows you; needs no room.")
+@with_timeout
+@with_json
+@click.pass_obj
+def evidence(settings: Settings, which: str | None, *, check: str | None, timeout_s: float, as_json: bool) -> None:
+    """Print what proves to anybody that members of ROOM were shown different histories, one piece a line.
+
+    Each piece contains the text of one message.
+    """
+
+    async def command() -> None:
+        if check is not None:
+            _put_fork(_parse_evidence(check), as_json=as_json)
+            return
+        if which is None:
+            raise UsageError("give a room, or evidence to check: samtala room evidence --check TEXT")
+        async with opened(settings) as client:
+            found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
+            for data in await found.evidence():
+                put(base64.urlsafe_b64encode(data).decode())
+
+    run(command)
+
+
+def _parse_evidence(text: str) -> ForkFinding:
+    try:
+        return check_evidence(base64.urlsafe_b64decode(text.strip()))
+    except (DecodeError, ValueError) as error:
+        raise UsageError(f"that proves nothing: {error}") from error
+
+
+def _put_fork(fork: ForkFinding, *, as_json: bool) -> None:
+    if as_json:
+        put_json(fork_json(fork))
+    else:
+        put(fork_line(fork))
 
 
 @click.command()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import click
 
 from client.connection import ConnectionState, StateChanged
+from client.evidence import ForkFinding
 from client.timeline import ItemKind, Message, Notice
 from wire.identity import key_text
 from wire.messages import RoomStatus
@@ -71,6 +72,27 @@ def event_line(event: Message | Notice) -> str:
         return f"{clock} {event.sender.name}{doubt}: {plain(event.text)}"
     text = _NOTICES[event.kind].format(name=event.sender.name or "somebody", text=plain(event.text))
     return f"{clock} -- {text}{doubt}"
+
+
+def fork_line(fork: ForkFinding) -> str:
+    """Checked evidence for people."""
+    seen = " and ".join(
+        f"{person.name} ({person.fingerprint}) saw {chain.hex()[:16]}"
+        for person, chain in ((fork.one, fork.one_chain), (fork.other, fork.other_chain))
+    )
+    return f"TWO HISTORIES of room {fork.room_id.hex()[:8]} up to {fork.sequence}, both signed: {seen}"
+
+
+def fork_json(fork: ForkFinding) -> dict[str, object]:
+    """Checked evidence for programs."""
+    return {
+        "room": fork.room_id.hex(),
+        "sequence": fork.sequence,
+        "seen": [
+            {"name": person.name, "key": person.user_key.hex(), "chain": chain.hex(), "verified": person.is_verified}
+            for person, chain in ((fork.one, fork.one_chain), (fork.other, fork.other_chain))
+        ],
+    }
 
 
 def state_line(state: StateChanged) -> str:

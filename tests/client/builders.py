@@ -109,6 +109,7 @@ class Disk:
         self.ratchet_state = core.group.ratchet_state()
         self.items: list[TimelineItem] = []
         self.marks: list[Mark] = []
+        self.evidence: list[bytes] = []
         self.in_flight: dict[bytes, InFlight] = {}
         self.unsent: dict[bytes, Outgoing] = {}
 
@@ -121,6 +122,7 @@ class Disk:
         self.ratchet_state = change.ratchet_state or self.ratchet_state
         self.items += change.items
         self.marks += change.marks
+        self.evidence += change.evidence
         for sent in change.sent:
             self.in_flight[sent.digest] = sent
             for outgoing in sent.outgoing:

@@ -6,6 +6,7 @@ import pytest
 import mls
 from client import limits
 from client.commits import RoomKeys
+from client.evidence import check_evidence
 from client.joining import has_won
 from client.outbox import Outbox
 from client.payload import PayloadKind
@@ -676,6 +677,9 @@ def test_a_forked_history_is_noticed_at_the_first_crossing_message() -> None:
     bob.work()
 
     assert "another history up to 2" in bob.items(ItemKind.ALARM)[0].text
+    [evidence] = bob.disk.evidence
+    finding = check_evidence(evidence)
+    assert (finding.sequence, finding.one.name, finding.other.name) == (2, "bob", "alice")
     assert bob.items(ItemKind.ALARM)[0].sender.name == "alice"
 
 

@@ -323,3 +323,12 @@ def test_a_kill_between_any_two_statements_leaves_the_state_before(path: Path) -
         crashed = open_store(folder / "store.db", KEY)
         assert crashed.memory(ROOM) == before, index
         crashed.close()
+
+
+def test_evidence_is_kept_in_order_and_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVIDENCE_MAX", 3)
+    store.apply(ROOM, RoomChange(evidence=(b"1", b"2")))
+    store.apply(ROOM, RoomChange(evidence=(b"3", b"4")))
+    store.apply(ROOM, RoomChange(evidence=(b"5",)))
+
+    assert store.evidence(ROOM) == [b"1", b"2", b"3"]
