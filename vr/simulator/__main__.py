@@ -1,4 +1,5 @@
-"""`python -m vr.simulator`: replay a seed, search for a failing one (so many, or for so long), or try the mutants.
+"""`python -m vr.simulator`: replay a seed, search for a failing one (so many, or for so long), try the mutants, or explore
+every history of a small world.
 
 Exit codes: 0 nothing found, 1 a violation (or a surviving mutant), 2 wrong usage.
 """
@@ -8,19 +9,25 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from vr.simulator.cluster import run_seed
 from vr.simulator.errors import UnknownMutant
+from vr.simulator.explore import explore, report
 from vr.simulator.mutants import MUTANTS, UNKILLED
-from vr.simulator.mutation import hunt
+from vr.simulator.mutation import Mutant, hunt, mutated
 from vr.simulator.search import Search, describe
+from vr.simulator.small_world import Budget
 from vr.simulator.story import Telling
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.explore:
+        return _explore(options)
     if options.mutants:
         return _try_mutants(options.only)
     if options.seeds is not None or options.hours is not None:
@@ -35,11 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seeds", type=int, metavar="N", help="run N seeds, stop at the first that fails")
     what.add_argument("--mutants", action="store_true", help="break each rule in turn; a surviving mutant is an error")
     what.add_argument("--hours", type=float, metavar="H", help="run fresh seeds for so long, list every failing one")
+    what.add_argument("--explore", action="store_true", help="every history of a small world with few surprises")
     parser.add_argument("--start", type=int, metavar="S", help="first seed (default: 0; with --hours a random one)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--messages", action="store_true", help="with --seed: print every packet too")
     parser.add_argument("--keep-going", action="store_true", help="with --seeds: run all, list every failing seed")
-    parser.add_argument("--only", metavar="NAME", help="with --mutants: only this one")
+    parser.add_argument("--only", metavar="NAME", help="with --mutants: only this one; with --explore: in its world")
+    parser.add_argument("--surprises", type=int, default=4, metavar="N", help="with --explore: so many (default 4)")
+    parser.add_argument("--states-max", type=int, default=5_000_000, metavar="N", help="with --explore: then stop")
+    parser.add_argument("--minutes", type=float, default=60.0, metavar="M", help="with --explore: then stop")
     return parser
 
 
@@ -70,10 +81,31 @@ def _search(options: argparse.Namespace) -> int:
     return 1 if search.run().failed else 0
 
 
-def _try_mutants(only: str | None) -> int:
-    chosen = [mutant for mutant in MUTANTS + UNKILLED if mutant.name == only] if only else list(MUTANTS)
+def _explore(options: argparse.Namespace) -> int:
+    """Returns 1 if something was found. Worlds of fewer surprises first: what they show is shorter."""
+    until_s = time.monotonic() + options.minutes * 60
+    chosen = _chosen(options.only) if options.only else ()
+    with mutated(chosen[0]) if chosen else nullcontext():
+        for surprises in range(options.surprises + 1):
+            seconds_max = until_s - time.monotonic()
+            result = explore(Budget(surprises=surprises), states_max=options.states_max, seconds_max=seconds_max)
+            print("\n".join(report(result)), flush=True)
+            if result.finding is not None:
+                return 1
+            if not result.is_complete:
+                break
+    return 0
+
+
+def _chosen(only: str) -> list[Mutant]:
+    chosen = [mutant for mutant in MUTANTS + UNKILLED if mutant.name == only]
     if not chosen:
-        raise UnknownMutant(only or "")
+        raise UnknownMutant(only)
+    return chosen
+
+
+def _try_mutants(only: str | None) -> int:
+    chosen = _chosen(only) if only else list(MUTANTS)
     survivors = 0
     print(f"{'mutant':36} {'seeds':>6} {'budget':>6} {'s':>6}  killed by")
     for mutant in chosen:

@@ -229,13 +229,15 @@ class ProgressChecker:
 
     def on_stepped(self, node: int, replica: Replica) -> None:
         """Compare with the step before."""
-        self._advance("view", self.view, node, replica.view)
-        self._advance("log view", self.log_view, node, replica.log_view)
-        self._advance("commit number", self.commit, node, replica.commit_number)
-        if replica.log_view > replica.view:
-            raise Violation("monotone", f"node {node}: log view {replica.log_view:#x} above view {replica.view:#x}")
-        if replica.is_primary and self.primaries.setdefault(replica.view, node) != node:
-            raise Violation("one_primary_per_view", f"view {replica.view:#x}: {self.primaries[replica.view]}, {node}")
+        view, log_view, commit = replica.view, replica.log_view, replica.commit_number
+        if (view, log_view, commit) != (self.view[node], self.log_view[node], self.commit[node]):
+            self._advance("view", self.view, node, view)
+            self._advance("log view", self.log_view, node, log_view)
+            self._advance("commit number", self.commit, node, commit)
+            if log_view > view:
+                raise Violation("monotone", f"node {node}: log view {log_view:#x} above view {view:#x}")
+        if replica.is_primary and self.primaries.setdefault(view, node) != node:
+            raise Violation("one_primary_per_view", f"view {view:#x}: {self.primaries[view]}, {node}")
         for name, measure, limit in self._bounds:
             if measure(replica) > limit:
                 raise Violation("bounded", f"node {node}: {name} {measure(replica)} above {limit}")

@@ -36,7 +36,6 @@ from vr.storage.errors import StoragePoisoned
 from vr.types import ClientId, ReplicaIndex, SessionNumber
 
 HEARTBEAT = b"\x00"
-READYS_PER_TURN_MAX = 64
 BACKLOG_MAX = 20_000  # inputs a paused process finds waiting when it wakes
 
 
@@ -73,6 +72,7 @@ class Process:
         self._paused_until_us = 0
         self._backlog: list[tuple[Action, tuple[object, ...]]] = []
         self._turn_due = False
+        self._is_dirty = False  # the replica had an input since its last turn
         self._timer_us: float = math.inf
         self._unsaved: list[CommittedOp] = []
         self._saving = False
@@ -98,7 +98,7 @@ class Process:
             return
         self._incarnation += 1
         self._timer_us = math.inf
-        self._turn_due = self._saving = False
+        self._turn_due = self._saving = self._is_dirty = False
         self._unsaved = []
         try:
             self._recover()
@@ -166,6 +166,7 @@ class Process:
 
     def _on_started(self) -> None:
         """The first turn of an incarnation: nothing but its effects."""
+        self._is_dirty = True
 
     def light_fuse(self, effects: int) -> None:
         """Kill the process `effects` effects from now."""
@@ -252,7 +253,9 @@ class Process:
             return
         try:
             action(*arguments)
-            if self._world.swarm.process.turn_us_max == 0:
+            if not self._is_dirty:
+                self._arm_timer(self.replica)
+            elif self._world.swarm.process.turn_us_max == 0:
                 self._turn()
             elif not self._turn_due:
                 self._turn_due = True
@@ -331,37 +334,35 @@ class Process:
     def _on_timer(self) -> None:
         self._timer_us = math.inf
         now_s = self._clock.now_s()
-        replica = self._require_replica()
         if now_s >= self._liveness.next_deadline():
             self._tick_liveness(now_s)
-        if now_s >= replica.next_deadline():
-            replica.tick(now_s)
+        if self.replica is not None and now_s >= self.replica.next_deadline():
+            self._require_replica().tick(now_s)
 
     def _tick_liveness(self, now_s: float) -> None:
-        replica = self._require_replica()
         change = self._liveness.tick(now_s)
         for peer in change.suspected:
-            replica.suspect(peer, now_s)
+            self._require_replica().suspect(peer, now_s)
         for peer in change.trusted:
-            replica.trust(peer, now_s)
+            self._require_replica().trust(peer, now_s)
         if change.heartbeat_due:
             for target in range(self._world.swarm.node_count):
                 if target != self.node:
                     self._surroundings.send(self.node, target, HEARTBEAT)
 
     def _require_replica(self) -> Replica:
+        """The replica, for an input: the turn that follows performs what it wants."""
         assert self.replica is not None, "inputs run in living processes"
+        self._is_dirty = True
         return self.replica
 
     # --- effects ---
 
     def _turn(self) -> None:
         replica = self._require_replica()
-        now_s = self._clock.now_s()
-        for _ in range(READYS_PER_TURN_MAX):
-            ready = replica.ready(now_s)
-            if ready is None:
-                break
+        self._is_dirty = False
+        ready = replica.ready(self._clock.now_s())
+        if ready is not None:
             self._perform(ready)
         self._world.checkers.on_stepped(self.node, replica)
         if self._world.story.keep:
