@@ -8,7 +8,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 ROUNDS ?= 200
 SEED ?= $(shell date +%s)
-.PHONY: help demo test lint fix bench simulate multihost docs dist requirements clean
+.PHONY: help demo test lint fix bench simulate multihost interop docs dist requirements clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -56,6 +56,9 @@ simulate: $(VENV)/.run ## an hour of replication under faults, from fresh seeds
 
 multihost: $(VENV)/.dev ## faults under load, every server on a host of its own (needs root): ROUNDS=200 SEED=7
 	$(BIN)/python -m tests.multihost --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
+
+interop: $(VENV)/.dev ## N random histories of groups mixed with ts-mls and core-crypto (needs node and npm)
+	$(BIN)/python -m tests.mls.peers --histories $(or $(N),100)
 
 docs: ## where the documentation is
 	@echo "README.md, vr/README.md, docs/"

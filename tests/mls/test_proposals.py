@@ -39,25 +39,25 @@ PROPOSALS = {
 }
 
 
-@pytest.mark.parametrize(("name", "kind"), PROPOSALS.items())
-def test_official_vectors_of_proposals_decode_and_encode(name: str, kind: ProposalType) -> None:
-    for entry in MESSAGES:
+@pytest.mark.parametrize("entry", MESSAGES)
+def test_official_vectors_of_proposals_decode_and_encode(entry: dict[str, Any]) -> None:
+    for name, kind in PROPOSALS.items():
         encoded = u16(kind) + hex_bytes(entry[name])
 
         assert encode_proposal(decode(encoded, read_proposal)) == encoded
 
 
-def test_official_vectors_of_commits_decode_and_encode() -> None:
-    for entry in MESSAGES:
-        assert decode(hex_bytes(entry["commit"]), Commit.read).encode() == hex_bytes(entry["commit"])
+@pytest.mark.parametrize("entry", MESSAGES)
+def test_official_vectors_of_commits_decode_and_encode(entry: dict[str, Any]) -> None:
+    assert decode(hex_bytes(entry["commit"]), Commit.read).encode() == hex_bytes(entry["commit"])
 
 
-def test_official_vectors_of_key_packages_keep_their_bytes() -> None:
-    for entry in MESSAGES:
-        wire_format, body = open_envelope(hex_bytes(entry["mls_key_package"]))
+@pytest.mark.parametrize("entry", MESSAGES)
+def test_official_vectors_of_key_packages_keep_their_bytes(entry: dict[str, Any]) -> None:
+    wire_format, body = open_envelope(hex_bytes(entry["mls_key_package"]))
 
-        assert wire_format is WireFormat.KEY_PACKAGE
-        assert envelope(wire_format, decode(body, KeyPackage.read).encoded) == hex_bytes(entry["mls_key_package"])
+    assert wire_format is WireFormat.KEY_PACKAGE
+    assert envelope(wire_format, decode(body, KeyPackage.read).encoded) == hex_bytes(entry["mls_key_package"])
 
 
 SMALL: list[Proposal] = [

@@ -50,9 +50,8 @@ def opened(
     )
 
 
-@pytest.mark.parametrize("number", range(len(VECTORS)))
-def test_official_vectors_of_received_paths(number: int) -> None:
-    entry = VECTORS[number]
+@pytest.mark.parametrize("entry", VECTORS)
+def test_official_vectors_of_received_paths(entry: dict[str, Any]) -> None:
     before = decode(hex_bytes(entry["ratchet_tree"]), RatchetTree.read)
     for update in entry["update_paths"]:
         path = decode(hex_bytes(update["update_path"]), UpdatePath.read)
@@ -71,9 +70,8 @@ def test_official_vectors_of_received_paths(number: int) -> None:
             assert derive_above(tree, update["sender"], meeting, hex_bytes(expected)) == secrets
 
 
-@pytest.mark.parametrize("number", range(len(VECTORS)))
-def test_official_vectors_of_paths_of_our_own(number: int) -> None:
-    entry = VECTORS[number]
+@pytest.mark.parametrize("entry", VECTORS)
+def test_official_vectors_of_paths_of_our_own(entry: dict[str, Any]) -> None:
     before = decode(hex_bytes(entry["ratchet_tree"]), RatchetTree.read)
     for sender in entry["leaves_private"]:
         tree = before.copy()
