@@ -39,7 +39,8 @@ def join(settings: Settings, link: str, *, name: str | None, timeout_s: float, a
                 put_json({"room": room.name, "id": room.room_id.hex(), "members": len(members), "name": client.name})
                 return
             put(room.name)
-            say(f"You are in {room.name!r} as {client.name!r}, with {len(members) - 1} others.")
+            company = {1: "alone", 2: "with one other"}.get(len(members), f"with {len(members) - 1} others")
+            say(f"You are in {room.name!r} as {client.name!r}, {company}.")
             say(f"Talk: samtala chat {_quoted(room.name)}")
 
     run(command)

@@ -38,13 +38,17 @@ def demo(*, headless: bool, seconds: float, as_json: bool, keep: Path | None) ->
     return 0 if report.is_clean else 1
 
 
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def summary(report: Report) -> str:
     """The account in sentences."""
     verdict = "Every promise was kept." if report.is_clean else "A PROMISE WAS BROKEN; please report this."
     return (
         f"{report.clients} people sent {report.sent} messages; {report.acked} were acknowledged,"
         f" {report.delivered} shown.\n"
-        f"{report.kills} servers were killed, {report.view_changes} times another one took the lead;"
+        f"Servers killed: {report.kills}. Another one took the lead {_times(report.view_changes)};"
         f" the longest wait was {report.longest_gap_s} s.\n"
         f"lost {report.lost}, doubled {report.duplicated}, reordered {report.reordered},"
         f" unreadable {report.undecryptable}, readable on servers {report.plaintext_hits}.\n"
