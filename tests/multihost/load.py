@@ -26,7 +26,7 @@ from wire.room import ResultKind, decode_entries
 
 WINDOW = 16
 BURST_MAX = 4
-PAUSE_S_MAX = 0.05
+PAUSE_S_MAX = 0.1
 ENTRY_BYTES_MAX = 400
 READ_S_MAX = 60.0
 
