@@ -167,7 +167,8 @@ class Cluster:
 
     async def metrics(self) -> list[str]:
         """The metrics text of each server, empty where it does not answer."""
-        return [await get(server.place.metrics_port, "/metrics") for server in self.servers]
+        places = [server.place for server in self.servers]
+        return [await get(place.metrics_port, "/metrics", host=place.host) for place in places]
 
 
 @asynccontextmanager

@@ -190,17 +190,26 @@ async def open_story(folder: Path) -> AsyncIterator[Story]:
         ServerFailedError: a server does not come up.
         SamtalaError: the room cannot be made or joined.
     """
-    async with open_cluster(folder / "servers") as cluster:
-        story = Story(cluster)
-        profiles = folder / "people"
-        async with (
-            samtala.open_client(profile=profiles / "alice", name="alice") as alice,
-            samtala.open_client(profile=profiles / "bob", name="bob") as bob,
-        ):
-            story.rooms["alice"] = await alice.create_room("lobby", nodes=[cluster.servers[0].place.address])
-            story.rooms["bob"] = await bob.join(story.rooms["alice"].link)
-            await story.look()
-            yield story
+    async with open_cluster(folder / "servers") as cluster, story_on(cluster, folder / "people") as story:
+        yield story
+
+
+@asynccontextmanager
+async def story_on(cluster: Cluster, profiles: Path) -> AsyncIterator[Story]:
+    """One room on running servers, and two people in it, whose clients keep what they know below `profiles`.
+
+    Raises:
+        SamtalaError: the room cannot be made or joined.
+    """
+    story = Story(cluster)
+    async with (
+        samtala.open_client(profile=profiles / "alice", name="alice") as alice,
+        samtala.open_client(profile=profiles / "bob", name="bob") as bob,
+    ):
+        story.rooms["alice"] = await alice.create_room("lobby", nodes=[cluster.servers[0].place.address])
+        story.rooms["bob"] = await bob.join(story.rooms["alice"].link)
+        await story.look()
+        yield story
 
 
 async def run_headless(folder: Path, seconds: float) -> Report:

@@ -79,6 +79,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kinds", default="", help="comma-separated; all by default")
     parser.add_argument("--hold", type=float, default=None, help="seconds that every fault lasts")
     parser.add_argument("--clocks", action="store_true", help="under libfaketime, so that clocks can jump")
+    parser.add_argument("--disk-mib", type=int, default=0, help="a disk of that size for each, so that it can be full")
     parser.add_argument("--keep", type=Path, default=None, help="where data folders and logs stay")
     return parser.parse_args()
 
@@ -95,7 +96,7 @@ def main() -> int:
     plan = Plan(
         seed=seed, rounds=options.rounds, servers=options.servers, members=options.members, hold_s=options.hold,
         kinds=tuple(Kind(name) for name in options.kinds.split(",")) if options.kinds else tuple(Kind),
-        has_clocks=options.clocks,
+        has_clocks=options.clocks, disk_mib=options.disk_mib,
     )  # fmt: skip
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samtala-multihost-")))

@@ -10,6 +10,8 @@
 | part_primary | the primary cut off from the other servers; clients reach everybody |
 | one_way | what one server sends to the others is lost; it goes on hearing them |
 | slow | one server's link carries 256 kbit/s |
+| full_disk | one server's disk has no byte left; if it ends for that, it is started when there is space again |
+| rolling | SIGTERM to each server in turn, the next when the one before is ready again |
 | clock | one server's wall clock jumps by up to an hour, either way |
 | client | two clients lose their connections and come back as others |
 | nothing | a round to compare with |
@@ -23,7 +25,7 @@ from enum import Enum
 
 import msgspec
 
-from tests.multihost.hosts import Hosts
+from tests.multihost.hosts import Hosts, fill, relieve
 
 SLOW_KBIT_PER_S = 256
 CLOCK_JUMP_S_MAX = 3600.0
@@ -43,6 +45,8 @@ class Kind(Enum):
     PART_PRIMARY = "part_primary"
     ONE_WAY = "one_way"
     SLOW = "slow"
+    FULL_DISK = "full_disk"
+    ROLLING = "rolling"
     CLOCK = "clock"
     CLIENT = "client"
     NOTHING = "nothing"
@@ -98,6 +102,8 @@ def _strike(fault: Fault, hosts: Hosts, index: int) -> None:
         hosts.servers[index].pause()
     elif fault.kind is Kind.SLOW:
         hosts.network.slow(hosts.name(index), SLOW_KBIT_PER_S)
+    elif fault.kind is Kind.FULL_DISK:
+        fill(hosts.servers[index].place.folder)
     elif fault.kind is Kind.CLOCK:
         hosts.shift_clock(index, fault.clock_s)
 
@@ -108,16 +114,21 @@ async def undo(fault: Fault, hosts: Hosts) -> None:
     Raises:
         ServerFailedError: one does not come up again.
     """
-    if fault.kind in KILLS:
+    if fault.kind is Kind.ROLLING:
+        await hosts.restart_each()
+    for index in fault.victims:
+        _relieve(fault, hosts, index)
+    hosts.network.find()
+    if fault.kind in KILLS or fault.kind is Kind.FULL_DISK:
         await hosts.start(fault.victims)
-    elif fault.kind in STOPS:
-        for index in fault.victims:
-            hosts.servers[index].resume()
+
+
+def _relieve(fault: Fault, hosts: Hosts, index: int) -> None:
+    if fault.kind in STOPS:
+        hosts.servers[index].resume()
     elif fault.kind is Kind.SLOW:
-        for index in fault.victims:
-            hosts.network.quicken(hosts.name(index))
+        hosts.network.quicken(hosts.name(index))
+    elif fault.kind is Kind.FULL_DISK:
+        relieve(hosts.servers[index].place.folder)
     elif fault.kind is Kind.CLOCK:
-        for index in fault.victims:
-            hosts.shift_clock(index, 0.0)
-    else:
-        hosts.network.find()
+        hosts.shift_clock(index, 0.0)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from room_server.setup import init_node
-from samtala.demo.cluster import Place, ServerProcess
+from samtala.demo.cluster import Place, ServerFailedError, ServerProcess
 from tests.multihost.network import Network, run
 
 PORT = 7610
 METRICS_PORT = 7612
+BALLAST = "ballast"
+PIECE_BYTES = 65536
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 
 
@@ -48,6 +50,18 @@ class Hosts:
         for server in started:
             await server.ready()
 
+    async def restart_each(self) -> None:
+        """Stop one after the other as an operator would, and wait until it is ready again before the next.
+
+        Raises:
+            ServerFailedError: one does not end well, or does not come back.
+        """
+        for index, server in enumerate(self.servers):
+            code = await server.stop()
+            if code != 0:
+                raise ServerFailedError(f"server {server.place.name} ended with {code}:\n{server.log_tail()}")
+            await self.start([index])
+
     def shift_clock(self, index: int, seconds: float) -> None:
         """Let a host's wall clock differ from the true one from now on. Needs `has_clocks`."""
         clock_file(self.servers[index].place.folder).write_text(f"{seconds:+.3f}s")
@@ -55,13 +69,31 @@ class Hosts:
 
 @asynccontextmanager
 async def open_hosts(
-    network: Network, names: Sequence[str], folder: Path, *, has_clocks: bool = False
+    network: Network, names: Sequence[str], folder: Path, *, has_clocks: bool = False, disk_mib: int = 0
 ) -> AsyncIterator[Hosts]:
     """Servers on those hosts, started and ready; killed at the end. Call it where they can be reached from.
 
+    Args:
+        network: where.
+        names: of the hosts.
+        folder: what they keep and say goes below it.
+        has_clocks: run them under libfaketime.
+        disk_mib: give each a disk of its own of that size; 0: they share the machine's.
+
     Raises:
         ServerFailedError: one of them does not come up.
+        NetworkError: disks are not permitted.
     """
+    with ExitStack() as disks:
+        if disk_mib:
+            for name in names:
+                disks.enter_context(small_disk(folder / name, disk_mib))
+        async with _running(network, names, folder, has_clocks=has_clocks) as hosts:
+            yield hosts
+
+
+@asynccontextmanager
+async def _running(network: Network, names: Sequence[str], folder: Path, *, has_clocks: bool) -> AsyncIterator[Hosts]:
     places = [make_place(network, name, folder / name, has_clocks=has_clocks) for name in names]
     for place in places:
         name_peers(place, [other for other in places if other is not place])
@@ -115,7 +147,7 @@ def _clock_environment(clock: Path) -> list[str]:
 
 
 @contextmanager
-def small_disk(folder: Path, size_mib: int) -> Iterator[Path]:
+def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
     """A disk of that size, mounted at `folder` for the time of the block.
 
     Raises:
@@ -124,20 +156,20 @@ def small_disk(folder: Path, size_mib: int) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "samtala-disk", str(folder))
     try:
-        yield folder
+        yield
     finally:
         run("umount", "--lazy", str(folder))
 
 
-def fill(folder: Path) -> Path:
-    """Fill the disk that `folder` is on to the last byte; the file that does it, to be removed."""
-    path = folder / "ballast"
+def fill(folder: Path) -> None:
+    """Fill the disk that `folder` is on to the last byte."""
     free = os.statvfs(folder)
-    with path.open("wb") as file:
-        try:
-            for _ in range(free.f_bavail * free.f_frsize // 65536 + 2):
-                file.write(bytes(65536))
-                file.flush()
-        except OSError:
-            return path
-    return path
+    with (folder / BALLAST).open("wb") as file, suppress(OSError):
+        for _ in range(free.f_bavail * free.f_frsize // PIECE_BYTES + 2):
+            file.write(bytes(PIECE_BYTES))
+            file.flush()
+
+
+def relieve(folder: Path) -> None:
+    """Give that space back."""
+    (folder / BALLAST).unlink()

@@ -42,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[Kind, ...] = tuple(Kind)
     hold_s: float | None = None
     has_clocks: bool = False
+    disk_mib: int = 0
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +199,9 @@ async def _run(plan: Plan, network: Network, folder: Path, tell: Callable[[Round
     begun_at = trio.current_time()
     names = [name for name in network.names if name != CLIENTS]
     async with AsyncExitStack() as stack:
-        hosts = await stack.enter_async_context(open_hosts(network, names, folder, has_clocks=plan.has_clocks))
+        hosts = await stack.enter_async_context(
+            open_hosts(network, names, folder, has_clocks=plan.has_clocks, disk_mib=plan.disk_mib)
+        )
         run = Run(plan, hosts, await make_room(hosts.addresses), tell)
         await run.play()
         return run.report(trio.current_time() - begun_at)
@@ -211,9 +214,10 @@ def play(plan: Plan, folder: Path, tell: Callable[[Round], None]) -> Report:
         NetworkError: not permitted here; ask `network.why_not` first.
         ServerFailedError: the servers do not come up at all.
     """
-    if FAKETIME is None or not plan.has_clocks:
-        kinds = tuple(kind for kind in plan.kinds if kind is not Kind.CLOCK)
-        plan = msgspec.structs.replace(plan, kinds=kinds, has_clocks=False)
+    has_clocks = plan.has_clocks and FAKETIME is not None
+    impossible = {Kind.CLOCK: not has_clocks, Kind.FULL_DISK: not plan.disk_mib}
+    kinds = tuple(kind for kind in plan.kinds if not impossible.get(kind))
+    plan = msgspec.structs.replace(plan, kinds=kinds, has_clocks=has_clocks)
     names = [f"n{number}" for number in range(1, plan.servers + 1)]
     with open_network((*names, CLIENTS)) as network, inside(network, CLIENTS):
         return trio.run(_run, plan, network, folder, tell)
