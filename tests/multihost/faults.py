@@ -25,7 +25,7 @@ from enum import Enum
 
 import msgspec
 
-from tests.multihost.hosts import Hosts, fill, relieve
+from tests.multihost.hosts import DATA, Hosts, fill, relieve
 
 SLOW_KBIT_PER_S = 256
 CLOCK_JUMP_S_MAX = 3600.0
@@ -103,7 +103,7 @@ def _strike(fault: Fault, hosts: Hosts, index: int) -> None:
     elif fault.kind is Kind.SLOW:
         hosts.network.slow(hosts.name(index), SLOW_KBIT_PER_S)
     elif fault.kind is Kind.FULL_DISK:
-        fill(hosts.servers[index].place.folder)
+        fill(hosts.servers[index].place.folder / DATA)
     elif fault.kind is Kind.CLOCK:
         hosts.shift_clock(index, fault.clock_s)
 
@@ -129,6 +129,6 @@ def _relieve(fault: Fault, hosts: Hosts, index: int) -> None:
     elif fault.kind is Kind.SLOW:
         hosts.network.quicken(hosts.name(index))
     elif fault.kind is Kind.FULL_DISK:
-        relieve(hosts.servers[index].place.folder)
+        relieve(hosts.servers[index].place.folder / DATA)
     elif fault.kind is Kind.CLOCK:
         hosts.shift_clock(index, 0.0)

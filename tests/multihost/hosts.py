@@ -18,6 +18,7 @@ from tests.multihost.network import Network, run
 PORT = 7610
 METRICS_PORT = 7612
 BALLAST = "ballast"
+DATA = "data"
 PIECE_BYTES = 65536
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 
@@ -87,7 +88,7 @@ async def open_hosts(
     with ExitStack() as disks:
         if disk_mib:
             for name in names:
-                disks.enter_context(small_disk(folder / name, disk_mib))
+                disks.enter_context(small_disk(folder / name / DATA, disk_mib))
         async with _running(network, names, folder, has_clocks=has_clocks) as hosts:
             yield hosts
 
@@ -112,7 +113,7 @@ def make_place(network: Network, name: str, folder: Path, *, has_clocks: bool = 
     host = network.address(name)
     listen = f"{host}:{PORT}"
     folder.mkdir(parents=True, exist_ok=True)
-    made = init_node(folder / "node.toml", name=name, data=folder / "data", listen=listen, advertise=listen)
+    made = init_node(folder / "node.toml", name=name, data=folder / DATA, listen=listen, advertise=listen)
     launcher = (*network.command(name), "setpriv", "--pdeathsig", "KILL")
     if has_clocks:
         clock_file(folder).write_text("+0")

@@ -54,7 +54,9 @@ class Waiter:
 
 
 @asynccontextmanager
-async def hosting_on(folder: Path, *, rooms_max: int = 10, checkpoint_ops: int = 1024) -> AsyncIterator[Hosting]:
+async def hosting_on(
+    folder: Path, *, rooms_max: int = 10, checkpoint_ops: int = 1024, free_bytes_min: int = 0
+) -> AsyncIterator[Hosting]:
     hosting = Hosting(
         node_key=KEY,
         rooms_max=rooms_max,
@@ -63,7 +65,7 @@ async def hosting_on(folder: Path, *, rooms_max: int = 10, checkpoint_ops: int =
         on_created=lambda room: None,
         wall_us=lambda: 0,
     )
-    options = HostOptions(segment_bytes=256 * 1024, checkpoint_ops=checkpoint_ops)
+    options = HostOptions(segment_bytes=256 * 1024, checkpoint_ops=checkpoint_ops, free_bytes_min=free_bytes_min)
     async with open_host(folder, Nobody(), hosting.service_of, hosting, options=options) as host:
         hosting.attach(host)
         yield hosting
@@ -177,6 +179,17 @@ async def test_history_is_readable_before_any_checkpoint(tmp_path: Path) -> None
 
         assert [delivery.first_sequence for delivery in page] == [2, 3]
         assert await hosting.read_history(room_of(hosting), Sequence(4)) == []
+
+
+async def test_node_with_a_full_disk_sends_clients_elsewhere(tmp_path: Path) -> None:
+    """Not BUSY, which they would wait out here, while other nodes have space."""
+    async with hosting_on(tmp_path, free_bytes_min=1 << 60) as hosting:
+        await hosting.create_room(record(hosting))
+
+        with pytest.raises(RefusedError) as caught:
+            hosting.submit(room_of(hosting), [Request(CLIENT, SessionNumber(0), RequestNumber(0), b"")])
+
+    assert caught.value.code is RefusalCode.UNAVAILABLE
 
 
 async def test_stopped_host_refuses(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 ```
 HostError
 ├── Busy              a bound is reached; nothing was taken; repeat after `retry_after_s`
+├── DiskFull          nearly; nothing was taken; other nodes may have space
 ├── GenesisConflict   the group exists with another configuration or genesis
 ├── NotAMember        the configuration does not name this replica
 ├── GroupDamaged      this replica of the group lost promises with its disk: replace it
@@ -28,6 +29,10 @@ class Busy(HostError):
     def __init__(self, reason: str, *, retry_after_s: float) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+
+
+class DiskFull(HostError):
+    """The last bytes of the disk are kept for what others replicate here; none of the requests was taken."""
 
 
 class GenesisConflict(HostError):

@@ -26,7 +26,7 @@ from vr.errors import UnknownGroup
 from vr.host import limits
 from vr.host.archive import ArchiveJob, Read, do_archive_job
 from vr.host.embedder import Embedder, HostOptions, ServiceFactory, Transport
-from vr.host.errors import Busy, GenesisConflict, GroupDamaged, HostClosed, NotAMember, PeerFrameError
+from vr.host.errors import Busy, DiskFull, GenesisConflict, GroupDamaged, HostClosed, NotAMember, PeerFrameError
 from vr.host.hosted_group import HostedGroup
 from vr.host.loop import Loop, Write
 from vr.host.opening import OpenStorage, open_storage
@@ -123,7 +123,8 @@ class Host:
 
         Raises:
             UnknownGroup, GroupDamaged, HostClosed: not here, not any more.
-            Busy: a bound is reached, or the disk is nearly full.
+            Busy: a bound is reached.
+            DiskFull: nearly; other nodes may have space.
         """
         hosted = self._hosted(group)
         loop = self._loop
@@ -131,20 +132,18 @@ class Host:
         if self._is_closing:
             raise HostClosed("the host is stopping")
         if self.is_disk_full:
-            raise self._refused("disk_full", limits.DISK_FULL_RETRY_AFTER_S)
+            loop.statistics.submits_refused += 1
+            raise DiskFull("the disk is nearly full")
         if (
             loop.submitted_requests + len(requests) > limits.SUBMITTED_REQUESTS_MAX
             or loop.submitted_bytes + size > limits.SUBMITTED_BYTES_MAX
         ):
-            raise self._refused("too many requests wait", limits.BUSY_RETRY_AFTER_S)
+            loop.statistics.submits_refused += 1
+            raise Busy("too many requests wait", retry_after_s=limits.BUSY_RETRY_AFTER_S)
         loop.submitted.append((hosted, requests))
         loop.submitted_requests += len(requests)
         loop.submitted_bytes += size
         loop.wake()
-
-    def _refused(self, reason: str, retry_after_s: float) -> Busy:
-        self._loop.statistics.submits_refused += 1
-        return Busy(reason, retry_after_s=retry_after_s)
 
     def forget(self, group: GroupId, client: ClientId, session: SessionNumber) -> None:
         """Nobody here waits for this session any more; what is pending may still commit."""

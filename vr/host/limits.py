@@ -25,9 +25,6 @@ SUBMITTED_BYTES_MAX = 32 * 1024 * 1024
 BUSY_RETRY_AFTER_S = 0.05
 """What a refused submitter is told: a few turns of the loop."""
 
-DISK_FULL_RETRY_AFTER_S = 5.0
-"""An operator has to make room first."""
-
 WRITE_BYTES_MAX = 4 * 1024 * 1024
 """Entries written before one sync; what waits beyond goes with the next one."""
 

@@ -7,7 +7,8 @@ from vr.host import errors
 
 
 @pytest.mark.parametrize(
-    "leaf", [errors.Busy, errors.GenesisConflict, errors.NotAMember, errors.GroupDamaged, errors.HostClosed]
+    "leaf",
+    [errors.Busy, errors.DiskFull, errors.GenesisConflict, errors.NotAMember, errors.GroupDamaged, errors.HostClosed],
 )
 def test_every_error_can_be_caught_as_a_host_error_and_stands_in_the_tree(leaf: type[Exception]) -> None:
     assert issubclass(leaf, errors.HostError)
