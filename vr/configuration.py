@@ -36,7 +36,8 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """The members of one epoch, and the constants on which all replicas have to agree.
 
     `pipeline_ops_max`: a local depth would invent commits. `sessions_max` and `session_ttl_s` (seconds of logged time):
-    replicas that evicted by bounds of their own would execute different requests.
+    replicas that evicted by bounds of their own would execute different requests. `lease_ms`: how long a backup promises to
+    stay in a view so that its primary may read alone, 0 for no leases (vr.reads).
     """
 
     group: GroupId
@@ -45,6 +46,7 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     pipeline_ops_max: int = limits.PIPELINE_OPS_MAX
     sessions_max: int = limits.SESSIONS_MAX
     session_ttl_s: int = limits.SESSION_TTL_S
+    lease_ms: int = 0
 
     @property
     def size(self) -> int:
@@ -105,4 +107,6 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
             raise DecodeError("configuration out of bounds")
         if not 0 < configuration.sessions_max <= limits.SESSIONS_MAX or configuration.session_ttl_s <= 0:
             raise DecodeError("bounds of sessions out of bounds")
+        if not 0 <= configuration.lease_ms <= limits.LEASE_MS_MAX:
+            raise DecodeError("lease out of bounds")
         return configuration

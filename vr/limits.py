@@ -44,6 +44,15 @@ SESSIONS_MAX: Final = 4096
 SESSION_TTL_S: Final = 30 * 24 * 3600
 """Seconds of logged time after which an unused session is evicted: longer than a phone lies in a drawer over a holiday."""
 
+READS_MAX: Final = 4096
+"""Reads that wait for a quorum, or for an operation to be applied."""
+
+READ_ROUNDS_MAX: Final = 64
+"""Rounds of ReadIndex under way; what comes then waits for the next one. As many questions of each backup."""
+
+LEASE_MS_MAX: Final = 60_000
+"""Milliseconds. So long a restarted replica of a group with leases may not vote."""
+
 HEADERS_PER_MESSAGE_MAX: Final = 256
 """Headers in one answer to GetHeaders, and the longest suffix of a DoViewChange."""
 

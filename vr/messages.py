@@ -12,6 +12,8 @@
 | GetEntries / Entries | anybody | operations wanted by identity, or whatever is committed at op | nothing |
 | Forward | backup, primary | requests of clients attached to the sender | nothing |
 | Refuse | primary, backup | forwarded requests that were not taken up | nothing |
+| ReadIndex | primary, backups; backup, primary | are you still with me? what has a read to see? | nothing |
+| ReadIndexOk | the other way | I am NORMAL in this view; see everything through op | nothing (a lease: the log view) |
 
 Unlike VRR 4.2, StartViewChange carries the view proposed and changes nothing at its sender; and DoViewChange and StartView
 carry headers, never bodies: bodies are fetched by identity.
@@ -41,6 +43,7 @@ from vr.types import (
 Op: TypeAlias = Annotated[OpNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 View: TypeAlias = Annotated[ViewNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 Member: TypeAlias = Annotated[ReplicaIndex, msgspec.Meta(ge=0, lt=limits.MEMBERS_MAX)]
+Context: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 Digest: TypeAlias = Annotated[Checksum, msgspec.Meta(min_length=CHECKSUM_BYTES, max_length=CHECKSUM_BYTES)]
 DigestOrNone: TypeAlias = Annotated[Checksum, msgspec.Meta(max_length=CHECKSUM_BYTES)]
 Headers: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=limits.HEADERS_PER_MESSAGE_MAX * HEADER_BYTES)]
@@ -159,9 +162,28 @@ class Refuse(_Message, frozen=True, tag=11):
     rejected: Annotated[tuple[Rejected, ...], msgspec.Meta(max_length=limits.PENDING_REQUESTS_MAX)]
 
 
+class ReadIndex(_Message, frozen=True, tag=20):
+    """Of a primary: do you still follow me? Of a backup: what has a read to see? `nonce`, `context` come back.
+
+    `lease_ms`: a primary asks its backup not to leave the view for so long; 0: no lease.
+    """
+
+    nonce: int
+    context: Context
+    lease_ms: Annotated[int, msgspec.Meta(ge=0, le=limits.LEASE_MS_MAX)] = 0
+
+
+class ReadIndexOk(_Message, frozen=True, tag=21):
+    """Yes, I am NORMAL in this view; of the primary: a read has to see everything through `op`."""
+
+    nonce: int
+    context: Context
+    op: Op
+
+
 Message: TypeAlias = (
     Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView | GetEntries | Entries | Forward
-    | Refuse
+    | Refuse | ReadIndex | ReadIndexOk
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

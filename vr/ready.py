@@ -72,6 +72,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     result: bytes
 
 
+class ReadDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The read of that `number` may look at the service now, as it is after `op`."""
+
+    number: int
+    op: OpNumber
+
+
 class HistoryRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A peer wants committed operations that are no longer in memory: send it `Entries` with them."""
 
@@ -96,3 +103,4 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     replies: Sequence[Reply] = ()
     rejected: Sequence[Rejected] = ()
     history_reads: Sequence[HistoryRead] = ()
+    reads: Sequence[ReadDone] = ()

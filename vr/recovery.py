@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from vr import limits, normal, view_change
+from vr import limits, normal, reads, view_change
 from vr.log import Entry, Log
 from vr.messages import GetEntries, GetView
 from vr.ready import DurableState
@@ -71,6 +71,7 @@ def restore(state: ReplicaState, restored: Restored) -> None:
         assert not restored.entries, "the first write of a group carries its state"
         return
     state.saved = saved
+    reads.wait_after_boot(state)
     state.view = state.voted_view = state.durable_view = saved.view
     state.log_view = state.durable_log_view = saved.log_view
     state.frozen_do_view_change = saved.frozen_do_view_change

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from vr import forwarding, normal, recovery, repair, view_change
+from vr import forwarding, normal, reads, recovery, repair, view_change
 from vr.configuration import Configuration
 from vr.durability import keep_promise, take_write
 from vr.log import Request
@@ -27,6 +27,8 @@ from vr.messages import (
     Message,
     Prepare,
     PrepareOk,
+    ReadIndex,
+    ReadIndexOk,
     Refuse,
     StartView,
     StartViewChange,
@@ -74,7 +76,7 @@ class Replica:
             state.drop("message_of_other_epoch")
             return
         match message:
-            case Prepare() | PrepareOk() | Commit() | Forward() | Refuse():
+            case Prepare() | PrepareOk() | Commit() | Forward() | Refuse() | ReadIndex() | ReadIndexOk():
                 _step_normal(state, message)
             case StartViewChange() | DoViewChange() | StartView() | GetView():
                 _step_view_change(state, message)
@@ -93,6 +95,19 @@ class Replica:
     def forget(self, client: ClientId, session: SessionNumber) -> None:
         """A client went away: its pending requests may still commit, but nobody here waits for them."""
         forwarding.forget(self._state, client, session)
+
+    def read_index(self, number: int, now: float, *, min_op: OpNumber | None = None) -> bool:
+        """Ask when a read may look at the service; a later Ready has a ReadDone of this `number`, which the caller chose.
+
+        Without `min_op` it then sees everything that was acknowledged, to anybody, before this call (linearizable);
+        with it, what is through that operation. False: too many reads wait.
+        """
+        self._state.now = now
+        return reads.read(self._state, number, min_op)
+
+    def forget_read(self, number: int) -> None:
+        """Nobody waits for this read any more."""
+        reads.forget(self._state, number)
 
     def tick(self, now: float) -> None:
         """Do what is due: call it at `next_deadline`, or at any other time."""
@@ -155,18 +170,25 @@ class Replica:
             normal.make_operations(state)
             normal.tell_commit(state)
         normal.acknowledge(state)
+        reads.advance(state)
         state.check()
         _schedule_tick(state)
         token, append, meta = take_write(state)
         effects = state.effects
         if token is None and not (
-            effects.send_now or effects.committed or effects.replies or effects.rejected or effects.history_reads
+            effects.send_now
+            or effects.committed
+            or effects.replies
+            or effects.rejected
+            or effects.history_reads
+            or effects.reads
         ):
             return None
         state.effects = Effects()
         return Ready(
             token=token, append=append, meta=meta, send_now=effects.send_now, committed=effects.committed,
             replies=effects.replies, rejected=effects.rejected, history_reads=effects.history_reads,
+            reads=effects.reads,
         )  # fmt: skip
 
     def next_deadline(self) -> float:
@@ -290,7 +312,10 @@ class Replica:
         return _why_not_progressing(self._state)
 
 
-def _step_normal(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
+NormalMessage = Prepare | PrepareOk | Commit | Forward | Refuse | ReadIndex | ReadIndexOk
+
+
+def _step_normal(state: ReplicaState, message: NormalMessage) -> None:
     """Messages of normal operation count only within our view."""
     if message.view < state.view:
         state.drop("message_of_old_view")
@@ -306,7 +331,7 @@ def _step_normal(state: ReplicaState, message: Prepare | PrepareOk | Commit | Fo
         _step_from_backup(state, message)
 
 
-def _step_from_primary(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
+def _step_from_primary(state: ReplicaState, message: NormalMessage) -> None:
     match message:
         case Prepare():
             normal.on_prepare(state, message)
@@ -314,16 +339,24 @@ def _step_from_primary(state: ReplicaState, message: Prepare | PrepareOk | Commi
             normal.on_commit(state, message)
         case Refuse():
             forwarding.on_refuse(state, message)
+        case ReadIndex():
+            reads.on_read_index(state, message)
+        case ReadIndexOk():
+            reads.on_read_index_ok(state, message)
         case _:
             state.drop("message_of_primary_to_itself")
 
 
-def _step_from_backup(state: ReplicaState, message: Prepare | PrepareOk | Commit | Forward | Refuse) -> None:
+def _step_from_backup(state: ReplicaState, message: NormalMessage) -> None:
     match message:
         case PrepareOk():
             normal.on_prepare_ok(state, message)
         case Forward():
             forwarding.on_forward(state, message)
+        case ReadIndex():
+            reads.on_read_index(state, message)
+        case ReadIndexOk():
+            reads.on_read_index_ok(state, message)
         case _:
             state.drop("message_not_of_primary")
 
@@ -384,6 +417,7 @@ def _tick_normal(state: ReplicaState) -> None:
             state.broadcast(GetView(view=state.view, replica=state.index, nonce=state.nonce))
         if normal.misses_entries(state):
             normal.ask_for_missing(state)
+    reads.ask(state)
     forwarding.send_pending(state, unanswered_for_s=forwarding.RESEND_AFTER_S)
     forwarding.refuse_orphans(state)
 
@@ -398,7 +432,7 @@ def _schedule_tick(state: ReplicaState) -> None:
 
 def _is_busy(state: ReplicaState) -> bool:
     """Is there anything that only time can mend?"""
-    if state.status is not Status.NORMAL or state.pending:
+    if state.status is not Status.NORMAL or state.pending or reads.is_waiting(state):
         return True
     if state.is_primary:
         uncommitted = state.head_op > state.commit_number or bool(state.queue) or bool(state.promises)

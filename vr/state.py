@@ -28,7 +28,7 @@ from vr.jitter import Jitter
 from vr.log import Entry, EntryHeader, Log, Request
 from vr.messages import DoViewChange, Message, Rejected
 from vr.nacks import Undecided
-from vr.ready import CommittedOp, DurableState, HistoryRead, Reply
+from vr.ready import CommittedOp, DurableState, HistoryRead, ReadDone, Reply
 from vr.service import Service
 from vr.sessions import SessionTable
 from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
@@ -52,12 +52,14 @@ class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds. `wall_clock_us` gives unix microseconds for the timestamps of operations.
 
     `patience_s` is how long nothing may be committed, while something should be, before a replica wants another view.
+    `clock_drift_max` is the share by which two replicas' clocks may differ in speed: leases count on it.
     """
 
     wall_clock_us: Callable[[], int] = _no_clock
     log_margin_ops: int = limits.LOG_MARGIN_OPS
     resend_s: float = 0.25
     patience_s: float = 2.0
+    clock_drift_max: float = 0.01
     view_change_s: float = 2.0
     view_change_s_max: float = 30.0
 
@@ -116,6 +118,25 @@ class Pending(msgspec.Struct):
     submitted_at: float
 
 
+class Reads(msgspec.Struct):
+    """Reads of ours, and a primary's rounds for them (vr.reads). All of them belong to `view`, except the settled ones.
+
+    `fresh` wait for a round, `asked` for the answer to theirs, `settled` (a heap) for an operation to be applied.
+    `questions` are backups' reads in rounds: (round, who, (nonce, context)). `rounds` are (number, when begun).
+    """
+
+    view: ViewNumber = ViewNumber(-1)
+    round: int = 0
+    fresh: list[int] = msgspec.field(default_factory=list)
+    asked: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    settled: list[tuple[OpNumber, int]] = msgspec.field(default_factory=list)
+    questions: list[tuple[int, ReplicaIndex, tuple[int, int]]] = msgspec.field(default_factory=list)
+    questions_fresh: list[tuple[ReplicaIndex, tuple[int, int]]] = msgspec.field(default_factory=list)
+    rounds: deque[tuple[int, float]] = msgspec.field(default_factory=deque)
+    confirmed_by: dict[ReplicaIndex, int] = msgspec.field(default_factory=dict)
+    lease_until: float = float("-inf")
+
+
 class Effects(msgspec.Struct):
     """Everything asked for since the last Ready."""
 
@@ -124,6 +145,7 @@ class Effects(msgspec.Struct):
     replies: list[Reply] = msgspec.field(default_factory=list)
     rejected: list[Rejected] = msgspec.field(default_factory=list)
     history_reads: list[HistoryRead] = msgspec.field(default_factory=list)
+    reads: list[ReadDone] = msgspec.field(default_factory=list)
 
 
 class ReplicaState:
@@ -195,6 +217,10 @@ class ReplicaState:
         self.entries_asked_at = float("-inf")
         self.progress_at = 0.0
         self.challenged_at = float("inf")
+        # Reads (reads). `bound_until`: a lease of ours keeps us in the view.
+        self.reads = Reads()
+        self.view_head_op = OpNumber(0)
+        self.bound_until = float("-inf")
         # For the outside.
         self.effects = Effects()
         self.dropped: Counter[str] = Counter()

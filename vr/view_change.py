@@ -25,6 +25,7 @@ from vr.log import HEADER_BYTES, EntryHeader, decode_header
 from vr.messages import DoViewChange, GetView, StartView, StartViewChange, decode, encode
 from vr.nacks import NACKS_NOTHING, Undecided, by_completeness, choose_log
 from vr.normal import apply_committed, ask_for_missing, learn_commit, misses_entries
+from vr.reads import is_bound
 from vr.repair import ask_for_bodies, is_complete, trusted_prefix
 from vr.state import Install, Peer, ReplicaState, Status
 from vr.types import Checksum, OpNumber, ReplicaIndex, ViewNumber
@@ -126,7 +127,7 @@ def count_vote(state: ReplicaState, view: ViewNumber, voter: ReplicaIndex) -> No
     votes = state.votes.setdefault(view, {})
     votes[voter] = state.now
     fresh = [other for other, at in votes.items() if at + VOTE_FRESH_S >= state.now]
-    if state.index in fresh and len(fresh) >= state.configuration.quorum:
+    if state.index in fresh and len(fresh) >= state.configuration.quorum and not is_bound(state, view):
         enter_view_change(state, view)
     for old in sorted(state.votes)[:-VOTED_VIEWS_MAX]:
         del state.votes[old]
@@ -219,6 +220,9 @@ def on_do_view_change(state: ReplicaState, message: DoViewChange) -> None:
         help_straggler(state, message.replica)
         return
     if message.view > state.view and message.view > state.voted_view:
+        if is_bound(state, message.view):
+            state.drop("bound_by_lease")
+            return
         enter_view_change(state, message.view)
     if state.status is Status.NORMAL:
         help_straggler(state, message.replica)
@@ -351,6 +355,7 @@ def _enter_normal(state: ReplicaState, install: Install) -> None:
     apply_committed(state)
     reset_queue(state)
     state.commit_told = state.commit_number
+    state.view_head_op = state.head_op
     assert state.log_view == state.view == install.view
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from vr.configuration import Configuration, Member
 from vr.log import Entry, Request
 from vr.messages import Entries, Message, decode, encode
-from vr.ready import DurableState, Ready, Rejected, Reply
+from vr.ready import DurableState, ReadDone, Ready, Rejected, Reply
 from vr.replica import Checkpoint, Replica, ReplicaOptions, Restored
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
 
@@ -73,6 +73,7 @@ class Group:
         options: ReplicaOptions | None = None,
         pipeline_ops_max: int = 8,
         sessions_max: int = 4096,
+        lease_ms: int = 0,
     ) -> None:
         members = tuple(Member(ReplicaId(bytes([index]) * 16), b"key") for index in range(size))
         self.configuration = Configuration(
@@ -80,6 +81,7 @@ class Group:
             members=members,
             pipeline_ops_max=pipeline_ops_max,
             sessions_max=sessions_max,
+            lease_ms=lease_ms,
         )
         self.options = options or ReplicaOptions(wall_clock_us=lambda: int(self.now * 1e6))
         self.now = 1.0
@@ -89,6 +91,7 @@ class Group:
         self.packets: list[tuple[int, int, bytes]] = []
         self.replies: list[list[Reply]] = [[] for _ in range(size)]
         self.rejected: list[list[Rejected]] = [[] for _ in range(size)]
+        self.reads: list[list[ReadDone]] = [[] for _ in range(size)]
         self.cut: set[tuple[int, int]] = set()
         self.held_disks: set[int] = set()
         for index in range(size):
@@ -136,6 +139,7 @@ class Group:
                 self.packets.append((index, read.to, encode(answer)))
             self.replies[index] += ready.replies
             self.rejected[index] += ready.rejected
+            self.reads[index] += ready.reads
 
     def sync(self, index: int) -> None:
         """The disk finishes everything written."""

@@ -149,6 +149,30 @@ class Host:
         """Nobody here waits for this session any more; what is pending may still commit."""
         self._hosted(group).replica.forget(client, session)
 
+    async def read_index(self, group: GroupId, *, min_op: OpNumber | None = None) -> OpNumber:
+        """Wait until the service here may be read; the operation it is at by then.
+
+        Without `min_op` a look at the service then shows everything that was acknowledged, to anybody, before this call;
+        with it, everything through that operation: a client's own writes. No time-out: without a majority it waits.
+
+        Raises:
+            UnknownGroup, GroupDamaged, HostClosed: not here, not any more.
+            Busy: too many reads wait.
+        """
+        hosted = self._hosted(group)
+        if self._is_closing:
+            raise HostClosed("the host is stopping")
+        waiting = self._loop.waiting_reads.begin()
+        try:
+            if not hosted.replica.read_index(waiting.number, trio.current_time(), min_op=min_op):
+                raise Busy("too many reads wait", retry_after_s=limits.BUSY_RETRY_AFTER_S)
+            self._loop.touch(hosted)
+            return await waiting.result()
+        finally:
+            self._loop.waiting_reads.end(waiting)
+            if waiting.op is None:
+                hosted.replica.forget_read(waiting.number)
+
     async def read_history(
         self, group: GroupId, mark: int, bytes_max: int = HISTORY_READ_BYTES_MAX
     ) -> list[HistoryEntry]:
@@ -295,6 +319,7 @@ class Host:
                         nursery.cancel_scope.cancel()
         finally:
             self._is_closing = True
+            self._loop.waiting_reads.close()
             with trio.move_on_after(limits.DRAIN_S, shield=True):
                 await trio.to_thread.run_sync(self._loop.writer.close, abandon_on_cancel=True)
         if self.failure is not None:

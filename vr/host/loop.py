@@ -27,6 +27,7 @@ from vr.host.hosted_group import HostedGroup
 from vr.host.neighbours import Fate, Neighbours
 from vr.host.statistics import HostStatistics
 from vr.host.timers import Timers
+from vr.host.waiting_reads import WaitingReads
 from vr.host.writer import Job, LogWriter, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.log import Request
 from vr.messages import Entries, Message, encode
@@ -67,6 +68,7 @@ class Loop:
         self.submitted_requests = 0
         self.submitted_bytes = 0
         self.reads: list[Read] = []
+        self.waiting_reads = WaitingReads()
         self.woken = trio.Event()
         self.archive_woken = trio.Event()
         self._transport = transport
@@ -86,6 +88,11 @@ class Loop:
     def wake(self) -> None:
         """Have a turn soon."""
         self.woken.set()
+
+    def touch(self, hosted: HostedGroup) -> None:
+        """The replica was given something from outside the loop: see soon what it wants."""
+        self._dirty[hosted] = None
+        self.wake()
 
     def add(self, hosted: HostedGroup) -> None:
         """Begin to run a group."""
@@ -227,6 +234,8 @@ class Loop:
             self.statistics.operations_committed += len(ready.committed)
             embedder.on_committed(group, ready.committed)
             self._watch_backlog(hosted)
+        if ready.reads:
+            self.waiting_reads.settle(ready.reads)
         for reply in ready.replies:
             embedder.on_reply(group, reply)
         for rejected in ready.rejected:

@@ -15,6 +15,7 @@
 | monotone | view, log view, commit never go back, also across restarts | VRR 4.2 |
 | one_primary_per_view | at most one replica leads a view | VRR 4 |
 | exactly_once, reply_right, reply_final, real_time | sessions: each request once, its own result, never changed, in order | VRR 4.5 |
+| read_fresh | a linearizable read shows all that anybody had seen when it was made | VRR 6.3 |
 | bounded | every queue stays below its stated limit | limits.py |
 """
 
@@ -180,6 +181,7 @@ class SessionChecker:
         self.registers: set[tuple[bytes, int, int]] = set()  # client, session, op
         self.acknowledged: dict[RequestKey, tuple[int, bytes]] = {}
         self.acknowledged_op_max = 0
+        self.read_op_max = 0
         self._seen_op = 0
 
     def on_committed(self, committed: CommittedOp) -> None:
@@ -205,6 +207,19 @@ class SessionChecker:
             raise Violation("reply_right", f"{_name(key)}: op {reply.op}, committed {self.results.get(key)}")
         if self.acknowledged.setdefault(key, (reply.op, reply.result)) != (reply.op, reply.result):
             raise Violation("reply_final", f"{_name(key)} was answered differently before")
+
+    @property
+    def seen_op_max(self) -> int:
+        """What somebody has seen: acknowledged, or read."""
+        return max(self.acknowledged_op_max, self.read_op_max)
+
+    def on_read(self, op: int, *, floor_op: int) -> None:
+        """A linearizable read returned: it must show everything that anybody had seen when it was asked for."""
+        if op < floor_op:
+            raise Violation(
+                "read_fresh", f"a read shows op {op}, though op {floor_op} had been seen before it was made"
+            )
+        self.read_op_max = max(self.read_op_max, op)
 
     def on_acknowledged(self, op: int, *, floor_op: int) -> None:
         """A client takes a reply: the op must come after everything acknowledged before the request was made."""

@@ -27,6 +27,7 @@ from vr.types import ClientId, RequestNumber, SessionNumber
 RETRY_US_MIN = 10_000
 Submit = Callable[["Client", int, Sequence[Request]], None]
 Forget = Callable[["Client", int], None]
+Read = Callable[["Client", int, int], None]
 
 
 class ClientState(enum.Enum):
@@ -40,8 +41,8 @@ class ClientState(enum.Enum):
 class Client:
     """One client of the group.
 
-    `submit(client, node, requests)` carries requests to a node, `forget(client, node)` tells a node that the client
-    has gone; answers come back through `on_reply` and `on_rejected`.
+    `submit(client, node, requests)` carries requests to a node, `read(client, node, floor_op)` a read that nobody waits
+    for, `forget(client, node)` tells a node that the client has gone; answers come back through `on_reply` and `on_rejected`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Client:
         checker: SessionChecker,
         submit: Submit,
         forget: Forget,
+        read: Read,
     ) -> None:
         self.client_id = ClientId(random.randbytes(16))
         self.index = index
@@ -77,6 +79,7 @@ class Client:
         self._checker = checker
         self._submit = submit
         self._forget = forget
+        self._read = read
 
     @property
     def is_done(self) -> bool:
@@ -171,6 +174,8 @@ class Client:
         self._after_progress()
 
     def _after_progress(self) -> None:
+        if self._random.random() < self._load.read:
+            self._read(self, self._random.choice(self._homes), self._checker.seen_op_max)
         if self._random.random() < self._load.leave:
             self._give_up()
             self._finish_or(self._register)

@@ -66,6 +66,7 @@ class Cluster:
             send=self._send,
             on_reply=self._on_reply,
             on_rejected=self._on_rejected,
+            on_read=self._on_read,
             on_died=self._on_died,
             on_started=self._on_started,
         )
@@ -94,6 +95,7 @@ class Cluster:
             checker=self.world.checkers.sessions,
             submit=self._submit,
             forget=self._forget,
+            read=self._read,
         )
 
     # --- running ---
@@ -249,6 +251,15 @@ class Cluster:
         client = self._clients_by_id[reply.client]
         self.world.schedule.after(self._client_delay_us(), client.on_reply, reply)
 
+    def _read(self, client: Client, node: int, floor_op: int) -> None:
+        process = self.processes[node]
+        self.world.schedule.after(self._client_delay_us(), process.read, client.index, floor_op)
+
+    def _on_read(self, op: int, floor_op: int) -> None:
+        self.world.counts["read"] += 1
+        checker = self.world.checkers.sessions
+        self.world.schedule.after(self._client_delay_us(), lambda: checker.on_read(op, floor_op=floor_op))
+
     def _on_rejected(self, node: int, rejected: Rejected) -> None:
         client = self._clients_by_id[rejected.client]
         self.world.counts[f"rejected_{rejected.reason.name.lower()}"] += 1
@@ -273,6 +284,7 @@ def _configuration(random: Random, swarm: Swarm) -> Configuration:
         pipeline_ops_max=swarm.pipeline_ops_max,
         sessions_max=swarm.sessions_max,
         session_ttl_s=swarm.session_ttl_s,
+        lease_ms=swarm.lease_ms,
     )
 
 

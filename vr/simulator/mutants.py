@@ -6,30 +6,25 @@ it took when it was set. Names of rules that the core splits off (`durability.du
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from vr import durability, forwarding, nacks, normal, repair, replica, view_change
+from vr import durability, nacks, normal, repair, replica, view_change
 from vr import recovery as core_recovery
 from vr.configuration import Configuration
 from vr.log import Entry
 from vr.messages import DoViewChange, Prepare, PrepareOk, StartView, decode
 from vr.ready import DurableState
-from vr.sessions import SessionTable, Verdict
-from vr.simulator.mutation import Mutant, Patch
+from vr.simulator.client_mutants import CLIENT_MUTANTS, CLIENT_UNKILLED
+from vr.simulator.mutation import Mutant, Patch, Rule
+from vr.simulator.mutation import always as _always
+from vr.simulator.mutation import mutant as _mutant
+from vr.simulator.mutation import nothing as _nothing
 from vr.state import Install, Peer, ReplicaState, Status
 from vr.storage import log_opening, recovery
 from vr.types import OpNumber
-
-Rule = Callable[..., Any]
-
-
-def _always(value: object) -> Callable[[Rule], Rule]:
-    return lambda _: lambda *_arguments, **_keywords: value
-
 
 # --- normal operation ---
 
@@ -262,10 +257,6 @@ def _floor_is_local(_: Rule) -> Rule:
     return learn_commit_floor
 
 
-def _nothing(_: Rule) -> Rule:
-    return lambda *_arguments, **_keywords: None
-
-
 def _unclosed_chain(_: Rule) -> Rule:
     return lambda state, install: not repair.missing_ops(install)
 
@@ -294,58 +285,6 @@ def _clear_nothing(original: Rule) -> Rule:
         original(segments, settled)
 
     return settle_tail
-
-
-# --- sessions ---
-
-
-def _no_dedupe(_: Rule) -> Rule:
-    return lambda *_arguments: Verdict.EXECUTE
-
-
-def _enqueue_repeats(_: Rule) -> Rule:
-    def enqueue(state: ReplicaState, request: Any, *, is_log_full: bool) -> None:
-        forwarding._enqueue(state, request)  # noqa: SLF001 - a mutant is made of the core's insides
-
-    return enqueue
-
-
-def _evict_by_hash(_: Rule) -> Rule:
-    calls = itertools.count()
-
-    def first_to_go(table: SessionTable) -> object:
-        sessions = list(table._sessions)  # noqa: SLF001 - as above
-        return sessions[next(calls) % len(sessions)]
-
-    return first_to_go
-
-
-def _restored_in_other_order(original: Rule) -> Rule:
-    def restore(table: SessionTable, snapshot: bytes) -> None:
-        original(table, snapshot)
-        table._sessions = dict(sorted(table._sessions.items()))  # noqa: SLF001 - as above
-
-    return restore
-
-
-def _prepared_for_ever(original: Rule) -> Rule:
-    def reset_queue(state: ReplicaState) -> None:
-        prepared = dict(state.prepared)
-        original(state)
-        state.prepared.update(prepared)
-
-    return reset_queue
-
-
-def _results_not_kept(original: Rule) -> Rule:
-    def record(table: SessionTable, executed: Any, results: Sequence[bytes], op: OpNumber, timestamp_us: int) -> None:
-        original(table, executed, [b""] * len(results), op, timestamp_us)
-
-    return record
-
-
-def _mutant(name: str, breaks: str, seeds_max: int, *patches: Patch) -> Mutant:
-    return Mutant(name=name, breaks=breaks, seeds_max=seeds_max, patches=patches)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -512,26 +451,7 @@ MUTANTS: tuple[Mutant, ...] = (
         100,
         Patch(log_opening, "_settle_tail", _nothing),
     ),
-    _mutant(
-        "no_dedupe",
-        "a repeated request is executed again",
-        20,
-        Patch(SessionTable, "judge", _no_dedupe),
-        Patch(forwarding, "_enqueue_request", _enqueue_repeats),
-    ),
-    _mutant(
-        "eviction_by_chance",
-        "each replica evicts another session",
-        300,
-        Patch(SessionTable, "first_to_go", _evict_by_hash),
-    ),
-    _mutant(
-        "eviction_order_forgotten",
-        "after a restart the session with the lowest number is evicted first",
-        300,
-        Patch(SessionTable, "restore", _restored_in_other_order),
-    ),
-    _mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
+    *CLIENT_MUTANTS,
 )
 """Each must die within its budget."""
 
@@ -542,12 +462,7 @@ UNKILLED: tuple[Mutant, ...] = (
         2000,
         Patch(nacks, "shows_start_of_view", _always(True)),
     ),
-    _mutant(
-        "table_on_prepare",
-        "VRR 4.1: prepared requests count as executed after a view change",
-        1500,
-        Patch(view_change, "reset_queue", _prepared_for_ever),
-    ),
+    *CLIENT_UNKILLED,
     _mutant(
         "match_kept_over_views",
         "acknowledgements of an old view count in the new one",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,24 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     patches: tuple[Patch, ...]
     seeds_max: int
     start: int = 0
+
+
+Rule = Callable[..., Any]
+
+
+def mutant(name: str, breaks: str, seeds_max: int, *patches: Patch) -> Mutant:
+    """A mutant, its arguments in the order a table has them."""
+    return Mutant(name=name, breaks=breaks, seeds_max=seeds_max, patches=patches)
+
+
+def always(value: object) -> Callable[[Rule], Rule]:
+    """Makes a rule that gives the same answer to everything."""
+    return lambda _: lambda *_arguments, **_keywords: value
+
+
+def nothing(_: Rule) -> Rule:
+    """Makes a rule that does nothing."""
+    return lambda *_arguments, **_keywords: None
 
 
 class Hunt(msgspec.Struct, frozen=True, kw_only=True):

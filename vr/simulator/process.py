@@ -45,6 +45,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     send: Callable[[int, int, bytes], None]
     on_reply: Callable[[int, Reply], None]
     on_rejected: Callable[[int, Rejected], None]
+    on_read: Callable[[int, int], None]
     on_died: Callable[[int], None]
     on_started: Callable[[int], None]
 
@@ -76,6 +77,8 @@ class Process:
         self._timer_us: float = math.inf
         self._unsaved: list[CommittedOp] = []
         self._saving = False
+        self._reads = 0
+        self._read_floors: dict[int, int] = {}
         self._told = ""
         self._log: NodeLog
         self._liveness: NodeLiveness[ReplicaIndex]
@@ -100,6 +103,7 @@ class Process:
         self._timer_us = math.inf
         self._turn_due = self._saving = self._is_dirty = False
         self._unsaved = []
+        self._read_floors.clear()
         try:
             self._recover()
         except (ProcessKilled, StoragePoisoned) as death:
@@ -152,6 +156,7 @@ class Process:
             resend_s=usual.resend_s * patience,
             patience_s=usual.patience_s * patience,
             view_change_s=usual.view_change_s * patience,
+            clock_drift_max=_drift(self._world.swarm.process.clock_rate_error),
         )
 
     def summary(self) -> str:
@@ -306,6 +311,16 @@ class Process:
     def _on_submit(self, requests: Sequence[Request]) -> None:
         self._require_replica().submit(requests, self._clock.now_s())
 
+    def read(self, client: int, floor_op: int) -> None:
+        """A client asks for a linearizable read; it has seen `floor_op`, or heard of it, before."""
+        self._run(self._incarnation, self._on_read, client, floor_op)
+
+    def _on_read(self, client: int, floor_op: int) -> None:
+        self._reads += 1
+        number = self._reads
+        if self._require_replica().read_index(number, self._clock.now_s()):
+            self._read_floors[number] = floor_op
+
     def forget(self, client: ClientId, session: SessionNumber) -> None:
         """A client attached here has gone."""
         self._run(self._incarnation, self._on_forget, client, session)
@@ -408,6 +423,9 @@ class Process:
             self._surroundings.on_rejected(self.node, rejected)
         for read in ready.history_reads:
             self._answer_from_history(read)
+        for done in ready.reads:
+            self._boundary()
+            self._surroundings.on_read(self.service.last_op, self._read_floors.pop(done.number))
 
     def _store(self, ready: Ready) -> None:
         if ready.token is not None:
@@ -467,6 +485,11 @@ class Process:
         self._boundary()
         self._saving = False
         self._require_replica().checkpoint_done(checkpoint.op, self._clock.now_s())
+
+
+def _drift(rate_error: float) -> float:
+    """How much slower the slowest clock may be than the fastest."""
+    return 1.0 - (1.0 - rate_error) / (1.0 + rate_error)
 
 
 def _liveness_options(patience: float) -> LivenessOptions:

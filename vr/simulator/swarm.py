@@ -86,6 +86,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     leave: float = 0.0  # after a reply: forget the session and register again
     body_bytes_max: int = 64
     checkpoint_ops: int = 16
+    read: float = 0.0  # with each reply: a linearizable read, at any replica
     log_margin_ops: int = 16  # applied operations kept in memory below a checkpoint
 
 
@@ -97,6 +98,7 @@ class Swarm(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_ops_max: int = 8
     sessions_max: int = 4096
     session_ttl_s: int = 30 * 24 * 3600
+    lease_ms: int = 0
     network: NetworkFaults = NetworkFaults()
     disk: DiskFaults = DiskFaults()
     process: ProcessFaults = ProcessFaults()
@@ -112,6 +114,7 @@ def draw_swarm(random: Random) -> Swarm:
         pipeline_ops_max=random.choice([1, 2, 4, 8, 8]),
         sessions_max=random.choice([2, 4, 8, 4096, 4096, 4096]),
         session_ttl_s=random.choice([1, 5, 30 * 24 * 3600, 30 * 24 * 3600]),
+        lease_ms=random.choice([0, 0, 0, 500, 4000]),
         network=_draw_network(random),
         disk=_draw_disk(random),
         process=_draw_process(random),
@@ -194,4 +197,5 @@ def _draw_load(random: Random) -> Load:
         body_bytes_max=random.choice([16, 200, 3000]),
         checkpoint_ops=random.choice([4, 8, 24, 200]),
         log_margin_ops=random.choice([0, 0, 4, 16]),
+        read=random.choice([0.0, 0.3, 1.0]),
     )

@@ -34,6 +34,7 @@ class Desk:
             checker=self.checker,
             submit=self.submit,
             forget=lambda _client, node: self.forgotten.append(node),
+            read=lambda _client, _node, floor_op: self.checker.on_read(self.op, floor_op=floor_op),
         )
         self.client.start()
 

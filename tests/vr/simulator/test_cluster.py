@@ -84,7 +84,7 @@ def test_a_bug_in_the_code_under_test_is_a_violation(monkeypatch: pytest.MonkeyP
 def test_a_group_that_does_not_recover_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vr.view_change.wants_to_leave", lambda _: False)
     monkeypatch.setattr(cluster_module, "CONVERGE_US", 5 * SECOND_US)
-    outcomes = [Cluster(seed, swarm=QUIET).run().violation for seed in range(24)]
+    outcomes = [Cluster(seed, swarm=QUIET).run().violation for seed in range(40)]
 
     assert any(violation is not None and violation.check == "converges" for violation in outcomes)
 

@@ -1,0 +1,112 @@
+"""Mutants of what clients rely on: sessions, reads and leases. See vr.simulator.mutants."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from vr import forwarding, reads, view_change
+from vr.sessions import SessionTable, Verdict
+from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
+from vr.state import ReplicaState
+from vr.types import OpNumber
+
+
+def _no_dedupe(_: Rule) -> Rule:
+    return lambda *_arguments: Verdict.EXECUTE
+
+
+def _enqueue_repeats(_: Rule) -> Rule:
+    def enqueue(state: ReplicaState, request: Any, *, is_log_full: bool) -> None:
+        forwarding._enqueue(state, request)  # noqa: SLF001 - a mutant is made of the core's insides
+
+    return enqueue
+
+
+def _evict_by_hash(_: Rule) -> Rule:
+    calls = itertools.count()
+
+    def first_to_go(table: SessionTable) -> object:
+        sessions = list(table._sessions)  # noqa: SLF001 - as above
+        return sessions[next(calls) % len(sessions)]
+
+    return first_to_go
+
+
+def _restored_in_other_order(original: Rule) -> Rule:
+    def restore(table: SessionTable, snapshot: bytes) -> None:
+        original(table, snapshot)
+        table._sessions = dict(sorted(table._sessions.items()))  # noqa: SLF001 - as above
+
+    return restore
+
+
+def _prepared_for_ever(original: Rule) -> Rule:
+    def reset_queue(state: ReplicaState) -> None:
+        prepared = dict(state.prepared)
+        original(state)
+        state.prepared.update(prepared)
+
+    return reset_queue
+
+
+def _results_not_kept(original: Rule) -> Rule:
+    def record(table: SessionTable, executed: Any, results: Sequence[bytes], op: OpNumber, timestamp_us: int) -> None:
+        original(table, executed, [b""] * len(results), op, timestamp_us)
+
+    return record
+
+
+CLIENT_MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "no_dedupe",
+        "a repeated request is executed again",
+        20,
+        Patch(SessionTable, "judge", _no_dedupe),
+        Patch(forwarding, "_enqueue_request", _enqueue_repeats),
+    ),
+    mutant(
+        "eviction_by_chance",
+        "each replica evicts another session",
+        300,
+        Patch(SessionTable, "first_to_go", _evict_by_hash),
+    ),
+    mutant(
+        "eviction_order_forgotten",
+        "after a restart the session with the lowest number is evicted first",
+        300,
+        Patch(SessionTable, "restore", _restored_in_other_order),
+    ),
+    mutant(
+        "read_without_quorum",
+        "a primary reads without asking whether it still leads",
+        300,
+        Patch(reads, "has_lease", always(True)),
+    ),
+    mutant(
+        "read_below_view_start",
+        "a new primary answers reads before it knows what its predecessors committed",
+        300,
+        Patch(reads, "read_floor", lambda _: lambda state: state.commit_number),
+    ),
+    mutant("lease_not_kept", "a lease binds nobody", 1000, Patch(view_change, "is_bound", always(False))),
+    mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
+)
+"""Each must die within its budget."""
+
+CLIENT_UNKILLED: tuple[Mutant, ...] = (
+    mutant(
+        "table_on_prepare",
+        "VRR 4.1: prepared requests count as executed after a view change",
+        1500,
+        Patch(view_change, "reset_queue", _prepared_for_ever),
+    ),
+    mutant(
+        "lease_without_boot_wait",
+        "who restarts forgets the lease it granted",
+        2000,
+        Patch(reads, "wait_after_boot", nothing),
+    ),
+)
+"""Still alive; see mutants.UNKILLED. The boot wait of leases has a test of its own, tests/vr/test_reads.py."""
