@@ -1,5 +1,5 @@
-"""`python -m vr.simulator`: replay a seed, search for a failing one (so many, or for so long), try the mutants, or explore
-every history of a small world.
+"""`python -m vr.simulator`: replay a seed, search for a failing one (so many, or for so long), try the mutants, explore
+every history of a small world, or play a scenario.
 
 Exit codes: 0 nothing found, 1 a violation (or a surviving mutant), 2 wrong usage.
 """
@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 from vr.simulator.cluster import run_seed
 from vr.simulator.errors import UnknownMutant
 from vr.simulator.explore import explore, report
 from vr.simulator.mutants import MUTANTS, UNKILLED
 from vr.simulator.mutation import Mutant, hunt, mutated
+from vr.simulator.scenario import play_text
 from vr.simulator.search import Search, describe
 from vr.simulator.small_world import Budget
 from vr.simulator.story import Telling
@@ -26,6 +28,8 @@ from vr.simulator.story import Telling
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.scenario is not None:
+        return _play(options.scenario)
     if options.explore:
         return _explore(options)
     if options.mutants:
@@ -43,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--mutants", action="store_true", help="break each rule in turn; a surviving mutant is an error")
     what.add_argument("--hours", type=float, metavar="H", help="run fresh seeds for so long, list every failing one")
     what.add_argument("--explore", action="store_true", help="every history of a small world with few surprises")
+    what.add_argument("--scenario", type=Path, metavar="FILE", help="play a scenario, write down what it really shows")
     parser.add_argument("--start", type=int, metavar="S", help="first seed (default: 0; with --hours a random one)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--messages", action="store_true", help="with --seed: print every packet too")
@@ -79,6 +84,15 @@ def _search(options: argparse.Namespace) -> int:
         keep_going=is_fresh or options.keep_going,
     )
     return 1 if search.run().failed else 0
+
+
+def _play(path: Path) -> int:
+    """Returns 1 if the scenario showed something else than it said."""
+    text = path.read_text()
+    played = play_text(text)
+    path.write_text(played)
+    print(played, end="")
+    return 0 if played == text else 1
 
 
 def _explore(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 SimulatorError
  ├── Violation          a checker caught the replicas breaking a promise: the finding this package exists for
+ ├── ScenarioError      a text is no scenario, or its replicas never fall silent
  └── UnknownMutant      the command line named a mutant that does not exist
 
 ProcessKilled           not an error: the simulated kill -9 travelling up the stack of the process it hits
@@ -24,6 +25,10 @@ class Violation(SimulatorError):  # noqa: N818 - reads as what happened
         super().__init__(f"{check}: {detail}")
         self.check = check
         self.detail = detail
+
+
+class ScenarioError(SimulatorError):
+    """A line that is no command, or cannot be carried out here."""
 
 
 class UnknownMutant(SimulatorError):  # noqa: N818 - reads as what happened

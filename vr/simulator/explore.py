@@ -13,6 +13,7 @@ import time
 import msgspec
 
 from vr.simulator.errors import Violation
+from vr.simulator.scenario import text_of
 from vr.simulator.small_world import Budget, Choice, SmallWorld, choices, first_world, perform
 
 # What a bug in the code under test raises.
@@ -98,6 +99,10 @@ def report(exploration: Exploration) -> list[str]:
         f"{exploration.steps / max(exploration.took_s, 1e-9):.0f} steps/s"
     ]
     if exploration.finding is not None:
-        lines += [f"  {number:3} {choice.name}" for number, choice in enumerate(exploration.finding.path, 1)]
-        lines.append(f"  {exploration.finding.violation}")
+        finding = exploration.finding
+        lines += [
+            f"  {command:20}  # {choice.name}"
+            for command, choice in zip(text_of(finding.path).splitlines(), finding.path, strict=True)
+        ]
+        lines.append(f"  {finding.violation}")
     return lines

@@ -28,16 +28,16 @@ from vr.configuration import Configuration, Member
 from vr.log import Entry, Request
 from vr.messages import DoViewChange, Message, PrepareOk, StartView, decode, encode
 from vr.ready import DurableState, Ready
-from vr.replica import Replica, ReplicaOptions, Restored
+from vr.replica import FaultyEntry, Replica, ReplicaOptions, Restored
 from vr.simulator.errors import Violation
 from vr.simulator.service import JournalService
 from vr.simulator.twin import essence, twin
-from vr.types import ClientId, GroupId, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber, view_in_epoch
+from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber, view_in_epoch
 
 NODES = 3
 NEVER_S = 1e9
 CONFIGURATION = Configuration(
-    group=GroupId(b"a small world 00"),
+    group=GroupId(b"a small world 02"),  # its first primary is node 0
     members=tuple(Member(replica_id=ReplicaId(bytes([n]) * 16), node_key=bytes([n]) * 32) for n in range(NODES)),
     pipeline_ops_max=4,
 )
@@ -75,6 +75,13 @@ class Write(NamedTuple):
     token: int
     append: tuple[Entry, ...]
     meta: DurableState | None
+
+
+class Rotten(NamedTuple):
+    """What a restart cannot read any more: operations of known identity; the last one, nobody knows which."""
+
+    ops: tuple[int, ...] = ()
+    is_tail_lost: bool = False
 
 
 class Node:
@@ -119,7 +126,7 @@ class Node:
 class SmallWorld:
     """One state of the search."""
 
-    __slots__ = ("budget", "committed", "cut", "held", "nodes", "queue")
+    __slots__ = ("budget", "committed", "cut", "held", "nodes", "now_s", "queue")
 
     def __init__(self, nodes: tuple[Node, ...], budget: Budget) -> None:
         self.nodes = nodes
@@ -127,6 +134,7 @@ class SmallWorld:
         self.queue: tuple[Packet, ...] = ()
         self.held: tuple[Packet, ...] = ()
         self.cut: int | None = None
+        self.now_s = 0.0  # only scenarios let it pass
         self.committed: tuple[bytes, ...] = ()  # checksum of op 1, 2, … as somebody committed it first
 
     def key(self) -> int:
@@ -137,13 +145,14 @@ class SmallWorld:
             (nodes, self.queue, frozenset(self.held), self.cut, self.committed, msgspec.structs.astuple(budget))
         )
 
-    def describe(self) -> str:
+    def describe(self) -> list[str]:
         """One line for each node's state."""
-        return "; ".join(
-            f"{index}: {node.replica.status.name} {view_in_epoch(node.replica.view)}/"
-            f"{view_in_epoch(node.replica.log_view)} head {node.replica.head_op} commit {node.replica.commit_number}"
+        return [
+            f"{index}: {node.replica.status.name} view {view_in_epoch(node.replica.view)}, log view "
+            f"{view_in_epoch(node.replica.log_view)}, head {node.replica.head_op}, commit {node.replica.commit_number}, "
+            f"disk {len(node.disk)}"
             for index, node in enumerate(self.nodes)
-        )
+        ]
 
 
 def first_world(budget: Budget) -> SmallWorld:
@@ -154,25 +163,25 @@ def first_world(budget: Budget) -> SmallWorld:
         node.seal()
         nodes.append(node)
     world = SmallWorld(tuple(nodes), budget)
-    step = _Step(world)
+    step = Step(world)
     for index in range(NODES):
         step.turn(index)
     return step.done()
 
 
-def _start(index: int, restored: Restored) -> Replica:
+def _start(index: int, restored: Restored, *, now_s: float = 0.0) -> Replica:
     return Replica(
-        CONFIGURATION, ReplicaIndex(index), JournalService(), restored, now=0.0, seed=index, options=OPTIONS
+        CONFIGURATION, ReplicaIndex(index), JournalService(), restored, now=now_s, seed=index, options=OPTIONS
     )  # fmt: skip
 
 
-class _Step:
+class Step:
     """A world being changed: nodes are copied at the first touch."""
 
     def __init__(self, world: SmallWorld) -> None:
         self.world = SmallWorld(world.nodes, world.budget)
         self.world.queue, self.world.held, self.world.cut = world.queue, world.held, world.cut
-        self.world.committed = world.committed
+        self.world.committed, self.world.now_s = world.committed, world.now_s
         self._nodes = list(world.nodes)
         self._touched: set[int] = set()
 
@@ -205,32 +214,47 @@ class _Step:
             return
         node = self.node(packet.target)
         if packet.data:
-            node.replica.step(decode(packet.data), 0.0)
+            node.replica.step(decode(packet.data), self.world.now_s)
         else:
-            node.replica.storage_done(node.persist().token, 0.0)
+            node.replica.storage_done(node.persist().token, self.world.now_s)
         self.turn(packet.target)
 
     def submit(self, index: int) -> None:
         """A client registers: the simplest operation."""
         client = ClientId(bytes([self.world.budget.operations]) * 16)
         request = Request(client=client, session=SessionNumber(0), number=RequestNumber(0), body=b"")
-        self.node(index).replica.submit([request], 0.0)
+        self.node(index).replica.submit([request], self.world.now_s)
         self.turn(index)
 
-    def suspect(self, primary: int) -> None:
-        """Everybody else takes a node for dead."""
+    def suspect(self, index: int, primary: int) -> None:
+        """A node takes another one for dead."""
+        self.node(index).replica.suspect(ReplicaIndex(primary), self.world.now_s)
+        self.turn(index)
+
+    def suspect_everywhere(self, primary: int) -> None:
+        """Everybody else takes a node for dead: a surprise."""
         for index in range(NODES):
             if index != primary:
-                self.node(index).replica.suspect(ReplicaIndex(primary), 0.0)
-                self.turn(index)
+                self.suspect(index, primary)
+        self.spend(view_changes=1, surprises=1)
 
-    def tick(self) -> None:
+    def trust(self, index: int, other: int) -> None:
+        """A node hears another one again."""
+        self.node(index).replica.trust(ReplicaIndex(other), self.world.now_s)
+        self.turn(index)
+
+    def tick(self, index: int) -> None:
+        """Time passes for a node."""
+        self.node(index).replica.tick(self.world.now_s)
+        self.turn(index)
+
+    def tick_all(self) -> None:
         """Time passes for everybody."""
         for index in range(NODES):
-            self.node(index).replica.tick(0.0)
-            self.turn(index)
+            self.tick(index)
+        self.spend(ticks=1)
 
-    def crash(self, index: int, kept: int) -> None:
+    def crash(self, index: int, kept: int, rotten: Rotten | None = None) -> None:
         """Power loss, and a new start from the disk with the first `kept` writes under way."""
         node = self.node(index)
         for _ in range(kept):
@@ -239,8 +263,18 @@ class _Step:
         own = Packet(index, index, b"")
         self.world.queue = tuple(packet for packet in self.world.queue if packet != own)
         self.world.held = tuple(packet for packet in self.world.held if packet != own)
-        entries = [] if node.meta is None else list(node.disk)
-        node.replica = _start(index, Restored(state=node.meta, entries=entries))
+        rotten = Rotten() if rotten is None else rotten
+        entries: list[Entry | FaultyEntry] = [] if node.meta is None else list(node.disk)
+        for op in rotten.ops:
+            entries[op - 1] = FaultyEntry(op=OpNumber(op), checksum=node.disk[op - 1].checksum)
+        if rotten.is_tail_lost:
+            entries = entries[:-1]
+            node.disk = node.disk[:-1]
+        node.replica = _start(
+            index,
+            Restored(state=node.meta, entries=entries, head_certain=not rotten.is_tail_lost),
+            now_s=self.world.now_s,
+        )
         self.turn(index)
 
     # --- effects and promises ---
@@ -248,7 +282,7 @@ class _Step:
     def turn(self, index: int) -> None:
         """What the replica wants done; every promise in it is checked."""
         node = self.node(index)
-        ready = node.replica.ready(0.0)
+        ready = node.replica.ready(self.world.now_s)
         if ready is None:
             return
         packets = []
@@ -354,27 +388,21 @@ def perform(world: SmallWorld, choice: Choice) -> SmallWorld:
         Violation: a promise is broken.
         AssertionError: the core caught itself.
     """
-    step = _Step(world)
+    step = Step(world)
     match choice.kind:
         case "deliver" | "hold" | "repeat":
             _take_next(step, choice.kind)
         case "late":
-            packet = world.held[choice.argument]
-            step.world.held = world.held[: choice.argument] + world.held[choice.argument + 1 :]
-            step.deliver(packet)
+            _take_held(step, choice.argument)
         case "submit":
             step.submit(choice.argument)
             step.spend(operations=1)
         case "heal":
-            step.world.cut = None
-            step.world.queue += tuple(packet for packet in world.held if packet.data)
-            step.world.held = tuple(packet for packet in world.held if not packet.data)
+            _heal(step)
         case "tick":
-            step.tick()
-            step.spend(ticks=1)
+            step.tick_all()
         case "suspect":
-            step.suspect(choice.argument)
-            step.spend(view_changes=1, surprises=1)
+            step.suspect_everywhere(choice.argument)
         case "cut":
             step.world.cut = choice.argument
             step.spend(cuts=1, surprises=1)
@@ -384,7 +412,20 @@ def perform(world: SmallWorld, choice: Choice) -> SmallWorld:
     return step.done()
 
 
-def _take_next(step: _Step, kind: str) -> None:
+def _take_held(step: Step, place: int) -> None:
+    packet = step.world.held[place]
+    step.world.held = step.world.held[:place] + step.world.held[place + 1 :]
+    step.deliver(packet)
+
+
+def _heal(step: Step) -> None:
+    held = step.world.held
+    step.world.cut = None
+    step.world.queue += tuple(packet for packet in held if packet.data)
+    step.world.held = tuple(packet for packet in held if not packet.data)
+
+
+def _take_next(step: Step, kind: str) -> None:
     packet, step.world.queue = step.world.queue[0], step.world.queue[1:]
     if kind != "hold":
         step.deliver(packet)
@@ -393,4 +434,16 @@ def _take_next(step: _Step, kind: str) -> None:
         step.spend(surprises=1)
 
 
-__all__ = ["Budget", "Choice", "SmallWorld", "choices", "first_world", "perform"]
+__all__ = [
+    "NEVER_S",
+    "NODES",
+    "Budget",
+    "Choice",
+    "Packet",
+    "Rotten",
+    "SmallWorld",
+    "Step",
+    "choices",
+    "first_world",
+    "perform",
+]

@@ -32,7 +32,7 @@ def test_a_bound_on_states_stops_the_search_and_is_admitted() -> None:
 
 @pytest.mark.parametrize(
     ("mutant_name", "surprises"),
-    [("commit_quorum_f", 0), ("drop_uncommitted", 1), ("self_vote_undurable", 2), ("view_change_quorum_f", 2)],
+    [("commit_quorum_f", 0), ("drop_uncommitted", 1), ("self_vote_undurable", 2)],
 )
 def test_a_broken_rule_is_found_with_the_way_to_it(mutant_name: str, surprises: int) -> None:
     result = search(mutant_name, surprises=surprises)

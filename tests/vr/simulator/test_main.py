@@ -1,5 +1,7 @@
 """The command line."""
 
+from pathlib import Path
+
 import pytest
 
 from vr.simulator import __main__ as command
@@ -66,6 +68,23 @@ def test_one_mutant_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 mutants, 0 survived" in capsys.readouterr().out
     with pytest.raises(UnknownMutant):
         command.main(["--mutants", "--only", "no_such_rule"])
+
+
+def test_a_scenario_is_played_and_completed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("deliver\nshow\n")
+
+    assert command.main(["--scenario", str(path)]) == 1
+    assert command.main(["--scenario", str(path)]) == 0
+    assert "0: NORMAL" in path.read_text()
+    assert "0: NORMAL" in capsys.readouterr().out
+
+
+def test_exploring_says_how_far_it_came_and_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--explore", "--surprises", "0"]) == 0
+    assert "0 surprises: complete" in capsys.readouterr().out
+    assert command.main(["--explore", "--surprises", "0", "--only", "commit_quorum_f"]) == 1
+    assert "committed_on_quorum" in capsys.readouterr().out
 
 
 def test_wrong_usage_exits_with_2() -> None:
