@@ -1,5 +1,6 @@
 """`python -m tests.multihost --rounds 200 --seed 7`: faults under load on hosts of their own; a table, and JSON on stdout.
 
+    --people                              two people with full clients (MLS) instead of opaque entries
     --kinds kill_primary,silent_primary   only these faults
     --hold 2                              every fault lasts two seconds
     --keep DIR                            data folders and logs stay there
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from tests.multihost.faults import Kind
 from tests.multihost.network import why_not
+from tests.multihost.people import talk
 from tests.multihost.rounds import Plan, Report, Round, play
 
 CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -79,6 +81,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kinds", default="", help="comma-separated; all by default")
     parser.add_argument("--hold", type=float, default=None, help="seconds that every fault lasts")
     parser.add_argument("--clocks", action="store_true", help="under libfaketime, so that clocks can jump")
+    parser.add_argument("--people", action="store_true", help="two people with full clients")
     parser.add_argument("--disk-mib", type=int, default=0, help="a disk of that size for each, so that it can be full")
     parser.add_argument("--keep", type=Path, default=None, help="where data folders and logs stay")
     return parser.parse_args()
@@ -100,6 +103,10 @@ def main() -> int:
     )  # fmt: skip
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samtala-multihost-")))
+        if options.people:
+            people = talk(plan, folder)
+            print(msgspec.json.encode(people).decode())
+            return 0 if people.is_clean else 1
         report = play(plan, folder, tell)
     show(report)
     summary = {
