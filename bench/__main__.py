@@ -8,6 +8,8 @@
 
 `--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute.
 
+Then MLS alone, in groups of 10 to 5,000 members (`python -m bench.mls_groups` does only this).
+
 The load generator shares this machine's cores with the servers. Entries are opaque: no MLS on either side.
 """
 
@@ -25,7 +27,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, rooms, vr_core
+from bench import machine, mls_groups, rooms, vr_core
 from samtala.demo.cluster import open_cluster
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,18 +40,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     one_sender: rooms.OneSender
     pipelined: rooms.Pipelined
     failover: rooms.Failover
+    mls: mls_groups.MlsFigures
 
 
 async def run(folder: Path, seconds: float) -> Figures:
     """All workloads, one after the other, each in a room of its own on one cluster."""
     limits = machine.measure(folder)
     async with open_cluster(folder, has_gates=False) as cluster:
-        return Figures(
-            machine=limits,
-            one_sender=await rooms.one_sender(cluster, seconds),
-            pipelined=await rooms.pipelined(cluster, seconds),
-            failover=await rooms.failover(cluster),
-        )
+        one_sender = await rooms.one_sender(cluster, seconds)
+        pipelined = await rooms.pipelined(cluster, seconds)
+        failover = await rooms.failover(cluster)
+    return Figures(machine=limits, one_sender=one_sender, pipelined=pipelined, failover=failover, mls=mls_groups.run())
 
 
 def show(figures: Figures) -> None:
@@ -67,7 +68,9 @@ def show(figures: Figures) -> None:
     table.add_row("W2 appends/s", f"{many.appends_per_s:,.0f}", "")
     table.add_row("W2 deliveries/s", f"{many.deliveries_per_s:,.0f}", "")
     table.add_row("W6 longest gap without an ack, s", f"{figures.failover.longest_gap_s}", "")
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(mls_groups.table_of(figures.mls))
 
 
 def main() -> int:

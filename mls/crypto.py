@@ -225,14 +225,14 @@ def aead_open(key: bytes, nonce: bytes, associated: bytes, ciphertext: bytes) ->
 # Public key encryption: HPKE base mode, DHKEM(X25519, HKDF-SHA256) (RFC 9180 4.1, 5.1; RFC 9420 5.1.3)
 
 
-class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
+class KeyPair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An X25519 key pair, 32 bytes each."""
 
     private: bytes
     public: bytes
 
 
-class HPKECiphertext(msgspec.Struct, frozen=True, kw_only=True):
+class HPKECiphertext(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An encapsulated key and a ciphertext under it (RFC 9420 7.6)."""
 
     kem_output: bytes

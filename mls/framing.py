@@ -63,10 +63,14 @@ class SenderType(enum.IntEnum):
     NEW_MEMBER_COMMIT = 4
 
 
+# Looking a number up is four times faster than calling the enum.
+_WIRE_FORMATS: Final = {int(wire_format): wire_format for wire_format in WireFormat}
+_CONTENT_TYPES: Final = {int(content_type): content_type for content_type in ContentType}
+_SENDER_TYPES: Final = {int(sender_type): sender_type for sender_type in SenderType}
 _HAS_INDEX: Final = frozenset({SenderType.MEMBER, SenderType.EXTERNAL})
 
 
-class Sender(msgspec.Struct, frozen=True, kw_only=True):
+class Sender(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A sender; `index` is a member's leaf index, or an external sender's place in its extension, else 0."""
 
     sender_type: SenderType
@@ -79,11 +83,11 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, reader: Reader) -> Sender:
         """Decode one."""
-        sender_type = reader.u8()
-        if not SenderType.MEMBER <= sender_type <= SenderType.NEW_MEMBER_COMMIT:
-            raise DecodeError(f"sender of unknown type {sender_type}")
+        sender_type = _SENDER_TYPES.get(reader.u8())
+        if sender_type is None:
+            raise DecodeError("a sender of unknown type")
         index = reader.u32() if sender_type in _HAS_INDEX else 0
-        return cls(sender_type=SenderType(sender_type), index=index)
+        return cls(sender_type=sender_type, index=index)
 
 
 Content = bytes | Proposal | Commit
@@ -116,13 +120,13 @@ def content_type_of(content: Content) -> ContentType:
 
 def read_content_type(reader: Reader) -> ContentType:
     """Decode a content type."""
-    content_type = reader.u8()
-    if not ContentType.APPLICATION <= content_type <= ContentType.COMMIT:
-        raise DecodeError(f"content of unknown type {content_type}")
-    return ContentType(content_type)
+    content_type = _CONTENT_TYPES.get(reader.u8())
+    if content_type is None:
+        raise DecodeError("content of unknown type")
+    return content_type
 
 
-class FramedContent(msgspec.Struct, frozen=True, kw_only=True):
+class FramedContent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A content with its group, epoch and sender (RFC 9420 6). `encoded` is exactly what is signed and hashed."""
 
     group_id: bytes
@@ -171,7 +175,7 @@ class FramedContent(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class AuthData(msgspec.Struct, frozen=True, kw_only=True):
+class AuthData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Signature of a content, and the confirmation tag if it is a commit (RFC 9420 6.1)."""
 
     signature: bytes
@@ -188,7 +192,7 @@ class AuthData(msgspec.Struct, frozen=True, kw_only=True):
         return cls(signature=signature, confirmation_tag=reader.opaque() if is_commit else None)
 
 
-class AuthenticatedContent(msgspec.Struct, frozen=True, kw_only=True):
+class AuthenticatedContent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A content, its signature, and the wire format both are bound to (RFC 9420 6)."""
 
     wire_format: WireFormat
@@ -235,7 +239,7 @@ class PublicMessage(msgspec.Struct, frozen=True, kw_only=True):
         return cls(content=content, auth=auth, membership_tag=reader.opaque() if is_member else None)
 
 
-class PrivateMessage(msgspec.Struct, frozen=True, kw_only=True):
+class PrivateMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An encrypted content (RFC 9420 6.3)."""
 
     group_id: bytes
@@ -277,10 +281,10 @@ def envelope(wire_format: WireFormat, body: bytes) -> bytes:
 def _read_envelope(reader: Reader) -> tuple[WireFormat, bytes]:
     if reader.u16() != PROTOCOL_VERSION:
         raise Unsupported("a message of another protocol version")
-    wire_format = reader.u16()
-    if not WireFormat.PUBLIC_MESSAGE <= wire_format <= WireFormat.KEY_PACKAGE:
-        raise DecodeError(f"message of unknown wire format {wire_format}")
-    return WireFormat(wire_format), reader.take(reader.end - reader.offset)
+    wire_format = _WIRE_FORMATS.get(reader.u16())
+    if wire_format is None:
+        raise DecodeError("a message of unknown wire format")
+    return wire_format, reader.take(reader.end - reader.offset)
 
 
 def open_envelope(message: bytes) -> tuple[WireFormat, bytes]:

@@ -54,7 +54,7 @@ __all__ = ["ApplicationMessage", "Group", "StagedCommit", "StagedGroup"]
 _NO_KEYS: Final[Mapping[bytes, bytes]] = {}
 
 
-class ApplicationMessage(msgspec.Struct, frozen=True, kw_only=True):
+class ApplicationMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a member sent. `generation` counts the sender's messages of the epoch from 0; it is used once.
 
     `signed` shows to anybody that the sender sent it.

@@ -3,7 +3,8 @@
 A leaf node is signed by its member. The decoder keeps its bytes: the tree hash, the signature and the encoded tree all
 use them as they came, which the codec's canonical form makes safe.
 
-`Capabilities` of a room are nearly always the same bytes for every member, so decoded ones are shared.
+`Capabilities` of a room are nearly always the same bytes for every member, so decoded ones are shared. Values that hold no
+references back are kept from the cycle collector (`gc=False`): a large group has tens of thousands of them.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class LeafNodeSource(enum.IntEnum):
 _SOURCES: Final = {int(source): source for source in LeafNodeSource}
 
 
-class Credential(msgspec.Struct, frozen=True, kw_only=True):
+class Credential(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who a member claims to be. `content` is the identity of a basic credential, or the encoded certificates."""
 
     credential_type: int
@@ -87,7 +88,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
         return cls(credential_type=credential_type, content=content)
 
 
-class Extension(msgspec.Struct, frozen=True, kw_only=True):
+class Extension(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One extension: a 16-bit type and bytes that the type explains (RFC 9420 7.2)."""
 
     extension_type: int
@@ -120,7 +121,7 @@ def find_extension(extensions: tuple[Extension, ...], extension_type: int) -> by
     return None
 
 
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a client supports, as 16-bit numbers of the MLS registries (RFC 9420 7.2)."""
 
     versions: tuple[int, ...]
@@ -167,7 +168,7 @@ OUR_CAPABILITIES: Final = Capabilities(
 )
 
 
-class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
+class Lifetime(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When a KeyPackage may be used: seconds since 1970, both inclusive."""
 
     not_before: int
@@ -178,7 +179,7 @@ class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
         return u64(self.not_before) + u64(self.not_after)
 
 
-class LeafNode(msgspec.Struct, frozen=True, kw_only=True):
+class LeafNode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A member's place in the tree (RFC 9420 7.2), about 180 bytes encoded.
 
     `lifetime` is present iff the source is KEY_PACKAGE, `parent_hash` iff it is COMMIT. `encoded` is the whole node,
@@ -276,7 +277,7 @@ def sign_leaf_node(
     return LeafNode.read(Reader(content + vector(signature)))
 
 
-class ParentNode(msgspec.Struct, frozen=True, kw_only=True):
+class ParentNode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An inner node that holds a key (RFC 9420 7.1). `unmerged_leaves` are leaf indices, increasing."""
 
     encryption_key: bytes

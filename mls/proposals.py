@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class KeyPackage(msgspec.Struct, frozen=True, kw_only=True):
+class KeyPackage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An invitation to be invited (RFC 9420 10): keys and the leaf node of a future member.
 
     `encoded` is all of it, its first `signed_bytes` bytes are what the signature covers.
@@ -123,7 +123,7 @@ class ProposalType(enum.IntEnum):
     GROUP_CONTEXT_EXTENSIONS = 7
 
 
-class Add(msgspec.Struct, frozen=True):
+class Add(msgspec.Struct, frozen=True, gc=False):
     """Add the owner of a KeyPackage (RFC 9420 12.1.1)."""
 
     key_package: KeyPackage

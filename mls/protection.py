@@ -6,9 +6,10 @@ verifies the signature and only then consumes the key (see `mls.secret_tree`).
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
-from mls.codec import Reader, decode, u16, u32, u64, vector
+from mls.codec import Reader, u16, u64, vector
 from mls.crypto import (
     HASH_BYTES,
     KEY_BYTES,
@@ -56,6 +57,8 @@ __all__ = [
 LABEL: Final = "FramedContentTBS"
 """Signatures of contents are made under this label."""
 _REUSE_GUARD_BYTES: Final = 4
+_SENDER_DATA: Final = struct.Struct(f">II{_REUSE_GUARD_BYTES}s")
+"""Leaf index, generation, reuse guard (RFC 9420 6.3.2)."""
 _BOUND_TO_CONTEXT: Final = frozenset({SenderType.MEMBER, SenderType.NEW_MEMBER_COMMIT})
 
 
@@ -138,7 +141,7 @@ def seal_private(
         encode_content(content.content) + auth.encode() + bytes(padding_bytes),
     )
     key, nonce = _sender_data_key(sender_data_secret, ciphertext)
-    sender_data = u32(content.sender.index) + u32(message_key.generation) + reuse_guard
+    sender_data = _SENDER_DATA.pack(content.sender.index, message_key.generation, reuse_guard)
     return PrivateMessage(
         group_id=content.group_id,
         epoch=content.epoch,
@@ -154,20 +157,19 @@ def ratchet_of(content_type: ContentType) -> RatchetType:
     return RatchetType.APPLICATION if content_type is ContentType.APPLICATION else RatchetType.HANDSHAKE
 
 
-def open_sender_data(message: PrivateMessage, sender_data_secret: bytes) -> tuple[int, int, bytes]:
+def open_sender_data(message: PrivateMessage, secret: bytes, header: bytes) -> tuple[int, int, bytes]:
     """Decrypt who sent a message: (leaf index, generation, reuse guard). Any member can forge this.
 
     Raises:
         DecryptionFailed: not encrypted in this epoch.
         DecodeError: not sender data.
     """
-    key, nonce = _sender_data_key(sender_data_secret, message.ciphertext)
-    header = _header(message.group_id, message.epoch, message.content_type)
-    return decode(aead_open(key, nonce, header, message.encrypted_sender_data), _read_sender_data)
-
-
-def _read_sender_data(reader: Reader) -> tuple[int, int, bytes]:
-    return reader.u32(), reader.u32(), reader.take(_REUSE_GUARD_BYTES)
+    key, nonce = _sender_data_key(secret, message.ciphertext)
+    opened = aead_open(key, nonce, header, message.encrypted_sender_data)
+    if len(opened) != _SENDER_DATA.size:
+        raise DecodeError("sender data of a wrong size")
+    leaf_index, generation, reuse_guard = _SENDER_DATA.unpack(opened)
+    return leaf_index, generation, reuse_guard
 
 
 def open_private(
@@ -183,18 +185,20 @@ def open_private(
         GenerationTooFar: too many steps ahead.
         DecodeError: the plaintext is malformed.
     """
-    leaf_index, generation, reuse_guard = open_sender_data(message, sender_data_secret)
+    header = _header(message.group_id, message.epoch, message.content_type)
+    leaf_index, generation, reuse_guard = open_sender_data(message, sender_data_secret, header)
     if leaf_index == own_leaf:
         raise OwnMessage(f"our own generation {generation}")
     if tree.leaf(leaf_index) is None:
         raise UnknownSender(f"no member at leaf {leaf_index}")
     message_key = secret_tree.peek(leaf_index, ratchet_of(message.content_type), generation)
-    associated = _header(message.group_id, message.epoch, message.content_type) + vector(message.authenticated_data)
+    associated = header + vector(message.authenticated_data)
     nonce = _guarded(message_key.nonce, reuse_guard)
     reader = Reader(aead_open(message_key.key, nonce, associated, message.ciphertext))
     content = read_content(reader, message.content_type)
     auth = AuthData.read(reader, is_commit=message.content_type is ContentType.COMMIT)
-    if any(reader.take(reader.end - reader.offset)):
+    padding = reader.take(reader.end - reader.offset)
+    if padding.count(0) != len(padding):
         raise DecodeError("padding that is not zero")
     framed = FramedContent.of(
         message.group_id,

@@ -34,7 +34,7 @@ from mls.state import CachedProposal, GroupState
 __all__ = ["Received", "check_target", "proposal_reference", "receive", "receive_private", "remember_proposal"]
 
 
-class Received(msgspec.Struct, frozen=True, kw_only=True):
+class Received(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An authentic content; `message_key` is the key to consume if it came encrypted."""
 
     message: AuthenticatedContent

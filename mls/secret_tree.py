@@ -37,7 +37,7 @@ class RatchetType(enum.IntEnum):
 _LABELS: Final = {RatchetType.HANDSHAKE: "handshake", RatchetType.APPLICATION: "application"}
 
 
-class MessageKey(msgspec.Struct, frozen=True):
+class MessageKey(msgspec.Struct, frozen=True, gc=False):
     """Key and nonce of one message, with what `SenderRatchet.consume` needs to move past it."""
 
     generation: int

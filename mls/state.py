@@ -31,7 +31,7 @@ _FORMAT: Final = 1
 """Version of both stored parts; the first field of each."""
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class Member(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A member: its leaf index, the identity in its credential, its Ed25519 key (32 bytes)."""
 
     leaf_index: int

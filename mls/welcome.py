@@ -132,7 +132,7 @@ class GroupSecrets(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class EncryptedGroupSecrets(msgspec.Struct, frozen=True, kw_only=True):
+class EncryptedGroupSecrets(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Secrets for the owner of one KeyPackage, named by its reference."""
 
     new_member: bytes
