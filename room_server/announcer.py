@@ -52,6 +52,7 @@ class Announcer:
         self._plan = AnnouncePlan()
         self._items: dict[RoomId, MutableItem] = {}
         self._has_new = trio.Event()
+        self._lookups_seen: dict[str, int] = {}
 
     def add(self, room: HostedRoom) -> None:
         """Begin to answer for a room and to announce it."""
@@ -68,7 +69,12 @@ class Announcer:
 
     def set_gauges(self) -> None:
         """Tell the metrics how discovery is."""
-        self._metrics.dht_nodes.set(self._node.stats().nodes)
+        stats = self._node.stats()
+        self._metrics.dht_nodes.set(stats.nodes)
+        for result, counter in self._metrics.dht_lookups.items():
+            ended = stats.counters.lookups.get(result, 0)
+            counter.inc(ended - self._lookups_seen.get(result, 0))
+            self._lookups_seen[result] = ended
         self._metrics.dht_oldest_record_age.set(self._plan.oldest_age_s(trio.current_time()))
 
     async def run(self) -> None:
@@ -93,6 +99,7 @@ class Announcer:
 
     async def _announce(self, room_id: RoomId, slots: trio.Semaphore) -> None:
         succeeded = False
+        begun_at = trio.current_time()
         try:
             # Every round is a real put: storers forget after two hours, and whoever skips a round because there are
             # copies enough may find them all expired before the next.
@@ -104,6 +111,7 @@ class Announcer:
             log.debug("announcement_failed", room=room_label(room_id), reason=str(error))
         finally:
             slots.release()
+            self._metrics.dht_lookup_duration.observe(trio.current_time() - begun_at)
             counter = self._metrics.dht_published_ok if succeeded else self._metrics.dht_published_failed
             counter.inc()
             self._plan.done(room_id, trio.current_time(), succeeded=succeeded, random01=self._random01())

@@ -97,6 +97,9 @@ class Hosting:
         self._metrics.batches_committed.inc(len(operations))
         for operation in operations:
             self._metrics.batch_ops.observe(len(operation.requests))
+        made_us = operations[-1].entry.header.timestamp_us
+        if self._host is not None and self._host.replica(group).is_primary:
+            self._metrics.commit_duration.observe(max(self._wall_us() - made_us, 0) / 1e6)
         timestamp_us = self.rooms.on_committed(group, operations)
         if timestamp_us:
             self._metrics.delivery_duration.observe(max(self._wall_us() - timestamp_us, 0) / 1e6)

@@ -20,6 +20,8 @@ _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 _OPS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 ROOM_STATES: Final = ("normal", "view_change", "recovering", "catching_up", "no_quorum")
 SPARE_LABELS: Final = ("0", "1", "2+")
+DHT_LOOKUP_RESULTS: Final = ("found", "missing", "complete")
+STORAGE_KINDS: Final = ("log", "history", "other")
 DISCONNECT_REASONS: Final = (
     "closed", "idle", "slow_reader", "drained", "frame", "decode", "handshake", "version", "out_of_order",
     "bad_proof", "limit", "history_gap", "protocol",
@@ -62,6 +64,12 @@ class NodeMetrics:
         committed = self._counter("ops_committed", "Operations committed here", ("kind",))
         self.batches_committed = committed.labels("batch")
         self.batch_ops = self._histogram("batch_ops", "Blocks per committed operation", buckets=_OPS)
+        self.commit_duration = self._histogram(
+            "commit_duration_seconds", "Operation made until committed, at its primary"
+        )
+        self.view_change_duration = self._histogram(
+            "view_change_duration_seconds", "Left a view until at work in the next"
+        )
         self.view_changes = self._counter("view_changes", "Views begun here after the first")
         self.undecidable_rooms = self._gauge(
             "undecidable_rooms", "Rooms that stand still: disks lost an operation that may be committed"
@@ -69,6 +77,10 @@ class NodeMetrics:
         self.uncommitted_ops = self._gauge("uncommitted_ops", "Operations logged here and not known committed")
         up = self._gauge("peer_up", "1 while the link to this peer stands", ("peer",))
         self.peer_up = {name: up.labels(name) for name in peers}
+        lag = self._gauge(
+            "peer_lag_ops_max", "Operations that this peer has not acknowledged, in the worst room", ("peer",)
+        )
+        self.peer_lag_ops_max = {name: lag.labels(name) for name in peers}
         handshakes = self._counter("handshakes", "TLS and hello exchanges", ("result",))
         self.handshakes_ok = handshakes.labels("ok")
         self.handshakes_failed = handshakes.labels("failed")
@@ -82,8 +94,16 @@ class NodeMetrics:
         published = self._counter("dht_publications", "Room descriptors published", ("result",))
         self.dht_published_ok = published.labels("ok")
         self.dht_published_failed = published.labels("failed")
+        lookups = self._counter("dht_lookups", "Lookups in the discovery network that ended", ("result",))
+        self.dht_lookups = {result: lookups.labels(result) for result in DHT_LOOKUP_RESULTS}
+        self.dht_lookup_duration = self._histogram(
+            "dht_lookup_duration_seconds", "One publication, its lookup included"
+        )
         self.wal_fsync_duration = self._histogram("wal_fsync_duration_seconds", "One sync of the write-ahead log")
         self.wal_writes = self._counter("wal_writes", "Synced writes of the write-ahead log")
+        self.wal_bytes = self._counter("wal_bytes", "Bytes written to the write-ahead log")
+        stored = self._gauge("storage_bytes", "Bytes on disk", ("kind",))
+        self.storage_bytes = {kind: stored.labels(kind) for kind in STORAGE_KINDS}
         self.storage_free_bytes = self._gauge("storage_free_bytes", "Free space where the data folder is")
         self.loop_lag = self._histogram("loop_lag_seconds", "How late the event loop is")
         self.trio_tasks = self._gauge("trio_tasks", "Living trio tasks")

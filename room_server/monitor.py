@@ -6,21 +6,28 @@ the text is rendered in a worker thread. Nothing is kept per room.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, assert_never
 
 import trio
 
 from room_server.margin import members_up
-from room_server.metrics import SPARE_LABELS, NodeMetrics
+from room_server.metrics import SPARE_LABELS, STORAGE_KINDS, NodeMetrics
 from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
+from vr.storage.folder import HISTORY_NAME, LOG_NAME
+from vr.types import ReplicaIndex
+from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
 _LAG_S: Final = 0.5
+_BLOCK_BYTES: Final = 512
+"""What st_blocks counts, whatever the file system's own block is (POSIX stat)."""
+
 _GRACE_S: Final = 3.0
 """Seconds after which a node that misses peers is ready all the same: they may be down for long. Until then, who restarts
 one node after another must not go on: the next one down would leave two that have not met."""
@@ -54,6 +61,7 @@ class Monitor:
         host: whose replicas and counters are told.
         set_gauges: sets those that come from elsewhere (connections, links, DHT).
         has_all_peers: links to all peers stand.
+        peer_names: how the configuration calls each peer.
         data: the data folder.
     """
 
@@ -64,11 +72,13 @@ class Monitor:
         host: Host,
         set_gauges: Callable[[], None],
         has_all_peers: Callable[[], bool],
+        peer_names: Mapping[NodeKey, str],
         data: str,
     ) -> None:
         self._metrics = metrics
         self._host = host
-        self._writes_seen = 0
+        self._writes_seen = self._bytes_seen = 0
+        self._peer_names = peer_names
         self._view_changes_seen = 0
         self._set_gauges = set_gauges
         self._has_all_peers = has_all_peers
@@ -101,6 +111,8 @@ class Monitor:
         return await trio.to_thread.run_sync(self._render)
 
     def _render(self) -> bytes:
+        for kind, size in stored_bytes(self._data).items():
+            self._metrics.storage_bytes[kind].set(size)
         free = os.statvfs(self._data)
         self._metrics.storage_free_bytes.set(free.f_bavail * free.f_frsize)
         return self._metrics.render()
@@ -108,6 +120,7 @@ class Monitor:
     async def _gather_rooms(self) -> None:
         states: Counter[str] = Counter()
         spares: Counter[str] = Counter()
+        lags = dict.fromkeys(self._metrics.peer_lag_ops_max, 0)
         uncommitted = view_changes = undecidable = 0
         for number, replica in enumerate(self._replicas()):
             states[room_state(replica)] += 1
@@ -115,10 +128,13 @@ class Monitor:
             undecidable += replica.undecided is not None and replica.undecided.is_final
             uncommitted += max(replica.head_op - replica.commit_number, 0)
             if replica.is_primary:
+                self._note_lags(replica, lags)
                 spare = max(spare_failures(members_up(replica), replica.configuration.quorum), 0)
                 spares[SPARE_LABELS[min(spare, len(SPARE_LABELS) - 1)]] += 1
             if number % _ROOMS_AT_ONCE == _ROOMS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
+        for name, lag_ops in lags.items():
+            self._metrics.peer_lag_ops_max[name].set(lag_ops)
         for state, gauge in self._metrics.rooms.items():
             gauge.set(states[state])
         for label, gauge in self._metrics.rooms_by_spare.items():
@@ -129,18 +145,43 @@ class Monitor:
         self._metrics.view_changes.inc(view_changes - self._view_changes_seen)
         self._view_changes_seen = view_changes
 
+    def _note_lags(self, replica: Replica, lags: dict[str, int]) -> None:
+        """Raise each peer's lag to what it is in a room led here."""
+        for index, member in enumerate(replica.configuration.members):
+            name = self._peer_names.get(NodeKey(member.node_key))
+            if name is not None:
+                acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
+                lags[name] = max(lags[name], replica.head_op - max(acknowledged, 0))
+
     async def watch_loop(self) -> None:
         """Measure how late the loop is, until cancelled."""
         while True:
             due = trio.current_time() + _LAG_S
             await trio.sleep_until(due)
             self._metrics.loop_lag.observe(trio.current_time() - due)
-            self._sample_disk()
+            self._draw_durations()
 
-    def _sample_disk(self) -> None:
-        """One sync of those since the last look stands for all of them: the host keeps totals, not a histogram."""
-        statistics = self._host.statistics
-        if statistics.writes > self._writes_seen:
-            self._metrics.wal_writes.inc(statistics.writes - self._writes_seen)
-            self._metrics.wal_fsync_duration.observe(statistics.last_write_s)
-            self._writes_seen = statistics.writes
+    def _draw_durations(self) -> None:
+        """The host keeps numbers, not histograms."""
+        statistics, metrics = self._host.statistics, self._metrics
+        metrics.wal_writes.inc(statistics.writes - self._writes_seen)
+        metrics.wal_bytes.inc(statistics.bytes_written - self._bytes_seen)
+        self._writes_seen, self._bytes_seen = statistics.writes, statistics.bytes_written
+        for durations_s, histogram in (
+            (statistics.writes_s, metrics.wal_fsync_duration),
+            (statistics.view_changes_s, metrics.view_change_duration),
+        ):
+            while durations_s:
+                histogram.observe(durations_s.popleft())
+
+
+def stored_bytes(data: str) -> dict[str, int]:
+    """Bytes on disk of a data folder, by `metrics.STORAGE_KINDS`. Files that go away meanwhile count nothing."""
+    sizes = dict.fromkeys(STORAGE_KINDS, 0)
+    for folder, _, names in os.walk(data):
+        for name in names:
+            kind = "log" if os.path.basename(folder) == LOG_NAME else "other"
+            kind = "history" if name.startswith(HISTORY_NAME) else kind
+            with contextlib.suppress(FileNotFoundError):
+                sizes[kind] += os.stat(os.path.join(folder, name)).st_blocks * _BLOCK_BYTES
+    return sizes

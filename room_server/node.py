@@ -182,6 +182,7 @@ class _Node:
             host=host,
             set_gauges=set_gauges,
             has_all_peers=lambda: self.peers.has_all_links,
+            peer_names={peer.node_key: peer.name for peer in self.peers.peers.values()},
             data=self.config.data,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from vr.configuration import Configuration
@@ -16,6 +17,7 @@ class HostedGroup:
     __slots__ = (
         "backlog",
         "backlog_bytes",
+        "between_views_since",
         "checkpoint_op",
         "committed_bytes",
         "configuration",
@@ -46,6 +48,8 @@ class HostedGroup:
         self.checkpoint_op = checkpoint_op
         self.is_checkpointing = False
         self.is_checkpoint_wanted = False
+        self.between_views_since = math.inf
+        """Monotonic seconds at which the replica left its last view; infinity while it is in one."""
         self.seen: tuple[ViewNumber, Status] = (replica.view, replica.status)
 
     def note_committed(self, operations: Sequence[CommittedOp]) -> int:

@@ -75,3 +75,6 @@ DRAIN_S = 10.0
 
 MESSAGES_PER_TURN_MAX = 8192
 """Messages handled before effects leave: bounds the delay of everything else."""
+
+DURATIONS_KEPT_MAX = 1024
+"""Durations that wait to be drawn into a histogram: half a second of writes at 2,000 a second."""

@@ -32,7 +32,7 @@ from vr.host.writer import Job, LogWriter, MarkJob, PinsJob, ReleaseJob, SpareJo
 from vr.log import Request
 from vr.messages import Entries, Message, encode
 from vr.ready import CommittedOp, Ready
-from vr.replica import Checkpoint
+from vr.replica import Checkpoint, Status
 from vr.storage.frame import Record
 from vr.storage.meta import ready_records
 from vr.types import GroupId, ReplicaId, ReplicaIndex
@@ -207,7 +207,15 @@ class Loop:
                 self._queue_peer_read(PeerRead(group=hosted.group, wanted=wanted))
         self._timers.set(hosted, hosted.replica.next_deadline())
         if hosted.has_new_status():
+            self._time_view_change(hosted, now)
             self._embedder.on_status(hosted.group)
+
+    def _time_view_change(self, hosted: HostedGroup, now: float) -> None:
+        is_normal = hosted.replica.status is Status.NORMAL
+        if is_normal and hosted.between_views_since < math.inf:
+            self.statistics.view_changes_s.append(now - hosted.between_views_since)
+        if is_normal or hosted.between_views_since == math.inf:
+            hosted.between_views_since = math.inf if is_normal else now
 
     def _queue_messages(self, hosted: HostedGroup, messages: Sequence[tuple[ReplicaIndex, Message]]) -> None:
         last: Message | None = None
@@ -269,6 +277,7 @@ class Loop:
         self._mark_at = now + limits.MARK_AFTER_IDLE_S
         self.statistics.writes += 1
         self.statistics.records_written += len(job.records)
+        self.statistics.bytes_written += job.size
         if not (may_stand_still and self.writer.may_write_here(job.size)):
             self.writer.submit(job)
         elif self.writer.write_here(job):
@@ -301,8 +310,7 @@ class Loop:
 
     def _on_written(self) -> None:
         duration_s = trio.current_time() - self._writing_since
-        self.statistics.last_write_s = duration_s
-        self.statistics.slowest_write_s = max(self.statistics.slowest_write_s, duration_s)
+        self.statistics.writes_s.append(duration_s)
         self._durable += self._writing
         self._writing.clear()
         self._writing_since = math.inf

@@ -16,7 +16,7 @@ from vr.host.writer import Job, MarkJob, WriteJob
 from vr.log import Request
 from vr.messages import Message, Prepare, PrepareOk, decode
 from vr.ready import CommittedOp, Rejected, Reply
-from vr.replica import Replica, Restored
+from vr.replica import Replica, Restored, Status
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber
 
 
@@ -214,3 +214,12 @@ async def test_a_node_whose_disk_hangs_falls_silent(rig: Rig, autojump_clock: tr
     assert await frames_during(2.0) == 0
     rig.loop.on_job_done(rig.writer.jobs.pop(0), ())
     assert await frames_during(2.0) >= 6
+
+
+async def test_a_view_change_is_timed_from_leaving_until_at_work_again(rig: Rig) -> None:
+    hosted = rig.groups[0]
+    for status, now in ((Status.VIEW_CHANGE, 1.0), (Status.VIEW_CHANGE, 2.0), (Status.NORMAL, 3.5), (Status.NORMAL, 4.0)):
+        hosted.replica._state.status = status
+        rig.loop._time_view_change(hosted, now)
+
+    assert list(rig.loop.statistics.view_changes_s) == [2.5]

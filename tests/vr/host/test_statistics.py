@@ -6,4 +6,4 @@ from vr.host.statistics import HostStatistics
 def test_counters_begin_at_nothing() -> None:
     statistics = HostStatistics()
 
-    assert all(getattr(statistics, name) == 0 for name in HostStatistics.__struct_fields__)
+    assert not any(getattr(statistics, name) for name in HostStatistics.__struct_fields__)
