@@ -102,7 +102,7 @@ async def test_peer_that_claims_another_ones_replica_is_refused(tmp_path: Path) 
         await info_when(a, 3)
         await cluster.kill(b)
         claim = tmp_path / "b" / "data" / "replica_id"
-        claim.write_text(c.replica_id.hex() + "\n")
+        claim.write_text(claim.read_text().replace(b.replica_id.hex(), c.replica_id.hex()))
         b.config = msgspec.structs.replace(b.config, replica_id=c.replica_id.hex())
 
         before = await handshakes(cluster.nodes[0]) + await handshakes(c)

@@ -7,6 +7,7 @@ StorageError
 ├── FolderInUse          another process holds this data folder
 ├── FolderEmpty          an empty folder under an identity that must not start empty (lost disk: replace the node)
 ├── WrongFolder          the folder belongs to another identity
+├── WrongFormat          another version of this program wrote the folder
 └── HistoryUnusable      the history database cannot be opened, read or written
 ```
 """
@@ -42,6 +43,10 @@ class FolderEmpty(StorageError):
 
 class WrongFolder(StorageError):
     """The folder holds another replica's identity than the expected one, or an unreadable one."""
+
+
+class WrongFormat(StorageError):
+    """The folder's bytes have another format than this program's: reading them would misread promises."""
 
 
 class HistoryUnusable(StorageError):

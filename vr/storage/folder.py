@@ -2,7 +2,8 @@
 
 ```
  data/ lock        held by the running process
-       replica_id  32 hexadecimal digits, made once; never reused: a lost disk means a new member (vr.md 1)
+       replica_id  32 hexadecimal digits, made once; never reused: a lost disk means a new member (vr.md 1);
+                   then a line `format N`: which bytes everything else here is made of
        wal/        the write-ahead log
        history.db  committed history
 ```
@@ -14,15 +15,16 @@ import contextlib
 import secrets
 from collections.abc import Callable
 
-from vr.storage.errors import FolderEmpty, WrongFolder
+from vr.storage.errors import FolderEmpty, WrongFolder, WrongFormat
 from vr.storage.file_system import FileSystem, Lock
-from vr.storage.limits import REPLICA_ID_BYTES
+from vr.storage.limits import FORMAT, REPLICA_ID_BYTES
 from vr.types import ReplicaId
 
 LOCK_NAME = "lock"
 REPLICA_ID_NAME = "replica_id"
 LOG_NAME = "wal"
 HISTORY_NAME = "history.db"
+_FORMAT_LINE = f"format {FORMAT}"
 
 
 class Folder:
@@ -48,6 +50,7 @@ class Folder:
             FolderInUse: another process runs on it.
             FolderEmpty: no identity here, though one is expected: the disk was lost, or this is the wrong path.
             WrongFolder: another identity, or an unreadable one.
+            WrongFormat: another version of this program wrote it.
             OSError: the disk refused.
         """
         file_system.make_directory(path)
@@ -91,12 +94,19 @@ def _read_replica_id(file_system: FileSystem, path: str) -> ReplicaId | None:
     file = file_system.open(f"{path}/{REPLICA_ID_NAME}")
     text = file.read_at(0, file.size())
     file.close()
+    lines = text.decode("ascii", errors="replace").splitlines()
     try:
-        replica_id = bytes.fromhex(text.decode("ascii").strip())
-    except ValueError as error:
+        replica_id = bytes.fromhex(lines[0].strip())
+    except (ValueError, IndexError) as error:
         raise WrongFolder(f"{path}/{REPLICA_ID_NAME} is unreadable; it should be 32 hexadecimal digits") from error
     if len(replica_id) != REPLICA_ID_BYTES:
         raise WrongFolder(f"{path}/{REPLICA_ID_NAME} is unreadable; it should be 32 hexadecimal digits")
+    written_in = lines[1] if len(lines) > 1 else "format 1"
+    if written_in != _FORMAT_LINE:
+        raise WrongFormat(
+            f"{path} is in {written_in!r}, and this program reads {_FORMAT_LINE!r}. Run the version that wrote it, or replace"
+            " the node: it joins under a new identity and fetches what the others hold"
+        )
     return ReplicaId(replica_id)
 
 
@@ -105,7 +115,7 @@ def _make_replica_id(file_system: FileSystem, path: str, entropy: Callable[[int]
     replica_id = ReplicaId(entropy(REPLICA_ID_BYTES))
     temporary = f"{path}/{REPLICA_ID_NAME}.tmp"
     file = file_system.open(temporary, create=True)
-    file.write_at(0, replica_id.hex().encode("ascii") + b"\n")
+    file.write_at(0, f"{replica_id.hex()}\n{_FORMAT_LINE}\n".encode("ascii"))
     file.sync()
     file.close()
     file_system.rename(temporary, f"{path}/{REPLICA_ID_NAME}")

@@ -35,7 +35,7 @@ def _identity(file_system: FileSystem, path: str) -> str:
     file = file_system.open(f"{path}/{REPLICA_ID_NAME}")
     text = file.read_at(0, 64).decode("ascii", errors="replace").strip()
     file.close()
-    return text
+    return ", ".join(text.splitlines())
 
 
 def _describe(replay: GroupReplay) -> str:

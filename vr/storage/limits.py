@@ -32,5 +32,9 @@ ZERO_CHUNK_BYTES = 1024 * 1024
 HISTORY_READ_BYTES_MAX = 1024 * 1024
 """Default size of one answer from history: one peer frame."""
 
+FORMAT = 2
+"""Of the log, durable states, checkpoints and history. Raise it whenever their bytes change: tests/vr/storage/test_format.py
+notices. A folder of another format is refused, never guessed at."""
+
 REPLICA_ID_BYTES = 16
 """Random, made once per data folder (vr.md 1, identity)."""

@@ -218,7 +218,12 @@ async def test_a_node_whose_disk_hangs_falls_silent(rig: Rig, autojump_clock: tr
 
 async def test_a_view_change_is_timed_from_leaving_until_at_work_again(rig: Rig) -> None:
     hosted = rig.groups[0]
-    for status, now in ((Status.VIEW_CHANGE, 1.0), (Status.VIEW_CHANGE, 2.0), (Status.NORMAL, 3.5), (Status.NORMAL, 4.0)):
+    for status, now in (
+        (Status.VIEW_CHANGE, 1.0),
+        (Status.VIEW_CHANGE, 2.0),
+        (Status.NORMAL, 3.5),
+        (Status.NORMAL, 4.0),
+    ):
         hosted.replica._state.status = status
         rig.loop._time_view_change(hosted, now)
 

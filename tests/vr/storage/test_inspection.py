@@ -4,7 +4,7 @@ from tests.vr.storage.memory_file_system import MemoryFileSystem
 from tests.vr.storage.records import GROUP, OTHER_GROUP, entry, meta
 from vr.storage.folder import Folder
 from vr.storage.inspection import inspect_folder
-from vr.storage.limits import PAGE_BYTES
+from vr.storage.limits import FORMAT, PAGE_BYTES
 from vr.storage.meta import birth_record
 from vr.storage.segment import segment_name
 from vr.storage.write_ahead_log import WriteAheadLog, WriteAheadLogOptions
@@ -24,7 +24,7 @@ def test_a_folder_is_described_with_its_damage_and_not_touched() -> None:
     lines = list(inspect_folder(files, "data"))
 
     assert files.effects == []
-    assert lines[0] == f"replica {folder.replica_id.hex()}"
+    assert lines[0] == f"replica {folder.replica_id.hex()}, format {FORMAT}"
     assert f"group {GROUP.hex()}: base 0, operations 1 to 2" in "\n".join(lines)
     assert "1 operations rotted" in "\n".join(lines)
     assert f"group {OTHER_GROUP.hex()}: base 0, no operations, promised nothing" in lines
