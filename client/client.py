@@ -27,7 +27,8 @@ from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
 from client.discovery import Discovery, Found, check_link
 from client.errors import NotFoundError, OutcomeUnknownError, RefusedError, UnavailableError, UsageError
-from client.founding import NewRoom, admin_seed_of, found_room, keys_of
+from client.facts import current_link, keys_of
+from client.founding import NewRoom, Owner, admin_seed_of, found_room
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
 from client.profile import open_profile, profile_folder
@@ -320,11 +321,15 @@ class Client:
         first_id = await self._store.run(lambda store: store.last_id(stored.room_id))
         identity = _identity_of(stored.record)
         group = _restored(memory, identity)
+        link = current_link(link, group)
         core = RoomCore(keys_of(link), identity, group, memory=memory, entropy=secrets.token_bytes)
         driver = RoomDriver(core, self._store, join_secret=link.join_secret)
-        room = Room(driver, self._store, link=link, name=stored.record.name, first_id=first_id)
         search = await self._search(link, stored.descriptor)
         found = await search.first()
+        ownership = (
+            Owner(stored.record.root_seed, found.descriptor, secrets.token_bytes) if stored.record.root_seed else None
+        )
+        room = Room(driver, self._store, link=link, name=stored.record.name, first_id=first_id, ownership=ownership)
         self._open[stored.room_id] = room
         self._nursery.start_soon(self._run_room, driver, found, link)
         return room

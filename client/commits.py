@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import msgspec
 
+from client.facts import check_facts, join_key_of, keys_in
 from client.identity import may_replace
-from client.room_state import Block, block_digest
+from client.room_state import Block, RoomKeys, block_digest
 from client.seals import EpochSecrets, OpenBundle, epoch_secrets, open_commit, seal_bundle, seal_commit
 from mls import Entropy, Group, StagedCommit
 from wire.errors import DecodeError
-from wire.ids import RoomEpoch, RoomId
+from wire.ids import RoomEpoch
 from wire.limits import COMMIT_BYTES_MAX
+from wire.link import Link
 from wire.room import CommitBody, Override, encode_commit_block, encode_control_block
 
 
-class RoomKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not change while a room lives: its id, and the key of its join bundles (32 bytes)."""
+class NewLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link in the place of the old one: its 16-byte secret, and the signed descriptor that it opens."""
 
-    room_id: RoomId
-    bundle_key: bytes
+    secret: bytes
+    descriptor: bytes
 
 
 def seal_group_info(group: Group, secrets: EpochSecrets, keys: RoomKeys, entropy: Entropy) -> bytes:
@@ -35,7 +37,13 @@ def seal_group_info(group: Group, secrets: EpochSecrets, keys: RoomKeys, entropy
 
 
 def commit_block(
-    staged: StagedCommit, keys: RoomKeys, *, env_key: bytes, entropy: Entropy, external: bool = False
+    staged: StagedCommit,
+    keys: RoomKeys,
+    *,
+    env_key: bytes,
+    entropy: Entropy,
+    external: bool = False,
+    new_link: NewLink | None = None,
 ) -> Block:
     """Pack a staged commit into a block.
 
@@ -45,21 +53,25 @@ def commit_block(
         env_key: that of epoch n, 32 bytes.
         entropy: source of randomness.
         external: its author joins by link.
+        new_link: what the commit puts into the room's facts.
 
     Raises:
         DecodeError: the room has too many members for one block.
     """
     ending, beginning = RoomEpoch(staged.epoch - 1), RoomEpoch(staged.epoch)
     secrets = epoch_secrets(staged.group)
+    sealing = keys_in(staged.group, keys)
     bundle = OpenBundle(staged.group_info, secrets.env_key)
     body = CommitBody(
         commit=seal_commit(staged.commit, env_key=env_key, room_id=keys.room_id, epoch=ending, entropy=entropy),
         group_info=seal_bundle(
-            bundle, key=keys.bundle_key, room_id=keys.room_id, epoch=beginning, entropy=entropy
+            bundle, key=sealing.bundle_key, room_id=keys.room_id, epoch=beginning, entropy=entropy
         ),
         next_write_key=secrets.write_key,
         next_read_key=secrets.read_key,
         external=external,
+        join_key=b"" if new_link is None else join_key_of(Link(root_public=keys.root_public, secret=new_link.secret)),
+        descriptor=b"" if new_link is None else new_link.descriptor,
     )  # fmt: skip
     data = encode_commit_block(ending, body)
     if len(data) > COMMIT_BYTES_MAX:
@@ -99,4 +111,5 @@ def judge_commit(body: CommitBody, group: Group, keys: RoomKeys, *, env_key: byt
         secrets = epoch_secrets(staged.group)
         if (secrets.write_key, secrets.read_key) != (body.next_write_key, body.next_read_key):
             raise DecodeError("the commit announces keys that are not those of its epoch")
+        check_facts(group, staged.group, committer=staged.committer, body=body, keys=keys)
     return staged

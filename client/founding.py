@@ -17,12 +17,12 @@ from typing import Final
 
 import msgspec
 
-import mls
-from client.commits import RoomKeys, seal_group_info
-from client.identity import Identity, clean_name
+from client.commits import NewLink, seal_group_info
+from client.facts import LINK_SECRET_BYTES, RoomFacts, facts_extension, keys_of
+from client.identity import Identity
 from client.room_state import Cursor, Mark, Phase, RoomMemory
-from client.seals import bundle_key, epoch_secrets, public_key
-from mls import ROOM_EXTENSION, Entropy, Extension, Group
+from client.seals import epoch_secrets, public_key
+from mls import Entropy, Group
 from wire.descriptor import Descriptor, Replica, RoomRoot, descriptor_seq
 from wire.ids import Sequence as EntrySequence
 from wire.link import Hint, Link
@@ -34,12 +34,6 @@ HINTS_WANTED: Final = 3
 DESCRIPTOR_HOURS: Final = 2 * 365 * 24
 """How long the founder's word about the servers holds, unless renewed."""
 _SEED_BYTES: Final = 32
-_SECRET_BYTES: Final = 16
-
-
-class _RoomFacts(msgspec.Struct, frozen=True, array_like=True):
-    version: int
-    name: str
 
 
 class NewRoom(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +59,7 @@ def found_room(
         entropy: source of randomness.
         now_us: unix microseconds.
     """
-    root_seed, secret = entropy(_SEED_BYTES), entropy(_SECRET_BYTES)
+    root_seed, secret = entropy(_SEED_BYTES), entropy(LINK_SECRET_BYTES)
     root = RoomRoot(root_seed)
     hints = tuple(Hint(host=node.host, port=node.port) for node in nodes[:HINTS_WANTED])
     link = Link(root_public=root.public, secret=secret, hints=hints)
@@ -73,7 +67,7 @@ def found_room(
     now_s = now_us // 1_000_000
     group = Group.create(
         link.room_id, identity.signature_key, identity.credential(),
-        entropy=entropy, now=now_s, extensions=(_facts_extension(name),),
+        entropy=entropy, now=now_s, extensions=(facts_extension(RoomFacts(1, name, identity.user_key)),),
     )  # fmt: skip
     descriptor = Descriptor(
         issued_hours=now_s // 3600, valid_hours=DESCRIPTOR_HOURS, replicas=tuple(_replica(node) for node in nodes)
@@ -118,24 +112,20 @@ def first_memory(group: Group, cursor: Cursor, phase: Phase) -> RoomMemory:
     )
 
 
-def keys_of(link: Link) -> RoomKeys:
-    """What a link says of a room's seals."""
-    return RoomKeys(room_id=link.room_id, bundle_key=bundle_key(link.join_secret))
+class Owner:
+    """The device that made a room (`client.room.Ownership`)."""
 
+    def __init__(self, root_seed: bytes, descriptor: Descriptor, entropy: Entropy) -> None:
+        self.admin_seed = admin_seed_of(root_seed)
+        self._root = RoomRoot(root_seed)
+        self._descriptor = descriptor
+        self._entropy = entropy
 
-def room_name(group: Group) -> str:
-    """The name that a room's members gave it, safe to print; its id's first digits if they gave none."""
-    for extension in group.extensions:
-        if extension.extension_type == ROOM_EXTENSION:
-            try:
-                return clean_name(msgspec.msgpack.decode(extension.data, type=_RoomFacts).name)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                break
-    return group.group_id.hex()[:8]
-
-
-def _facts_extension(name: str) -> mls.Extension:
-    return Extension(extension_type=ROOM_EXTENSION, data=msgspec.msgpack.encode(_RoomFacts(1, name)))
+    def new_link(self) -> NewLink:
+        """A link that takes the place of all earlier ones, with the same servers."""
+        secret = self._entropy(LINK_SECRET_BYTES)
+        item = self._root.sign_descriptor(self._descriptor, link_secret=secret, seq=descriptor_seq(0, 1))
+        return NewLink(secret=secret, descriptor=item.to_bytes())
 
 
 def admin_seed_of(root_seed: bytes) -> bytes:

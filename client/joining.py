@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from client.commits import RoomKeys, commit_block
+from client.commits import commit_block
 from client.identity import Identity
-from client.room_state import Block, Cursor
+from client.room_state import Block, Cursor, RoomKeys
 from client.seals import open_bundle
 from mls import Entropy, Group, InvalidArgument, StagedGroup
 from wire.messages import JoinBundle

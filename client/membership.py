@@ -18,14 +18,14 @@ import trio
 
 import mls
 from client import limits
-from client.commits import RoomKeys
 from client.connection import RoomConnection, ServerAddress, open_room_connection
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
-from client.founding import first_memory, keys_of, room_name
+from client.facts import keys_of, room_name
+from client.founding import first_memory
 from client.identity import Identity
 from client.joining import JoinAttempt, has_won, prepare_join
 from client.room_driver import StoreAccess
-from client.room_state import Cursor, InFlight, Phase, RoomMemory
+from client.room_state import Cursor, InFlight, Phase, RoomKeys, RoomMemory
 from client.store import RoomRecord
 from wire.errors import DecodeError
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch

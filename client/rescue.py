@@ -11,9 +11,10 @@ from __future__ import annotations
 import secrets
 
 import mls
-from client.commits import RoomKeys, override_block
+from client.commits import override_block
 from client.connection import RoomConnection, ServerAddress, open_room_connection
 from client.errors import RefusedError, SamtalaError
+from client.room_state import RoomKeys
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
 from wire.room import ResultKind
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import msgspec
 import trio
 
 import mls
 from client import limits
+from client.commits import NewLink
 from client.connection import StateChanged
 from client.errors import ForkDetectedError, NotFoundError, RefusedError, UnavailableError, UsageError
+from client.facts import current_link
 from client.identity import key_fingerprint, person_of
 from client.payload import MESSAGE_ID_BYTES, PayloadKind
 from client.room_core import MemberChange
@@ -49,23 +51,47 @@ class RoomMember(msgspec.Struct, frozen=True, kw_only=True):
         return key_fingerprint(self.key)
 
 
+class Ownership(Protocol):
+    """What only the device that made a room can do."""
+
+    admin_seed: bytes
+
+    def new_link(self) -> NewLink:
+        """Make a link in the place of the old one."""
+
+
 class Room:
     """See the module. Made by `client.client.Client`."""
 
-    def __init__(self, driver: RoomDriver, store: StoreAccess, *, link: Link, name: str, first_id: int) -> None:
+    def __init__(
+        self,
+        driver: RoomDriver,
+        store: StoreAccess,
+        *,
+        link: Link,
+        name: str,
+        first_id: int,
+        ownership: Ownership | None = None,
+    ) -> None:
         self.room_id: RoomId = driver.room_id
         self.name = name
         self._driver = driver
         self._store = store
         self._link = link
         self._first_id = first_id
+        self._ownership = ownership
 
     # Facts
 
     @property
     def link(self) -> str:
         """The link that lets others in. Whoever has it can join."""
-        return self._link.to_text()
+        return current_link(self._link, self._driver.view.group).to_text()
+
+    @property
+    def is_owner(self) -> bool:
+        """Tell whether this device made the room."""
+        return self._ownership is not None
 
     @property
     def epoch(self) -> RoomEpoch:
@@ -226,7 +252,8 @@ class Room:
             await news.wait()
 
     async def remove(self, member: RoomMember) -> Sequence:
-        """Remove one device; after the returned sequence it can neither read nor write.
+        """Remove one device; after the returned sequence it can neither read nor write. If the room is ours, its link is
+        replaced as well, so that whoever was removed cannot come back by it.
 
         Raises:
             UsageError: it is this device; see `Client.leave`.
@@ -234,7 +261,27 @@ class Room:
         """
         if member.is_me:
             raise UsageError("a device cannot remove itself; leave the room instead")
-        return await self._propose(MemberChange(remove=(member.device_key,)))
+        sequence = await self._propose(MemberChange(remove=(member.device_key,)))
+        if self.is_owner:
+            # Not by the same commit: whoever is removed by a commit can still read it.
+            await self.rotate_link()
+        return sequence
+
+    async def rotate_link(self) -> str:
+        """Replace the link: the old one opens nothing any more. Members stay; returns the new one.
+
+        Raises:
+            RefusedError: the room is somebody else's, or others' changes kept winning.
+        """
+        link = self._new_link()
+        await self._propose(MemberChange(new_link=link))
+        return self.link
+
+    def _new_link(self) -> NewLink:
+        if self._ownership is None:
+            raise RefusedError("only the device that made the room can replace its link")
+        self._driver.act_as_owner(self._ownership.admin_seed)
+        return self._ownership.new_link()
 
     async def update_keys(self) -> Sequence:
         """Begin another epoch with fresh keys: whoever copied our state before reads nothing after.

@@ -31,7 +31,8 @@ import msgspec
 
 import mls
 from client import limits
-from client.commits import RoomKeys, commit_block, judge_commit
+from client.commits import NewLink, commit_block, judge_commit
+from client.facts import keys_in, with_link
 from client.identity import Identity, Person, person_of
 from client.outbox import Flight, Outbox
 from client.payload import VERSION, Payload, PayloadKind, decode_payload, encode_payload
@@ -44,6 +45,7 @@ from client.room_state import (
     Outgoing,
     Phase,
     RoomChange,
+    RoomKeys,
     RoomMemory,
     block_digest,
 )
@@ -77,9 +79,10 @@ _FALSE_ACKNOWLEDGEMENT = "a server acknowledged a message that is not in the roo
 
 
 class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish for another epoch: members to remove, by their device keys. Empty: renew our own keys."""
+    """A wish for another epoch: members to remove, by their device keys; a new link. Empty: renew our own keys."""
 
     remove: tuple[bytes, ...] = ()
+    new_link: NewLink | None = None
 
 
 class RoomCore:
@@ -96,7 +99,7 @@ class RoomCore:
     def __init__(
         self, keys: RoomKeys, identity: Identity, group: mls.Group, *, memory: RoomMemory, entropy: mls.Entropy
     ) -> None:
-        self.keys = keys
+        self.keys = keys_in(group, keys)
         self.identity = identity
         self.group = group
         self.phase = memory.phase
@@ -427,6 +430,7 @@ class RoomCore:
         self._is_unacknowledged = True
         self._is_committer = is_mine
         self.group = group
+        self.keys = keys_in(group, self.keys)
         self._secrets = epoch_secrets(group)
         self._is_epoch_new = True
         self._is_ratchet_new = True
@@ -492,8 +496,16 @@ class RoomCore:
             self._finish_change(ChangeOutcome(None, "not a member any more"))
             return
         try:
-            staged = self.group.commit(remove=remove, entropy=self._entropy, now=now_s)
-            block = commit_block(staged, self.keys, env_key=self._secrets.env_key, entropy=self._entropy)
+            new_link = None if change is None else change.new_link
+            staged = self.group.commit(
+                remove=remove,
+                extensions=with_link(self.group, new_link and new_link.secret),
+                entropy=self._entropy,
+                now=now_s,
+            )
+            block = commit_block(
+                staged, self.keys, env_key=self._secrets.env_key, entropy=self._entropy, new_link=new_link
+            )
         except (mls.MLSError, DecodeError) as error:
             self._finish_change(ChangeOutcome(None, str(error)))
             return

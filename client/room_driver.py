@@ -179,6 +179,7 @@ class _Keys:
     """The keys that the connection proves (`client.connection.Keys`): those of the last stored step."""
 
     def __init__(self, driver: RoomDriver, join_secret: bytes) -> None:
+        self.admin: bytes | None = None
         self._driver = driver
         self._join_secret = join_secret
 
@@ -196,7 +197,7 @@ class _Keys:
         return self._join_secret
 
     def admin_seed(self) -> bytes | None:
-        return None
+        return self.admin
 
 
 class RoomDriver:
@@ -214,7 +215,7 @@ class RoomDriver:
         self.state_news = trio.Event()
         self._core = core
         self._store = store
-        self._join_secret = join_secret
+        self._keys = _Keys(self, join_secret)
         self._waiters: dict[bytes, PendingMessage] = {}
         self._change: PendingChange | None = None
         self._alarm: Alarm | None = None
@@ -285,6 +286,12 @@ class RoomDriver:
         await self._ask(functools.partial(self._core.propose, change))
         return pending
 
+    def act_as_owner(self, admin_seed: bytes) -> None:
+        """Prove to servers that the room is ours; not done before it is needed, because they learn who owns it."""
+        self._keys.admin = admin_seed
+        if self.connection is not None:
+            self.connection.keys_changed()
+
     async def _ask(self, act: Act) -> None:
         try:
             await self._acts.send(act)
@@ -306,14 +313,13 @@ class RoomDriver:
         Args:
             servers: where to begin.
         """
-        keys = _Keys(self, self._join_secret)
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         after, chain = self._core.cursor.sequence, self._core.cursor.chain
         try:
             with self._scope:
                 async with (
                     open_room_connection(
-                        self.room_id, servers, keys, client_id=client_id, after=after, chain=chain
+                        self.room_id, servers, self._keys, client_id=client_id, after=after, chain=chain
                     ) as connection,
                     trio.open_nursery() as nursery,
                 ):

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from client.timeline import TimelineItem
-from wire.ids import Sequence
+from wire.ids import RoomId, Sequence
 
 DIGEST_BYTES: Final = 32
 
@@ -31,6 +31,14 @@ class Phase(IntEnum):
     LIVE = 2
     REMOVED = 3
     BROKEN = 4
+
+
+class RoomKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """A room's id, the key of its join bundles and the root key of its links (32 bytes each)."""
+
+    room_id: RoomId
+    bundle_key: bytes
+    root_public: bytes = b""
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True, gc=False):

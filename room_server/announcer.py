@@ -51,21 +51,29 @@ class Announcer:
         self._random01 = random01
         self._plan = AnnouncePlan()
         self._items: dict[RoomId, MutableItem] = {}
+        self._moved: list[HostedRoom] = []
+        self._has_moved = trio.Event()
         self._has_new = trio.Event()
         self._lookups_seen: dict[str, int] = {}
 
     def add(self, room: HostedRoom) -> None:
         """Begin to answer for a room and to announce it."""
-        try:
-            item = MutableItem.from_bytes(room.genesis.descriptor)
-            self._node.pin(item)
-        except DhtError as error:
-            log.warning("descriptor_rejected", room=room_label(room.room_id), reason=str(error))
+        if not self._pin(room):
             return
-        self._items[room.room_id] = item
         keys = [member.node_key for member in room.genesis.members]
         self._plan.add(room.room_id, trio.current_time(), place=keys.index(self._node_key))
         self._has_new.set()
+
+    def _pin(self, room: HostedRoom) -> bool:
+        try:
+            item = MutableItem.from_bytes(room.service.descriptor)
+            self._node.pin(item)
+        except DhtError as error:
+            log.warning("descriptor_rejected", room=room_label(room.room_id), reason=str(error))
+            return False
+        self._items[room.room_id] = item
+        room.announced = room.service.descriptor
+        return True
 
     def set_gauges(self) -> None:
         """Tell the metrics how discovery is."""
@@ -82,6 +90,7 @@ class Announcer:
         async with trio.open_nursery() as nursery:
             slots = trio.Semaphore(limits.ANNOUNCE_AT_ONCE_MAX)
             nursery.start_soon(self._stay_known)
+            nursery.start_soon(self._follow_links)
             while True:
                 for room_id in self._plan.take_due(trio.current_time(), count_max=limits.ANNOUNCE_AT_ONCE_MAX):
                     await slots.acquire()
@@ -96,6 +105,29 @@ class Announcer:
             if self._node.stats().nodes == 0:
                 await self._node.bootstrap()
             await trio.sleep(limits.DHT_BOOTSTRAP_S)
+
+    def follow_link(self, room: HostedRoom) -> None:
+        """A new link has another place in the DHT: answer for it at once, and let the old one expire."""
+        old = self._items.get(room.room_id)
+        if self._pin(room):
+            if old is not None:
+                self._node.unpin(old.target)
+            self._moved.append(room)
+            self._has_moved.set()
+
+    async def _follow_links(self) -> None:
+        while True:
+            await self._has_moved.wait()
+            self._has_moved = trio.Event()
+            moved, self._moved = self._moved, []
+            for room in moved:
+                await self._move(room)
+
+    async def _move(self, room: HostedRoom) -> None:
+        try:
+            await self._node.put(self._items[room.room_id])
+        except DhtError as error:
+            log.debug("announcement_failed", room=room_label(room.room_id), reason=str(error))
 
     async def _announce(self, room_id: RoomId, slots: trio.Semaphore) -> None:
         succeeded = False

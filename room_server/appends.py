@@ -85,7 +85,7 @@ class Appends:
             return
         allowed, refusal = 0, None
         for block in blocks:
-            refusal = attachment.why_not_append(block)
+            refusal = attachment.why_not_append(block, self._backend.now())
             if refusal is not None:
                 break
             allowed += 1

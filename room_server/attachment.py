@@ -6,7 +6,7 @@ A proof is a signature by a key that all members of an epoch share, over this se
 | act | needs |
 |---|---|
 | read entries of epoch e | READ of an epoch >= e (the gate in `feed`) |
-| append a block of epoch e | WRITE of an epoch >= e; for an external commit JOIN is enough; for an override ADMIN |
+| append a block of epoch e | WRITE of an epoch >= e; for an external commit JOIN is enough; ADMIN for an override or a new link |
 | open a session | WRITE, JOIN or ADMIN |
 | fetch a join bundle or Welcome | READ, WRITE or JOIN |
 
@@ -29,7 +29,7 @@ from room_server.rooms import HostedRoom
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import NodeKey, RoomEpoch
 from wire.messages import Prove, proof_message
-from wire.room import BlockHeader, BlockKind, Purpose, decode_block_header, needed_proof
+from wire.room import BlockHeader, BlockKind, Purpose, decode_block_header, decode_commit, needed_proof
 
 _NO_EPOCH: Final = RoomEpoch(-1)
 
@@ -40,7 +40,7 @@ class Attachment:
     __slots__ = (
         "generation",
         "is_admin",
-        "is_joiner",
+        "join_key",
         "margin_told",
         "read_epoch",
         "room",
@@ -53,7 +53,8 @@ class Attachment:
         self.room = room
         self.read_epoch = _NO_EPOCH
         self.write_epoch = _NO_EPOCH
-        self.is_joiner = False
+        self.join_key = b""
+        """That of the link whose holder this is; empty for none."""
         self.is_admin = False
         self.stale_blocks = 0
         self.generation = room.service.generation
@@ -61,6 +62,11 @@ class Attachment:
         self.subscription: Subscription | None = None
         self.margin_told: int | None = None
         """What the client was told last of how the room stands."""
+
+    @property
+    def is_joiner(self) -> bool:
+        """JOIN is proven, and the link still holds."""
+        return self.join_key == self.room.service.join_key
 
     @property
     def may_read(self) -> bool:
@@ -125,19 +131,21 @@ class Attachment:
                 self.write_epoch = max(self.write_epoch, prove.epoch)
                 self.stale_blocks = 0
             case Purpose.JOIN:
-                self.is_joiner = True
+                self.join_key = self.room.service.join_key
             case Purpose.ADMIN:
                 self.is_admin = True
             case _:
                 assert_never(prove.purpose)
 
-    def why_not_append(self, block: bytes) -> RefusalCode | None:
-        """Why this connection may not append `block`; None when it may (R1 and R2, e2ee.md §3.1)."""
+    def why_not_append(self, block: bytes, now: float) -> RefusalCode | None:
+        """Why this connection may not append `block` at `now`; None when it may (R1 to R4, e2ee.md §3.1)."""
         self._forget_undone()
         try:
             header = decode_block_header(block)
             if not self._is_proven(header, block):
                 return RefusalCode.NOT_PROVEN
+            if header.kind is BlockKind.COMMIT and decode_commit(block).external and not self.room.joins.take(now):
+                return RefusalCode.BUSY
         except DecodeError:
             return RefusalCode.MALFORMED
         if header.epoch != self.room.service.epoch:
@@ -153,12 +161,12 @@ class Attachment:
 
     def _is_proven(self, header: BlockHeader, block: bytes) -> bool:
         is_writer = header.epoch <= self.write_epoch
-        if is_writer and header.kind is not BlockKind.CONTROL:
+        if is_writer and header.kind is BlockKind.APP:
             return True
         match needed_proof(block):
             case Purpose.ADMIN:
                 return self.is_admin
             case Purpose.JOIN:
-                return self.is_joiner
+                return is_writer or self.is_joiner
             case _:
                 return is_writer

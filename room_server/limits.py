@@ -11,6 +11,12 @@ STALL_US_MAX: Final = 30_000_000
 OVERRIDES_MAX: Final = 16
 """Overrides that readers far behind can still read across; who is behind more than that joins again."""
 
+JOINS_AT_ONCE_MAX: Final = 256
+"""External commits of one room that may come together: each costs every member a signature and a tree."""
+
+JOINS_PER_S: Final = 2.0
+"""External commits of one room per second after that: a link that went around cannot keep the members busy."""
+
 WELCOMES_MAX: Final = 1024
 """Welcomes kept per room until they are fetched; the oldest go first."""
 

@@ -130,6 +130,7 @@ class _Node:
         self.announcer = Announcer(
             dht, node_key=self.identity.public, metrics=self.metrics, random01=random.SystemRandom().random
         )
+        self.hosting.rooms.on_new_link = self.announcer.follow_link
         for room in self.hosting.rooms:
             self.announcer.add(room)
         return self.announcer

@@ -89,6 +89,8 @@ class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     ended_write_key: bytes
     generation: int
     overrides: tuple[Overridden, ...]
+    join_key: bytes
+    descriptor: bytes
     welcomes: tuple[KeptWelcome, ...]
 
 
@@ -111,7 +113,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 class RoomService:
     """One room at one replica; implements `vr.service.Service`.
 
-    Readable by the host's edge at any time: `epoch`, `write_key`, `join_key`, `admin_key`, `read_key(epoch)`,
+    Readable by the host's edge at any time: `epoch`, `write_key`, `join_key`, `admin_key`, `descriptor`, `read_key(epoch)`,
     `next_sequence`, `chain` (hash through `next_sequence - 1`), `group_info` of `epoch` with the sequence and chain of
     the commit that began it, `welcome(reference)`.
     """
@@ -119,6 +121,7 @@ class RoomService:
     def __init__(self, genesis: Genesis) -> None:
         self.room_id: RoomId = genesis.room_id
         self.join_key = genesis.join_key
+        self.descriptor = genesis.descriptor
         self.admin_key = genesis.admin_key
         self.epoch = _FIRST_EPOCH
         self.write_key = genesis.write_key
@@ -199,6 +202,8 @@ class RoomService:
             self.generation += 1
         else:
             self._ended_write_key = self.write_key
+        if body.join_key:
+            self.join_key, self.descriptor = body.join_key, body.descriptor
         self._commit_us = timestamp_us
         self._begin(RoomEpoch(header.epoch + 1), body.next_write_key, body.next_read_key)
         self._place(sequence, body.group_info)
@@ -287,6 +292,8 @@ class RoomService:
             ended_write_key=self._ended_write_key,
             generation=self.generation,
             overrides=tuple(self._overrides),
+            join_key=self.join_key,
+            descriptor=self.descriptor,
             welcomes=tuple(self._welcomes.values()),
         )
         return _ENCODER.encode(state)
@@ -313,6 +320,8 @@ class RoomService:
         self._commit_us = state.commit_us
         self._ended_write_key = state.ended_write_key
         self._overrides = list(state.overrides)
+        self.join_key = state.join_key
+        self.descriptor = state.descriptor
         self._read_keys = {RoomEpoch(epoch): key for epoch, key in enumerate(keys, first)}
         self._welcomes = {kept.reference: kept for kept in state.welcomes}
         self._welcome_bytes = sum(len(kept.welcome) for kept in state.welcomes)
@@ -324,7 +333,12 @@ def _decode_state(snapshot: bytes, room_id: RoomId) -> _State:
     except msgspec.MsgspecError as error:
         raise SnapshotError("checkpoint does not decode to a room") from error
     keys, rest = divmod(len(state.read_keys), NODE_KEY_BYTES)
-    sizes_fit = rest == 0 and 0 < keys <= state.epoch + 1 and len(state.write_key) == NODE_KEY_BYTES
+    sizes_fit = (
+        len(state.join_key) == NODE_KEY_BYTES
+        and rest == 0
+        and 0 < keys <= state.epoch + 1
+        and len(state.write_key) == NODE_KEY_BYTES
+    )
     if state.version != _STATE_VERSION or state.room_id != room_id or not sizes_fit or len(state.chain) != CHAIN_BYTES:
         raise SnapshotError("checkpoint is of another room or version")
     return state

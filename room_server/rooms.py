@@ -10,10 +10,11 @@ room itself holds only its service, its feed and its genesis. One task calls eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from typing import Final, Protocol
 
+from room_server import limits
 from room_server.feed import RingBudget, RoomFeed
 from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, deliveries
@@ -72,10 +73,27 @@ class Route:
         return (self.client, self.session)
 
 
+class JoinRate:
+    """How fast holders of a link may come into one room through this node."""
+
+    def __init__(self) -> None:
+        self._left = float(limits.JOINS_AT_ONCE_MAX)
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Let one in at `now`, monotonic seconds; False: too many, try again later."""
+        self._left = min(self._left + (now - self._at) * limits.JOINS_PER_S, float(limits.JOINS_AT_ONCE_MAX))
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class HostedRoom:
     """One room on this node."""
 
-    __slots__ = ("encoded_genesis", "feed", "genesis", "opens", "room_id", "routes", "service")
+    __slots__ = ("announced", "encoded_genesis", "feed", "genesis", "joins", "opens", "room_id", "routes", "service")
 
     def __init__(self, genesis: Genesis, encoded_genesis: bytes, budget: RingBudget) -> None:
         self.room_id: RoomId = genesis.room_id
@@ -85,6 +103,9 @@ class HostedRoom:
         self.feed = RoomFeed(genesis.room_id, budget, reading_epoch=self.service.reading_epoch)
         self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
         self.opens: dict[ClientId, tuple[Recipient, int]] = {}
+        self.joins = JoinRate()
+        self.announced = b""
+        """The descriptor that this node answers with; empty while it answers with none."""
 
     @property
     def group(self) -> GroupId:
@@ -126,6 +147,7 @@ class Rooms:
 
     def __init__(self, budget: RingBudget) -> None:
         self.budget = budget
+        self.on_new_link: Callable[[HostedRoom], None] = lambda _: None
         self._rooms: dict[bytes, HostedRoom] = {}
 
     def __len__(self) -> int:
@@ -155,6 +177,8 @@ class Rooms:
         if not blocks:
             return 0
         room.feed.publish(blocks)
+        if room.announced and room.announced != room.service.descriptor:
+            self.on_new_link(room)
         return blocks[-1].timestamp_us
 
     def on_reply(self, group: GroupId, reply: Reply) -> None:

@@ -29,6 +29,9 @@ DELIVERIES_PER_FRAME_MAX: Final = 256
 GENESIS_BYTES_MAX: Final = 512 * 1024
 """The record a room starts from: members, keys, sealed GroupInfo, signed descriptor."""
 
+DESCRIPTOR_ITEM_BYTES_MAX: Final = 2048
+"""A signed descriptor as it is stored: 644 bytes sealed, keys and framing."""
+
 NAME_CHARACTERS_MAX: Final = 64
 """Names of rooms, people and nodes."""
 

@@ -74,7 +74,8 @@ class CommitBody(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=
 
     `commit` and `group_info` are sealed by the members (32-byte keys that servers never hold); `next_write_key` and
     `next_read_key` are Ed25519 public keys (32 bytes) exported from the next epoch, with which servers admit writers
-    and readers without knowing them. `external` says that the author joins by link.
+    and readers without knowing them. `external` says that the author joins by link. `join_key` and
+    `descriptor` are empty, or those of a new link (needs ADMIN as well): the old one opens nothing from then on.
     """
 
     commit: bytes
@@ -83,6 +84,8 @@ class CommitBody(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=
     next_read_key: bytes
     external: bool = False
     welcomes: tuple[StoredWelcome, ...] = ()
+    join_key: bytes = b""
+    descriptor: bytes = b""
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -254,6 +257,8 @@ def decode_commit(block: bytes) -> CommitBody:
         raise DecodeError("epoch key of a wrong size")
     if len(body.welcomes) > limits.WELCOMES_PER_COMMIT_MAX:
         raise DecodeError("too many welcomes")
+    if len(body.join_key) not in {0, NODE_KEY_BYTES} or len(body.descriptor) > limits.DESCRIPTOR_ITEM_BYTES_MAX:
+        raise DecodeError("join key or descriptor of a wrong size")
     return body
 
 
@@ -275,7 +280,7 @@ def decode_control(block: bytes) -> ControlBody:
 
 
 def needed_proof(block: bytes) -> Purpose:
-    """The proof that opens the log for a block: ADMIN for an override, JOIN for an external commit, else WRITE.
+    """The proof that opens the log for a block: ADMIN for an override or a new link, JOIN for an external commit, else WRITE.
 
     WRITE of the block's epoch serves external commits as well.
 
@@ -287,7 +292,10 @@ def needed_proof(block: bytes) -> Purpose:
         case BlockKind.APP:
             return Purpose.WRITE
         case BlockKind.COMMIT:
-            return Purpose.JOIN if decode_commit(block).external else Purpose.WRITE
+            body = decode_commit(block)
+            if body.join_key:
+                return Purpose.ADMIN
+            return Purpose.JOIN if body.external else Purpose.WRITE
         case BlockKind.CONTROL:
             return Purpose.ADMIN if isinstance(decode_control(block), Override) else Purpose.WRITE
         case _:

@@ -33,6 +33,7 @@ from wire.identity import key_text
         "members": ("samtala.cli.room:members", "Who is in a room."),
         "rescue": ("samtala.cli.room:rescue", "Take back a change of members after which nobody can write."),
         "evidence": ("samtala.cli.room:evidence", "What proves that servers lied about a room's history."),
+        "link": ("samtala.cli.room:link", "The link that lets others in; or a new one in its place."),
         "remove": ("samtala.cli.room:remove", "Remove a member's device from a room."),
     },
 )
@@ -266,6 +267,35 @@ def _put_fork(fork: ForkFinding, *, as_json: bool) -> None:
         put_json(fork_json(fork))
     else:
         put(fork_line(fork))
+
+
+@click.command()
+@click.argument("which", metavar="ROOM")
+@click.option("--rotate", is_flag=True, help="Replace the link: the old one opens nothing any more. Members stay.")
+@with_timeout
+@with_json
+@click.pass_obj
+def link(settings: Settings, which: str, *, rotate: bool, timeout_s: float, as_json: bool) -> None:
+    """Print the link of ROOM. Whoever has it can join."""
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
+            await caught_up_in_time(found, timeout_s)
+            text = found.link
+            if rotate:
+                with trio.move_on_after(timeout_s) as scope:
+                    text = await found.rotate_link()
+                if scope.cancelled_caught:
+                    raise UnavailableError(f"not done within {timeout_s:g} s; look at: samtala room link {which}")
+            if as_json:
+                put_json({"room": found.name, "link": text, "rotated": rotate})
+                return
+            put(text)
+            if sys.stdout.isatty():
+                say(_qr(text))
+
+    run(command)
 
 
 @click.command()

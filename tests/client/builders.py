@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 import mls
-from client.commits import RoomKeys, seal_group_info
+from client.commits import seal_group_info
 from client.identity import Identity
 from client.joining import JoinAttempt, prepare_join
 from client.payload import PayloadKind
@@ -24,6 +24,7 @@ from client.room_state import (
     OutcomeKind,
     Outgoing,
     Phase,
+    RoomKeys,
     RoomMemory,
 )
 from client.seals import EpochSecrets, bundle_key, epoch_secrets

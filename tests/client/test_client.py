@@ -380,3 +380,62 @@ async def test_a_forged_history_is_shown_not_hidden(tmp_path: Path) -> None:
         assert theirs.undecryptable == 1
         assert [message.text for message in await read_until(theirs, "once")] == ["once"]
         assert [notice.kind for notice in await notices_until(ours, "REFUSED")][-1] is ItemKind.REFUSED
+
+
+async def test_a_new_link_closes_the_old_one_and_members_stay(tmp_path: Path) -> None:
+    async with (
+        community(tmp_path) as cluster,
+        person(tmp_path, "alice") as alice,
+        person(tmp_path, "bob") as bob,
+        person(tmp_path, "carol") as carol,
+        person(tmp_path, "mallory") as mallory,
+    ):
+        ours = await lobby(cluster, alice)
+        theirs = await bob.join(ours.link)
+        old = ours.link
+        with pytest.raises(RefusedError, match="only the device that made"):
+            await theirs.rotate_link()
+
+        new = await ours.rotate_link()
+        await ours.send("new link")
+        await read_until(theirs, "new link")
+
+        assert ours.link == theirs.link == new != old
+        joined = await carol.join(new)
+        await joined.send("hello")
+        await read_until(ours, "hello")
+        await read_until(theirs, "hello")
+        with trio.move_on_after(1.5) as scope:
+            await mallory.join(old)
+        assert scope.cancelled_caught
+        assert {member.name for member in await ours.members()} == {"alice", "bob", "carol"}
+
+
+async def test_whoever_was_removed_cannot_come_back_by_the_link_they_know(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice, person(tmp_path, "bob") as bob:
+        ours = await lobby(cluster, alice)
+        theirs = await bob.join(ours.link)
+        await theirs.send("hello")
+        await read_until(ours, "hello")
+        [member] = [member for member in await ours.members() if member.name == "bob"]
+
+        await ours.remove(member)
+
+        await eventually(lambda: theirs.phase is Phase.REMOVED)
+        with trio.move_on_after(1.5) as scope:
+            await bob.join(theirs.link)
+        assert scope.cancelled_caught
+        assert [member.name for member in await ours.members()] == ["alice"]
+
+
+async def test_a_rotated_link_survives_a_restart_of_servers_and_owner(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster, person(tmp_path, "bob") as bob:
+        async with person(tmp_path, "alice") as alice:
+            ours = await lobby(cluster, alice)
+            new = await ours.rotate_link()
+        async with person(tmp_path, "alice") as alice:
+            ours = await alice.room("lobby")
+            assert ours.link == new
+            theirs = await bob.join(new)
+            await theirs.send("found it")
+            await read_until(ours, "found it")

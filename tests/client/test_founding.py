@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 import mls
-from client.founding import HINTS_WANTED, NewRoom, found_room, keys_of, room_name
+from client.facts import keys_of, room_name
+from client.founding import HINTS_WANTED, NewRoom, found_room
 from client.room_core import RoomCore
 from client.room_state import Phase
 from client.seals import epoch_secrets, open_bundle, public_key

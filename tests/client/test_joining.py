@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 import mls
-from client.commits import RoomKeys, commit_block
+from client.commits import commit_block
 from client.joining import has_won, prepare_join
-from client.room_state import Phase
+from client.room_state import Phase, RoomKeys
 from client.seals import open_bundle
 from client.timeline import ItemKind
 from tests.client.builders import KEYS, NOW_S, attempt_of, entropy_of, found_room, identity_of, join, settle

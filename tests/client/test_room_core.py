@@ -5,12 +5,11 @@ import pytest
 
 import mls
 from client import limits
-from client.commits import RoomKeys
 from client.evidence import check_evidence
 from client.joining import has_won
 from client.outbox import Outbox
 from client.payload import PayloadKind
-from client.room_state import Block, OutcomeKind, Outgoing, Phase, block_digest
+from client.room_state import Block, OutcomeKind, Outgoing, Phase, RoomKeys, block_digest
 from client.timeline import ItemKind
 from tests.client.builders import (
     KEYS,

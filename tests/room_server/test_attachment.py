@@ -29,7 +29,7 @@ from wire.messages import (
     Proved,
     Subscribe,
 )
-from wire.room import Override, Purpose, decode_genesis, encode_control_block
+from wire.room import CommitBody, Override, Purpose, decode_genesis, encode_commit_block, encode_control_block
 
 
 @pytest.mark.parametrize("purpose", list(Purpose))
@@ -125,11 +125,11 @@ def test_write_proofs_are_undone_with_the_epoch_that_they_are_of() -> None:
     room = HostedRoom(decode_genesis(keyed_genesis()), b"", RingBudget())
     attachment = proven(room, Purpose.WRITE)
     override = Override(write_key=b"o" * 32, read_key=b"o" * 32, group_info=b"")
-    assert attachment.why_not_append(app(0)) is None
+    assert attachment.why_not_append(app(0), 0.0) is None
 
     apply(room.service, encode_control_block(RoomEpoch(0), override))
 
-    assert attachment.why_not_append(app(0)) is RefusalCode.NOT_PROVEN
+    assert attachment.why_not_append(app(0), 0.0) is RefusalCode.NOT_PROVEN
 
 
 def proven(room: HostedRoom, purpose: Purpose) -> Attachment:
@@ -139,8 +139,36 @@ def proven(room: HostedRoom, purpose: Purpose) -> Attachment:
 
 
 def why_not(room: HostedRoom, purpose: Purpose, block: bytes) -> RefusalCode | None:
-    return proven(room, purpose).why_not_append(block)
+    return proven(room, purpose).why_not_append(block, 0.0)
 
 
 def apply(service: RoomService, *blocks: bytes) -> None:
     service.apply(OpNumber(1), 1, [request(block) for block in blocks])
+
+
+def test_new_link_needs_the_admin_key_and_shuts_out_who_came_by_the_old_one() -> None:
+    room = HostedRoom(decode_genesis(keyed_genesis()), b"", RingBudget())
+    joiner = proven(room, Purpose.JOIN)
+    body = CommitBody(
+        commit=b"c", group_info=b"g", next_write_key=b"w" * 32, next_read_key=b"r" * 32, join_key=b"n" * 32
+    )
+    block = encode_commit_block(RoomEpoch(0), body)
+    assert joiner.is_joiner
+    assert why_not(room, Purpose.WRITE, block) is RefusalCode.NOT_PROVEN
+    assert why_not(room, Purpose.ADMIN, block) is None
+
+    apply(room.service, block)
+
+    assert not joiner.is_joiner
+    assert joiner.why_not_append(commit(1, external=True), 0.0) is RefusalCode.NOT_PROVEN
+
+
+def test_joins_by_link_are_rationed_per_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "JOINS_AT_ONCE_MAX", 2)
+    room = HostedRoom(decode_genesis(keyed_genesis()), b"", RingBudget())
+    joiner, block = proven(room, Purpose.JOIN), commit(0, external=True)
+
+    refusals = [joiner.why_not_append(block, now) for now in (10.0, 10.0, 10.0, 10.4, 10.6)]
+
+    assert refusals == [None, None, RefusalCode.BUSY, RefusalCode.BUSY, None]
+    assert proven(room, Purpose.WRITE).why_not_append(commit(0), 10.6) is None

@@ -1,0 +1,100 @@
+"""What a room's members have agreed on, inside MLS: its name, who owns it, which link opens it. Pure.
+
+    founding ─▶ RoomFacts in the group's extensions ─▶ only the owner's commits may change them
+                    └── link secret: replaced by a rotation, which closes the old link at servers and in join bundles
+
+Servers see nothing of it. A commit that changes facts and is not the owner's does not hold for any member.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from client.identity import clean_name, person_of
+from client.room_state import RoomKeys
+from client.seals import bundle_key, public_key
+from mls import ROOM_EXTENSION, Extension, Group, Member
+from wire.errors import DecodeError
+from wire.link import Link
+from wire.room import CommitBody
+
+LINK_SECRET_BYTES = 16
+
+
+class RoomFacts(msgspec.Struct, frozen=True, array_like=True):
+    """`owner` is a user key (32 bytes); `link_secret` is empty while the first link holds."""
+
+    version: int
+    name: str
+    owner: bytes = b""
+    link_secret: bytes = b""
+
+
+def facts_extension(facts: RoomFacts) -> Extension:
+    """The group extension that carries facts."""
+    return Extension(extension_type=ROOM_EXTENSION, data=msgspec.msgpack.encode(facts))
+
+
+def facts_of(group: Group) -> RoomFacts:
+    """The facts of a group; a room without readable facts has no name, no owner and its first link."""
+    for extension in group.extensions:
+        if extension.extension_type == ROOM_EXTENSION:
+            try:
+                return msgspec.msgpack.decode(extension.data, type=RoomFacts)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                break
+    return RoomFacts(1, "")
+
+
+def room_name(group: Group) -> str:
+    """The name that a room's members gave it, safe to print; its id's first digits if they gave none."""
+    name = facts_of(group).name
+    return clean_name(name) if name else group.group_id.hex()[:8]
+
+
+def keys_of(link: Link) -> RoomKeys:
+    """What a link says of a room's seals."""
+    return RoomKeys(room_id=link.room_id, bundle_key=bundle_key(link.join_secret), root_public=link.root_public)
+
+
+def keys_in(group: Group, keys: RoomKeys) -> RoomKeys:
+    """The same as far as a group's members know: theirs is the latest link."""
+    secret = facts_of(group).link_secret
+    return keys_of(Link(root_public=keys.root_public, secret=secret)) if secret else keys
+
+
+def current_link(link: Link, group: Group) -> Link:
+    """The link that opens the room now; the hints stay."""
+    secret = facts_of(group).link_secret
+    return msgspec.structs.replace(link, secret=secret) if secret else link
+
+
+def with_link(group: Group, secret: bytes | None) -> tuple[Extension, ...] | None:
+    """Extensions of a commit that replaces the link; None for one that leaves all as it is."""
+    if secret is None:
+        return None
+    return (facts_extension(msgspec.structs.replace(facts_of(group), link_secret=secret)),)
+
+
+def join_key_of(link: Link) -> bytes:
+    """The public key by which servers admit holders of a link."""
+    return public_key(link.join_secret)
+
+
+def check_facts(before: Group, after: Group, *, committer: Member, body: CommitBody, keys: RoomKeys) -> None:
+    """Refuse a commit that changes what only the owner may change, or says one thing to members and another to servers.
+
+    Raises:
+        DecodeError: it does.
+    """
+    old, new = facts_of(before), facts_of(after)
+    if before.extensions != after.extensions:
+        person = person_of(committer, 0)
+        if not old.owner or person.user_key != old.owner:
+            raise DecodeError("only the room's owner may change its name or link")
+        if new.owner != old.owner or len(new.link_secret) not in {0, LINK_SECRET_BYTES}:
+            raise DecodeError("a room's owner and the size of its secrets never change")
+    is_rotated = new.link_secret != old.link_secret
+    expected = join_key_of(Link(root_public=keys.root_public, secret=new.link_secret)) if is_rotated else b""
+    if body.join_key != expected:
+        raise DecodeError("servers and members are told of different links")
