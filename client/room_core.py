@@ -114,10 +114,7 @@ class RoomCore:
         self._time_us = 0
         self._proposal: MemberChange | None = None
         self._attempts = 0
-        self._must_renew = False
-        self._is_unacknowledged = False
-        self._is_committer = False
-        self._is_stalled = False
+        self._must_renew = self._is_unacknowledged = self._is_committer = self._is_stalled = False
         self._reopenings = 0
         self._staged: tuple[bytes, MemberChange | None] | None = None
         """Digest of our commit in flight, and the wish that it serves."""
@@ -499,7 +496,7 @@ class RoomCore:
             new_link = None if change is None else change.new_link
             staged = self.group.commit(
                 remove=remove,
-                extensions=with_link(self.group, new_link and new_link.secret),
+                extensions=with_link(self.group, None if new_link is None else new_link.secret),
                 entropy=self._entropy,
                 now=now_s,
             )
