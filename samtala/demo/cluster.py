@@ -76,13 +76,13 @@ class ServerProcess:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
             )
 
-    async def ready(self) -> None:
+    async def ready(self, timeout_s: float = START_S_MAX) -> None:
         """Return when the server says that it is.
 
         Raises:
-            ServerFailedError: it ended, or was not ready within START_S_MAX seconds.
+            ServerFailedError: it ended, or was not ready within `timeout_s` seconds.
         """
-        with trio.move_on_after(START_S_MAX):
+        with trio.move_on_after(timeout_s):
             while self.is_running:
                 if (await get(self.place.metrics_port, "/readyz", host=self.place.host)).startswith("HTTP/1.1 200"):
                     return

@@ -20,6 +20,8 @@ METRICS_PORT = 7612
 BALLAST = "ballast"
 DATA = "data"
 PIECE_BYTES = 65536
+START_S_MAX = 180.0
+"""A long run is nice to others: on a crowded machine a process may need half a minute to import its modules."""
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 
 
@@ -49,7 +51,7 @@ class Hosts:
         for server in started:
             server.start()
         for server in started:
-            await server.ready()
+            await server.ready(START_S_MAX)
 
     async def restart_each(self) -> None:
         """Stop one after the other as an operator would, and wait until it is ready again before the next.
