@@ -104,6 +104,17 @@ class Community:
                     continue
         raise AssertionError("the server did not become ready")
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the servers."""
+        return [process.pid for process in self._processes]
+
+    def metrics(self, place: int) -> bytes:
+        """What a server tells Prometheus."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics[place]}/metrics", timeout=5) as answer:
+            body: bytes = answer.read()
+            return body
+
     def kill(self, place: int) -> None:
         """SIGKILL a server."""
         self._processes[place].kill()
