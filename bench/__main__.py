@@ -6,7 +6,8 @@
 | W2 | one room, 8 members each keeping 64 entries in flight and receiving everything: appends/s and deliveries/s |
 | W6 | the primary is killed with SIGKILL under W1: the longest time without an acknowledgement, seconds |
 
-`--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute.
+`--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute; `--only idle`
+rooms that nobody uses (bench/idle_rooms.py), in a minute or two.
 
 Then MLS alone, in groups of 10 to 5,000 members (`python -m bench.mls_groups` does only this).
 
@@ -27,7 +28,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, mls_groups, rooms, vr_core
+from bench import idle_rooms, machine, mls_groups, rooms, vr_core
 from samtala.demo.cluster import open_cluster
 
 RESULTS = Path(__file__).parent / "results"
@@ -77,10 +78,13 @@ def main() -> int:
     """Run, print, and keep the JSON in bench/results/."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of W1 and of W2")
-    parser.add_argument("--only", choices=["vr"], help="only this part: the replication core, in this process")
+    parser.add_argument("--only", choices=["vr", "idle"], help="only one part, in this process")
     options = parser.parse_args()
     if options.only == "vr":
         print(json.dumps(msgspec.to_builtins(vr_core.run())))
+        return 0
+    if options.only == "idle":
+        print(json.dumps(msgspec.to_builtins(idle_rooms.run())))
         return 0
     with tempfile.TemporaryDirectory(prefix="samtala-bench-") as folder:
         figures = trio.run(run, Path(folder), options.seconds)

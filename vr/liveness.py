@@ -75,7 +75,11 @@ class NodeLiveness(Generic[Peer]):
             self._changed[peer] = None
 
     def tick(self, now: float) -> LivenessChange[Peer]:
-        """What changed until now. Call it at `next_deadline`, or earlier."""
+        """What changed until now. Call it at `next_deadline`, or earlier.
+
+        Whoever calls late was asleep, or too busy to listen: that says nothing of the others, and they get time to speak.
+        """
+        self._forgive_own_absence(now)
         for peer, deadline in self._suspect_at.items():
             if deadline <= now and peer not in self._suspected:
                 self._suspected.add(peer)
@@ -89,6 +93,11 @@ class NodeLiveness(Generic[Peer]):
             trusted=tuple(peer for peer in changed if peer not in self._suspected),
             heartbeat_due=heartbeat_due,
         )
+
+    def _forgive_own_absence(self, now: float) -> None:
+        if now > self._heartbeat_at + 2 * self._options.heartbeat_s:
+            for peer, deadline in self._suspect_at.items():
+                self._suspect_at[peer] = max(deadline, now + self._patience_s[peer] / 2)
 
     def next_deadline(self) -> float:
         """When `tick` has something to say, in monotonic seconds; in the past when it has already."""

@@ -35,10 +35,9 @@ from vr.messages import (
 )
 from vr.nacks import Undecided
 from vr.ready import Ready
-from vr.recovery import FaultyEntry, Restored
+from vr.recovery import Checkpoint, FaultyEntry, Restored
 from vr.service import Service
-from vr.snapshot import Checkpoint, take_checkpoint
-from vr.state import Divergence, Effects, ReplicaOptions, ReplicaState, Status
+from vr.state import Effects, ReplicaOptions, ReplicaState, Status
 from vr.types import ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber, view_epoch
 
 __all__ = ["Checkpoint", "FaultyEntry", "Replica", "ReplicaOptions", "Restored", "Status"]
@@ -200,7 +199,13 @@ class Replica:
 
     def checkpoint(self) -> Checkpoint:
         """Everything applied until now."""
-        return take_checkpoint(self._state)
+        state = self._state
+        checksum = state.log.checksum(state.applied_op)
+        assert checksum is not None, "the applied operation is in memory, or the base"
+        return Checkpoint(
+            op=state.applied_op, checksum=checksum, timestamp_us=state.timestamp_at(state.applied_op),
+            sessions=state.sessions.snapshot(), service=state.service.snapshot(),
+        )  # fmt: skip
 
     def checkpoint_done(self, op: OpNumber, now: float) -> None:
         """A checkpoint at `op`, and all operations through it, are durable elsewhere: the log may forget them.
@@ -301,11 +306,6 @@ class Replica:
     def undecided(self) -> Undecided | None:
         """As a primary to be: which operation may have been committed, so that no log can be chosen; None usually."""
         return self._state.undecided
-
-    @property
-    def divergence(self) -> Divergence | None:
-        """Where our state was seen to differ from a peer's, first since start: a service is not deterministic."""
-        return self._state.divergence
 
     def why_not_progressing(self) -> str | None:
         """One sentence for an operator, or None when all is well."""
@@ -446,11 +446,6 @@ def _is_busy(state: ReplicaState) -> bool:
 
 
 def _why_not_progressing(state: ReplicaState) -> str | None:
-    if state.divergence is not None:
-        where = state.divergence
-        return (
-            f"after operation {where.op} the state here was another than at replica {where.other}: one of them is wrong"
-        )
     suspected = [other for other in state.others if state.peers[other].suspected]
     alive = state.configuration.size - len(suspected)
     if alive < state.configuration.quorum:

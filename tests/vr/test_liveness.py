@@ -22,10 +22,12 @@ def test_everybody_is_trusted_for_a_period_of_grace() -> None:
 
 def test_a_silent_peer_is_suspected_within_two_seconds_once() -> None:
     liveness = make()
-    for now in (10.5, 11.0, 11.5, 12.0):
+    suspected: list[str] = []
+    for now in (10.25, 10.5, 10.75, 11.0, 11.25, 11.5, 11.75, 12.0):
         liveness.on_heard("c", now)
+        suspected += liveness.tick(now).suspected
 
-    assert liveness.tick(12.0).suspected == ("b",)
+    assert suspected == ["b"]
     assert liveness.tick(12.1).suspected == ()
     assert liveness.is_suspected("b")
 
@@ -67,3 +69,15 @@ def test_a_stranger_is_neither_heard_nor_suspected() -> None:
 
     assert not liveness.is_suspected("z")
     assert liveness.tick(10.0).suspected == ()
+
+
+def test_who_was_away_itself_gives_the_others_time_to_speak() -> None:
+    """A stalled process finds everybody silent: it was not listening."""
+    liveness = make()
+    liveness.tick(10.0)
+
+    assert liveness.tick(15.0).suspected == ()
+    liveness.on_heard("c", 15.3)
+
+    suspected = [peer for step in range(1, 9) for peer in liveness.tick(15.0 + step / 4).suspected]
+    assert suspected[0] == "b"

@@ -108,6 +108,11 @@ class Host:
         """The groups that run here."""
         return self._loop.groups.keys()
 
+    @property
+    def awake_groups(self) -> int:
+        """How many groups wait for a time of their own; all others sleep until something comes in."""
+        return self._loop.awake_groups
+
     def replica(self, group: GroupId) -> Replica:
         """A replica, to look at. Raises UnknownGroup, GroupDamaged."""
         return self._hosted(group).replica

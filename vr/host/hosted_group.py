@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from vr.configuration import Configuration
+from vr.host.limits import HOT_S
 from vr.ready import CommittedOp
 from vr.replica import Replica, Status
 from vr.types import GroupId, OpNumber, ReplicaId, ReplicaIndex, ViewNumber
@@ -19,6 +20,7 @@ class HostedGroup:
         "backlog_bytes",
         "between_views_since",
         "checkpoint_op",
+        "committed_at",
         "committed_bytes",
         "configuration",
         "genesis",
@@ -44,6 +46,7 @@ class HostedGroup:
         }
         self.backlog: list[CommittedOp] = []
         self.backlog_bytes = 0
+        self.committed_at = -math.inf
         self.committed_bytes = 0
         self.checkpoint_op = checkpoint_op
         self.is_checkpointing = False
@@ -52,8 +55,13 @@ class HostedGroup:
         """Monotonic seconds at which the replica left its last view; infinity while it is in one."""
         self.seen: tuple[ViewNumber, Status] = (replica.view, replica.status)
 
-    def note_committed(self, operations: Sequence[CommittedOp]) -> int:
+    def is_hot(self, now: float) -> bool:
+        """Was it used a short while ago, or does somebody wait for it?"""
+        return self.replica.pending_count > 0 or now < self.committed_at + HOT_S
+
+    def note_committed(self, operations: Sequence[CommittedOp], now: float) -> int:
         """Queue for history; the bytes added."""
+        self.committed_at = now
         size = sum(len(operation.entry.data) for operation in operations)
         self.backlog.extend(operations)
         self.backlog_bytes += size

@@ -53,7 +53,16 @@ LOG_SEGMENTS_MAX = 8
 """Live segments of the log; beyond, the groups that pin the oldest are checkpointed."""
 
 LIVENESS_STEPS_MAX = 512
-"""Groups told about a peer's fate in one turn: a dead node must not stall thousands of groups at once."""
+"""Hot groups told about a peer's fate in one turn: a dead node must not stall thousands of groups at once."""
+
+WAKES_PER_S = 1000
+"""Sleeping groups told about a peer's fate in a second: about half of a core, measured. Beyond, they wait asleep."""
+
+WAKES_BURST_MAX = 256
+"""Sleeping groups told at once, after a quiet time."""
+
+HOT_S = 60.0
+"""A group in which something was committed so recently is hot: it is told at once."""
 
 HISTORY_READS_MAX = 256
 """Reads of history that wait for the worker. Beyond, a peer's is dropped (it asks again), an embedder's is Busy."""

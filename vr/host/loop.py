@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 import msgspec
 import trio
@@ -23,8 +24,9 @@ import trio
 from vr.host import limits
 from vr.host.archive import ArchiveJob, PeerRead, Read
 from vr.host.embedder import Embedder, HostOptions, Transport
+from vr.host.fates import Fate, Tidings
 from vr.host.hosted_group import HostedGroup
-from vr.host.neighbours import Fate, Neighbours
+from vr.host.neighbours import Neighbours
 from vr.host.statistics import HostStatistics
 from vr.host.timers import Timers
 from vr.host.waiting_reads import WaitingReads
@@ -132,12 +134,18 @@ class Loop:
     def has_more(self) -> bool:
         """Whether the next turn should come at once."""
         return bool(
-            self.inbox or self.submitted or self._durable or self._dirty or self.neighbours.has_fates
+            self.inbox or self.submitted or self._durable or self._dirty
         )  # not the waiting writes: the writer wakes us
 
     def next_deadline(self) -> float:
         """When the next turn is due if nothing comes in."""
-        return min(self._timers.next_deadline(), self.neighbours.next_tick, self._mark_at)
+        fates_due = self.neighbours.fates.next_due(trio.current_time())
+        return min(self._timers.next_deadline(), self.neighbours.next_tick, self._mark_at, fates_due)
+
+    @property
+    def awake_groups(self) -> int:
+        """How many groups have a timer."""
+        return len(self._timers)
 
     @property
     def is_drained(self) -> bool:
@@ -155,10 +163,12 @@ class Loop:
                 write.is_done.set()
 
     def _take_messages(self, now: float) -> None:
-        inbox, dirty = self.inbox, self._dirty
+        inbox, dirty, fates = self.inbox, self._dirty, self.neighbours.fates
         count = min(len(inbox), limits.MESSAGES_PER_TURN_MAX)
         for _ in range(count):
             hosted, message = inbox.popleft()
+            if fates:
+                self._tell(fates.take(hosted), now)
             hosted.replica.step(message, now)
             dirty[hosted] = None
         if not inbox:
@@ -169,6 +179,7 @@ class Loop:
         submitted, self.submitted = self.submitted, []
         self.submitted_requests = self.submitted_bytes = 0
         for hosted, requests in submitted:
+            self._tell(self.neighbours.fates.take(hosted), now)
             hosted.replica.submit(requests, now)
             self._dirty[hosted] = None
 
@@ -176,7 +187,10 @@ class Loop:
         if now >= self.neighbours.next_tick:
             for peer, frame in self.neighbours.tick(now, may_beat=not self._is_stalled(now)):
                 self._transport.send(peer, frame)
-        for hosted, index, fate in self.neighbours.fates():
+        self._tell(self.neighbours.fates.due(now), now)
+
+    def _tell(self, tidings: Iterable[Tidings], now: float) -> None:
+        for hosted, index, fate in tidings:
             match fate:
                 case Fate.SUSPECTED:
                     hosted.replica.suspect(index, now)
@@ -184,6 +198,8 @@ class Loop:
                     hosted.replica.trust(index, now)
                 case Fate.CONNECTED:
                     hosted.replica.peer_connected(index, now)
+                case _:
+                    assert_never(fate)
             self._dirty[hosted] = None
 
     def _is_stalled(self, now: float) -> bool:
@@ -202,7 +218,7 @@ class Loop:
         if ready is not None:
             self._queue_messages(hosted, ready.send_now)
             self._queue_write(hosted, ready)
-            self._report(hosted, ready)
+            self._report(hosted, ready, now)
             for wanted in ready.history_reads:
                 self._queue_peer_read(PeerRead(group=hosted.group, wanted=wanted))
         self._timers.set(hosted, hosted.replica.next_deadline())
@@ -235,10 +251,10 @@ class Loop:
         else:
             assert not ready.send_after, "what waits for the disk comes with a token"
 
-    def _report(self, hosted: HostedGroup, ready: Ready) -> None:
+    def _report(self, hosted: HostedGroup, ready: Ready, now: float) -> None:
         embedder, group = self._embedder, hosted.group
         if ready.committed:
-            self._backlog_bytes += hosted.note_committed(ready.committed)
+            self._backlog_bytes += hosted.note_committed(ready.committed, now)
             self.statistics.operations_committed += len(ready.committed)
             embedder.on_committed(group, ready.committed)
             self._watch_backlog(hosted)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 import math
-from collections import deque
 from collections.abc import Iterator
 
+from vr.host.fates import Fate, Fates
 from vr.host.hosted_group import HostedGroup
-from vr.host.limits import LIVENESS_STEPS_MAX
 from vr.host.peer_frame import HEARTBEAT, Part, encode_peer_frames
 from vr.liveness import LivenessOptions, NodeLiveness
 from vr.types import ReplicaId, ReplicaIndex
@@ -27,14 +25,6 @@ class Neighbour:
         self.sent_at = -math.inf
 
 
-class Fate(enum.Enum):
-    """What a replica is told about a peer."""
-
-    SUSPECTED = enum.auto()
-    TRUSTED = enum.auto()
-    CONNECTED = enum.auto()
-
-
 class Neighbours:
     """All peers of this node; owned by the host's loop."""
 
@@ -42,7 +32,7 @@ class Neighbours:
         self._options = options
         self._seed = seed
         self._by_id: dict[ReplicaId, Neighbour] = {}
-        self._fates: deque[tuple[HostedGroup, ReplicaIndex, Fate]] = deque()
+        self.fates = Fates()
         self.next_tick = -math.inf
 
     def __iter__(self) -> Iterator[tuple[ReplicaId, Neighbour]]:
@@ -66,7 +56,7 @@ class Neighbours:
                 self.next_tick = -math.inf
             neighbour.groups.append((hosted, index))
             if neighbour.liveness.is_suspected(peer):
-                self._fates.append((hosted, index, Fate.SUSPECTED))
+                self.fates.tell(hosted, index, Fate.SUSPECTED, now)
 
     # --- what was heard -----------------------------------------------------------------------------------------------
 
@@ -84,7 +74,7 @@ class Neighbours:
         if neighbour is not None:
             neighbour.is_connected = True
             neighbour.liveness.on_connected(peer, now)
-            self._tell(neighbour, Fate.CONNECTED)
+            self._tell(neighbour, Fate.CONNECTED, now)
             self.next_tick = -math.inf
 
     def on_disconnected(self, peer: ReplicaId, now: float) -> None:
@@ -102,9 +92,9 @@ class Neighbours:
         for peer, neighbour in self._by_id.items():
             change = neighbour.liveness.tick(now)
             if change.suspected:
-                self._tell(neighbour, Fate.SUSPECTED)
+                self._tell(neighbour, Fate.SUSPECTED, now)
             if change.trusted:
-                self._tell(neighbour, Fate.TRUSTED)
+                self._tell(neighbour, Fate.TRUSTED, now)
             is_quiet = now - neighbour.sent_at >= self._options.heartbeat_s * 0.9
             if change.heartbeat_due and may_beat and is_quiet:
                 neighbour.sent_at = now
@@ -112,17 +102,9 @@ class Neighbours:
             self.next_tick = min(self.next_tick, neighbour.liveness.next_deadline())
         return heartbeats
 
-    def fates(self) -> list[tuple[HostedGroup, ReplicaIndex, Fate]]:
-        """The next replicas to tell about a peer, at most LIVENESS_STEPS_MAX of them."""
-        return [self._fates.popleft() for _ in range(min(len(self._fates), LIVENESS_STEPS_MAX))]
-
-    @property
-    def has_fates(self) -> bool:
-        """Whether there are more."""
-        return bool(self._fates)
-
-    def _tell(self, neighbour: Neighbour, fate: Fate) -> None:
-        self._fates.extend((hosted, index, fate) for hosted, index in neighbour.groups)
+    def _tell(self, neighbour: Neighbour, fate: Fate, now: float) -> None:
+        for hosted, index in neighbour.groups:
+            self.fates.tell(hosted, index, fate, now)
 
     # --- what is to be sent -------------------------------------------------------------------------------------------
 

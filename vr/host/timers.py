@@ -18,6 +18,9 @@ class Timers(Generic[Key]):
         self._heap: list[tuple[float, int, Key]] = []
         self._serial = 0
 
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
     def set(self, key: Key, deadline: float) -> None:
         """Wake `key` at `deadline`; infinity: not at all. Putting it off costs nothing until the old one has come."""
         if deadline == math.inf:

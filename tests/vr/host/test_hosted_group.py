@@ -9,7 +9,7 @@ def test_committed_operations_queue_for_history() -> None:
     group = hosted()
     operations = [committed(op) for op in (1, 2)]
 
-    size = group.note_committed(operations)
+    size = group.note_committed(operations, 5.0)
 
     assert size == sum(len(operation.entry.data) for operation in operations)
     assert group.backlog_bytes == size
@@ -38,7 +38,7 @@ def test_checkpoints_are_wanted_by_operations_bytes_or_the_log() -> None:
     group = hosted()
     assert not group.wants_checkpoint(ops=1, size=10)
 
-    group.note_committed([committed(1)])
+    group.note_committed([committed(1)], 5.0)
     assert group.wants_checkpoint(ops=1000, size=10)
     group.is_checkpointing = True
     assert not group.wants_checkpoint(ops=1000, size=10)

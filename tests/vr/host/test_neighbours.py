@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from tests.vr.host.cluster import OWN, PEER, THIRD, hosted
-from vr.host.limits import LIVENESS_STEPS_MAX
-from vr.host.neighbours import Fate, Neighbours
+from vr.host.fates import Fate
+from vr.host.limits import WAKES_BURST_MAX
+from vr.host.neighbours import Neighbours
 from vr.host.peer_frame import HEARTBEAT, decode_peer_frame
 from vr.liveness import LivenessOptions
 from vr.types import ReplicaId
@@ -17,7 +18,7 @@ def neighbours(groups: int = 1) -> Neighbours:
 
 
 def fates(made: Neighbours) -> list[tuple[int, Fate]]:
-    return [(index, fate) for _, index, fate in made.fates()]
+    return [(index, fate) for _, index, fate in made.fates.due(100.0)]
 
 
 def test_a_broken_link_is_suspicion_at_once_and_a_frame_ends_it() -> None:
@@ -77,21 +78,19 @@ def test_messages_for_a_peer_share_a_frame() -> None:
 
 
 def test_a_dead_node_is_told_to_many_groups_in_portions() -> None:
-    made = neighbours(LIVENESS_STEPS_MAX + 10)
+    made = neighbours(WAKES_BURST_MAX + 10)
     made.on_disconnected(PEER, 0.1)
     made.tick(0.1, may_beat=True)
 
-    assert len(made.fates()) == LIVENESS_STEPS_MAX
-    assert made.has_fates
-    assert len(made.fates()) == 10
-    assert not made.has_fates
+    assert len(list(made.fates.due(0.1))) == WAKES_BURST_MAX
+    assert len(list(made.fates.due(1.0))) == 10
 
 
 def test_a_group_that_comes_later_learns_who_is_suspected() -> None:
     made = neighbours()
     made.on_disconnected(PEER, 0.1)
     made.tick(0.1, may_beat=True)
-    made.fates()
+    fates(made)
 
     made.add_group(hosted(7), OWN, 0.2)
 
