@@ -8,7 +8,9 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 ROUNDS ?= 200
 SEED ?= $(shell date +%s)
-.PHONY: help demo test lint fix bench simulate multihost interop docs dist requirements clean
+MINUTES ?= 10
+MEMBERS ?= 200
+.PHONY: help demo test lint fix bench soak defences simulate multihost interop docs dist requirements clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -53,6 +55,12 @@ bench: $(VENV)/.dev ## figures beside this machine's own limits
 
 simulate: $(VENV)/.run ## an hour of replication under faults, from fresh seeds
 	$(BIN)/python -m vr.simulator --hours 1
+
+soak: $(VENV)/.dev ## a big room that never rests: MINUTES=10 MEMBERS=200 SEED=7; prints JSON
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --members $(MEMBERS) --seed $(SEED)
+
+defences: $(VENV)/.dev ## break each defence of docs/security.md on a copy, and see its test fail
+	$(BIN)/python -m tests.defences
 
 multihost: $(VENV)/.dev ## faults under load, every server on a host of its own (needs root): ROUNDS=200 SEED=7
 	$(BIN)/python -m tests.multihost --rounds $(ROUNDS) --seed $(SEED) $(ARGS)

@@ -1,0 +1,230 @@
+"""What to break in the code to see a claim of docs/security.md fail: `python -m tests.defences [WORD]`.
+
+Works on a copy of the tree in a temporary folder. For each defence the change is made, its test is run, and must fail.
+`tests/test_security.py` checks at every run that the changes can still be made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).parent.parent
+TREES = ("samtala", "room_server", "client", "wire", "vr", "mls", "dht", "tests", "pyproject.toml")
+TEST_S_MAX = 120
+
+
+class Defence(msgspec.Struct, frozen=True):
+    """A line of code that keeps a promise, what it is replaced by, and the test that notices."""
+
+    path: str
+    line: str
+    broken: str
+    test: str
+
+
+DEFENCES = (
+    Defence(
+        "client/witness.py",
+        "if known == payload.seen_chain:",
+        "if True:",
+        "tests/client/test_room_core.py::test_a_forked_history_is_noticed_at_the_first_crossing_message",
+    ),
+    Defence(
+        "client/evidence.py",
+        "    _check_statement(evidence)\n",
+        "",
+        "tests/client/test_evidence.py::test_whatever_is_changed_or_does_not_contradict_proves_nothing",
+    ),
+    Defence(
+        "client/payload.py",
+        'content.ljust(size_class(len(content)), b"\\0")',
+        "content",
+        "tests/client/test_payload.py::test_short_messages_all_have_the_same_size",
+    ),
+    Defence(
+        "client/seals.py",
+        "    associated = purpose.value + place\n    sealed: bytes = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt("
+        "plaintext, associated, nonce, key)\n    return nonce + sealed",
+        "    return nonce + bytes(_TAG_BYTES) + plaintext",
+        "tests/client/test_secrecy.py::test_names_texts_and_keys_are_not_in_what_servers_store",
+    ),
+    Defence(
+        "client/seals.py",
+        'return room_id + epoch.to_bytes(8, "big")',
+        'return b""',
+        "tests/client/test_seals.py::test_a_seal_does_not_open_elsewhere",
+    ),
+    Defence(
+        "client/seals.py",
+        'write_seed=group.export("samtala write", b"", KEY_BYTES)',
+        'write_seed=group.export("samtala write", bytes([group.own_leaf_index]), KEY_BYTES)',
+        "tests/client/test_secrecy.py::test_members_are_one_to_servers",
+    ),
+    Defence(
+        "client/commits.py",
+        "if (secrets.write_key, secrets.read_key) != (body.next_write_key, body.next_read_key):",
+        "if False:",
+        "tests/client/test_commits.py::test_announcing_other_keys_is_refused",
+    ),
+    Defence(
+        "client/commits.py",
+        "        check_facts(group, staged.group, committer=staged.committer, body=body, keys=keys)\n",
+        "",
+        "tests/client/test_facts.py::test_only_the_owner_may_change_facts",
+    ),
+    Defence(
+        "client/facts.py",
+        "if body.join_key != expected:",
+        "if False:",
+        "tests/client/test_facts.py::test_servers_and_members_are_told_of_the_same_link",
+    ),
+    Defence(
+        "client/facts.py",
+        "return keys_of(Link(root_public=keys.root_public, secret=secret)) if secret else keys",
+        "return keys",
+        "tests/client/test_facts.py::test_new_link_is_agreed_on_by_all_and_closes_the_old_one",
+    ),
+    Defence(
+        "client/room.py",
+        "            await self.rotate_link()\n        return sequence",
+        "            pass\n        return sequence",
+        "tests/client/test_client.py::test_whoever_was_removed_cannot_come_back_by_the_link_they_know",
+    ),
+    Defence(
+        "client/room_core.py",
+        "            self._stall(delivery.first_sequence, f",
+        "            self._break(delivery.first_sequence, f",
+        "tests/client/test_stalls.py::test_garbage_commit_holds_the_room_up_for_thirty_seconds_at_most",
+    ),
+    Defence(
+        "client/room_core.py",
+        "self._break(delivery.first_sequence, _UNDONE)\n        elif",
+        "return\n        elif",
+        "tests/client/test_stalls.py::"
+        "test_removed_member_who_wins_an_unacknowledged_race_is_an_alarm_and_is_thrown_out_by_the_owner",
+    ),
+    Defence(
+        "room_server/room.py",
+        "header.epoch == self.epoch - 1 and self._is_stalled(timestamp_us)",
+        "False",
+        "tests/client/test_rescue.py::test_garbage_commit_holds_a_room_up_only_for_a_while",
+    ),
+    Defence(
+        "room_server/room.py",
+        "        self._begin(header.epoch, body.write_key, body.read_key)\n",
+        "",
+        "tests/room_server/test_room_rules.py::test_override_sends_the_room_back_and_its_dead_entries_are_readable_to_who_stayed",
+    ),
+    Defence(
+        "room_server/room.py",
+        "if header.epoch != self.epoch and not reopens:",
+        "if header.epoch > self.epoch and not reopens:",
+        "tests/room_server/test_room.py::test_loser_of_a_commit_race_learns_the_sequence_of_the_winner_and_leaves_no_trace",
+    ),
+    Defence(
+        "room_server/attachment.py",
+        "return self.join_key == self.room.service.join_key",
+        'return self.join_key != b""',
+        "tests/room_server/test_attachment.py::test_new_link_needs_the_admin_key_and_shuts_out_who_came_by_the_old_one",
+    ),
+    Defence(
+        "room_server/attachment.py",
+        "            nacl.signing.VerifyKey(key).verify(signed, prove.signature)\n",
+        "            pass\n",
+        "tests/room_server/test_attachment.py::test_wrong_proof_opens_nothing",
+    ),
+    Defence(
+        "room_server/attachment.py",
+        "not self.room.joins.take(now)",
+        "False",
+        "tests/room_server/test_attachment.py::test_joins_by_link_are_rationed_per_room",
+    ),
+    Defence(
+        "room_server/edge.py",
+        "if self._bad_proofs >= limits.BAD_PROOFS_MAX:",
+        "if False:",
+        "tests/room_server/test_attachment.py::test_guessing_proofs_ends_the_connection",
+    ),
+    Defence(
+        "mls/group.py",
+        "        state.secret_tree.consume(content.sender.index, RatchetType.APPLICATION, key)\n",
+        "",
+        "tests/client/test_secrecy.py::test_device_stolen_in_the_middle_of_an_epoch_does_not_open_what_it_read_in_it",
+    ),
+    Defence(
+        "mls/receiving.py",
+        "    verify_content(_signer_key(state, opened), opened, state.context_bytes)\n",
+        "",
+        "tests/mls/test_attacks.py::test_an_insider_can_neither_pose_as_another_nor_burn_its_keys",
+    ),
+    Defence(
+        "mls/receiving.py",
+        "if group_id != state.context.group_id:",
+        "if False:",
+        "tests/client/test_room_core.py::test_a_message_of_another_room_is_refused",
+    ),
+    Defence(
+        "client/store.py",
+        '    database.pragma("hexkey", f"raw:{key.hex()}".encode().hex())\n',
+        "",
+        "tests/client/test_store.py::test_nothing_readable_is_on_the_disk",
+    ),
+    Defence(
+        "client/room_protocol.py",
+        'self._alarm(f"a server holds another history through {after}")',
+        "return",
+        "tests/client/test_connection.py::test_server_with_another_history_raises_an_alarm_and_is_left",
+    ),
+)
+
+
+def survives(defence: Defence, tree: Path) -> bool:
+    """Whether the test passes although the defence is gone."""
+    target = tree / defence.path
+    intact = target.read_text()
+    target.write_text(intact.replace(defence.line, defence.broken))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", defence.test],
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            timeout=TEST_S_MAX,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        target.write_text(intact)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Break one defence after the other; the exit code counts those that nobody missed."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        for name in TREES:
+            source = ROOT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, tree / name)
+        for defence in DEFENCES:
+            if word in defence.path + defence.test:
+                is_missed = survives(defence, tree)
+                missed += is_missed
+                verdict = "MISSED " if is_missed else "noticed"
+                sys.stdout.write(f"{verdict} {defence.path} {defence.test}\n")
+                sys.stdout.flush()
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
