@@ -43,6 +43,12 @@ ACK_S: Final = (6.0, 24.0)
 REOPEN_S: Final = (31.0, 46.0)
 """Seconds before a commit is made for an epoch that ended in a way that we cannot follow, and between attempts."""
 
+RENEW_S: Final = 7 * 86_400.0
+"""Seconds after which a device changes its keys by itself: whoever copied its state reads nothing from then on."""
+
+RENEW_SPREAD_S: Final = 86_400.0
+"""Seconds over which these changes are spread, so that a room's devices do not make them together."""
+
 REOPENINGS_MAX: Final = 3
 """Attempts to do so. If all are refused, others could follow: this device has to join again."""
 

@@ -221,6 +221,9 @@ class RoomDriver:
         self._alarm: Alarm | None = None
         self._ack = _Plan()
         self._reopening = _Plan()
+        self._renewal = _Plan()
+        self._renewed: tuple[RoomEpoch, int] | None = None
+        """The last epoch that we began, and when; None until it is known."""
         self._scope = trio.CancelScope()
         self._is_closed = False
         self._closed = trio.Event()
@@ -331,6 +334,7 @@ class RoomDriver:
             self._close()
 
     async def _own(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
+        await self._recall_renewal()
         await self._step(connection, nursery)
         while not self.is_over:
             act = await self._inbox.receive()
@@ -339,6 +343,29 @@ class RoomDriver:
             else:
                 act()
             await self._step(connection, nursery)
+
+    async def _recall_renewal(self) -> None:
+        try:
+            self._renewed = await self._store.run(lambda store: store.renewed(self.room_id))
+            if self._renewed is None:
+                # Whoever knows of none has joined or founded the room just now, and that was one.
+                await self._remember_renewal()
+        except StoreError as error:
+            self.failure = error
+
+    async def _note_renewal(self) -> None:
+        core = self._core
+        if self._renewed is not None and core.is_committer and core.epoch != self._renewed[0]:
+            await self._remember_renewal()
+
+    async def _remember_renewal(self) -> None:
+        renewed = self._renewed = (self._core.epoch, int(time.time()))
+        await self._store.run(lambda store: store.set_renewed(self.room_id, *renewed))
+
+    def _renew(self) -> None:
+        if self._change is None and self._core.phase is Phase.LIVE:
+            self._change = PendingChange()
+            self._core.propose(MemberChange())
 
     async def _read(self, deliveries: tuple[Delivery, ...]) -> None:
         if sum(len(delivery.block) for delivery in deliveries) <= limits.INLINE_BYTES_MAX:
@@ -356,6 +383,7 @@ class RoomDriver:
         if not effects.change.is_empty:
             try:
                 await self._store.run(lambda store: store.apply(self.room_id, effects.change))
+                await self._note_renewal()
             except StoreError as error:
                 self.failure = error
                 return
@@ -378,6 +406,10 @@ class RoomDriver:
         if self._reopening.is_new(stalled) and stalled is not None:
             act = functools.partial(self._reopen, stalled[0])
             nursery.start_soon(self._later, self._reopening, limits.REOPEN_S, act)
+        if self._renewal.is_new(self._renewed) and self._renewed is not None:
+            due_s = max(self._renewed[1] + limits.RENEW_S - time.time(), 0.0)
+            pause = (due_s, due_s + limits.RENEW_SPREAD_S)
+            nursery.start_soon(self._later, self._renewal, pause, self._renew)
 
     def _reopen(self, epoch: RoomEpoch) -> None:
         self._core.reopen(epoch, int(time.time()))

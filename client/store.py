@@ -26,7 +26,7 @@ from client import limits
 from client.errors import SamtalaError
 from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
 from client.timeline import ItemKind, Sender, TimelineItem
-from wire.ids import RoomId, Sequence
+from wire.ids import RoomEpoch, RoomId, Sequence
 
 FORMAT: Final = 1
 KEY_BYTES: Final = 32
@@ -60,7 +60,7 @@ CREATE TABLE unsent (
 _ITEM_COLUMNS: Final = (
     "id, sequence, part, timestamp_us, kind, sender_name, sender_key, is_verified, is_mine, message_id, text"
 )
-_EPOCH, _RATCHET, _EVIDENCE = "epoch", "ratchet", "evidence/"
+_EPOCH, _RATCHET, _EVIDENCE, _RENEWED = "epoch", "ratchet", "evidence/", "renewed"
 _Row: TypeAlias = tuple[Any, ...]
 """What SQLite gives and takes. `Any` ends at the functions below that build our own types."""
 
@@ -311,6 +311,16 @@ class Store:
         """Encoded `client.evidence.ForkEvidence` of a room, the first that was found first."""
         query = "SELECT value FROM states WHERE room = ? AND part GLOB ? ORDER BY part"
         return [row[0] for row in self._all(query, (self._number(room_id), _EVIDENCE + "*"))]
+
+    def renewed(self, room_id: RoomId) -> tuple[RoomEpoch, int] | None:
+        """The last epoch that this device began, and when (unix seconds); None if it never noted one."""
+        row = self._one("SELECT value FROM states WHERE room = ? AND part = ?", (self._number(room_id), _RENEWED))
+        return None if row is None else msgspec.msgpack.decode(row[0], type=tuple[RoomEpoch, int])
+
+    def set_renewed(self, room_id: RoomId, epoch: RoomEpoch, when_s: int) -> None:
+        """Note that this device began an epoch."""
+        with self._transaction(is_promise=False):
+            self._set_state(self._number(room_id), _RENEWED, msgspec.msgpack.encode((epoch, when_s)))
 
     def _add_evidence(self, room: int, found: tuple[bytes, ...]) -> None:
         if not found:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import trio
 
+from client import limits
 from client.client import open_client
 from client.errors import (
     NotFoundError,
@@ -439,3 +440,25 @@ async def test_a_rotated_link_survives_a_restart_of_servers_and_owner(tmp_path: 
             theirs = await bob.join(new)
             await theirs.send("found it")
             await read_until(ours, "found it")
+
+
+async def test_a_device_changes_its_keys_by_itself_when_it_is_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with community(tmp_path) as cluster, person(tmp_path, "bob") as bob:
+        async with person(tmp_path, "alice") as alice:
+            ours = await lobby(cluster, alice)
+            theirs = await bob.join(ours.link)
+            await ours.send("one")
+            await read_until(theirs, "one")
+            begun = theirs.epoch
+        monkeypatch.setattr(limits, "RENEW_S", 0.5)
+        monkeypatch.setattr(limits, "RENEW_SPREAD_S", 0.1)
+        async with person(tmp_path, "alice") as alice:
+            await alice.room("lobby")
+
+            await eventually(lambda: theirs.epoch > begun)
+
+            monkeypatch.setattr(limits, "RENEW_S", 1000.0)
+            await theirs.send("still here")
+            assert theirs.undecryptable == theirs.alarms == 0

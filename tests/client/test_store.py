@@ -15,7 +15,7 @@ from client import limits
 from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
 from client.store import RoomRecord, Store, StoreError, open_store
 from client.timeline import ItemKind, Sender, TimelineItem
-from wire.ids import RoomId, Sequence
+from wire.ids import RoomEpoch, RoomId, Sequence
 
 KEY = b"k" * 32
 ROOM, OTHER = RoomId(b"r" * 16), RoomId(b"o" * 16)
@@ -332,3 +332,11 @@ def test_evidence_is_kept_in_order_and_bounded(store: Store, monkeypatch: pytest
     store.apply(ROOM, RoomChange(evidence=(b"5",)))
 
     assert store.evidence(ROOM) == [b"1", b"2", b"3"]
+
+
+def test_the_last_change_of_keys_is_remembered(store: Store) -> None:
+    assert store.renewed(ROOM) is None
+    store.set_renewed(ROOM, RoomEpoch(3), 1_800_000_000)
+    store.set_renewed(ROOM, RoomEpoch(4), 1_800_000_001)
+
+    assert store.renewed(ROOM) == (4, 1_800_000_001)
