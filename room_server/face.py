@@ -77,6 +77,7 @@ class NodeFace:
             )
             lag_ops = max(replica.head_op - acknowledged, 0) if acknowledged >= 0 else -1
             members.append(MemberFacts(node_key=key, name=name(key), up=is_self or not suspected, lag_ops=lag_ops))
+        standstill = replica.why_not_progressing()
         return build_room_status(
             call,
             RoomFacts(
@@ -84,7 +85,7 @@ class NodeFace:
             ),
             ReplicaFacts(
                 view=replica.view,
-                status=replica.status.name.lower(),
+                status=replica.status.name.lower() if standstill is None else standstill.reason.value,
                 primary=replica.primary_index,
                 head_op=replica.head_op,
                 commit_number=replica.commit_number,

@@ -37,6 +37,7 @@ from vr.nacks import Undecided
 from vr.ready import Ready
 from vr.recovery import Checkpoint, FaultyEntry, Restored
 from vr.service import Service
+from vr.standstill import Standstill, why_not_progressing
 from vr.state import Effects, ReplicaOptions, ReplicaState, Status
 from vr.types import ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber, view_epoch
 
@@ -307,9 +308,9 @@ class Replica:
         """As a primary to be: which operation may have been committed, so that no log can be chosen; None usually."""
         return self._state.undecided
 
-    def why_not_progressing(self) -> str | None:
-        """One sentence for an operator, or None when all is well."""
-        return _why_not_progressing(self._state)
+    def why_not_progressing(self) -> Standstill | None:
+        """What keeps it from executing requests, in a sentence and a word; None when all is well."""
+        return why_not_progressing(self._state)
 
 
 NormalMessage = Prepare | PrepareOk | Commit | Forward | Refuse | ReadIndex | ReadIndexOk
@@ -443,34 +444,3 @@ def _is_busy(state: ReplicaState) -> bool:
         or state.peers[state.primary].suspected
         or normal.misses_entries(state)
     )
-
-
-def _why_not_progressing(state: ReplicaState) -> str | None:
-    suspected = [other for other in state.others if state.peers[other].suspected]
-    alive = state.configuration.size - len(suspected)
-    if alive < state.configuration.quorum:
-        return f"{alive} of {state.configuration.size} replicas are up; {state.configuration.quorum} are needed"
-    match state.status:
-        case Status.RECOVERING_HEAD if state.damage is not None:
-            return f"{len(state.damage.missing)} damaged operations of this replica's log are being fetched"
-        case Status.RECOVERING_HEAD:
-            return "this replica's log is damaged; it waits for a primary to tell it the current log"
-        case Status.VIEW_CHANGE if state.install is not None:
-            return f"{state.install.head_op - state.install.keep_op} operations of the new view are being fetched"
-        case Status.VIEW_CHANGE if state.undecided is not None:
-            return _why_undecided(state.undecided)
-        case Status.VIEW_CHANGE:
-            return f"waiting for a majority to enter view {state.view}"
-        case Status.NORMAL:
-            if state.head_op > state.commit_number and state.now > state.progress_at + state.options.patience_s:
-                return "operations wait for acknowledgement by a majority"
-            return None
-        case _:
-            assert_never(state.status)
-
-
-def _why_undecided(undecided: Undecided) -> str:
-    needed = f"{undecided.nacks} of {undecided.needed} replicas deny operation {undecided.op}, which may be committed"
-    if undecided.is_final:
-        return f"{needed}, and the other disks have lost it: restore one of them"
-    return f"{needed}; waiting for replica {', '.join(map(str, undecided.missing))}"

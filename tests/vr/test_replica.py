@@ -12,6 +12,7 @@ from vr.messages import PrepareOk
 from vr.ready import RejectReason
 from vr.recovery import Restored
 from vr.replica import Replica, ReplicaOptions, Status
+from vr.standstill import Standstill, StandstillReason
 from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex
 
 
@@ -144,7 +145,9 @@ def test_why_not_progressing_says_what_is_missing() -> None:
     for dead in group.backups():
         group.replica(group.first).suspect(ReplicaIndex(dead), group.now)
 
-    assert group.replica(group.first).why_not_progressing() == "1 of 3 replicas are up; 2 are needed"
+    assert group.replica(group.first).why_not_progressing() == Standstill(
+        reason=StandstillReason.NO_MAJORITY, sentence="1 of 3 replicas are up; 2 are needed"
+    )
 
 
 def test_a_damaged_replica_says_so() -> None:
@@ -157,7 +160,9 @@ def test_a_damaged_replica_says_so() -> None:
     )
 
     assert replica.status is Status.RECOVERING_HEAD
-    assert "damaged" in (replica.why_not_progressing() or "")
+    standstill = replica.why_not_progressing()
+    assert standstill is not None
+    assert standstill.reason is StandstillReason.DAMAGED_LOG
 
 
 def test_the_outside_sees_standing_and_counts() -> None:
