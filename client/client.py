@@ -26,12 +26,20 @@ from client import limits
 from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
 from client.discovery import Discovery, Found, check_link
-from client.errors import NotFoundError, OutcomeUnknownError, RefusedError, UnavailableError, UsageError
+from client.errors import (
+    NotFoundError,
+    OutcomeUnknownError,
+    RefusedError,
+    SamtalaError,
+    UnavailableError,
+    UsageError,
+)
 from client.facts import current_link, keys_of
 from client.founding import NewRoom, Owner, admin_seed_of, found_room
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
 from client.profile import open_profile, profile_folder
+from client.recovery import RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
 from client.room import Room
 from client.room_core import RoomCore
@@ -62,6 +70,14 @@ class RoomSummary(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     sequence: int
     is_owner: bool
+
+
+class CameBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A room of a recovery file: its name now, or why it could not be joined."""
+
+    link: str
+    name: str = ""
+    failure: str = ""
 
 
 class _StoreThread:
@@ -214,6 +230,54 @@ class Client:
         return await override_room(
             group, keys_of(link), _mixed(found.servers), admin_seed=admin_seed_of(stored.record.root_seed)
         )
+
+    # Recovery
+
+    async def make_recovery(self) -> tuple[str, bytes]:
+        """The code to write down and the file to keep: both together bring back this person and their rooms."""
+        rooms = [await self._recovered(stored) for stored in await self._store.run(Store.rooms)]
+        recovery = Recovery(1, self.identity.user_seed, self.identity.name, tuple(rooms))
+        return seal_recovery(recovery, secrets.token_bytes)
+
+    async def _recovered(self, stored: StoredRoom) -> RecoveredRoom:
+        record = stored.record
+        group = _restored(await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(record))
+        link = current_link(_parse_link(record.link), group)
+        return RecoveredRoom(link.to_text(), record.root_seed, record.created_s)
+
+    async def recover(self, file: bytes, code: str) -> list[CameBack]:
+        """Become the person of a recovery file, in a profile without rooms, and join their rooms again.
+
+        No ratchet is restored: each room is joined anew, as another device. Time limits are the caller's affair.
+
+        Raises:
+            UsageError: the profile has rooms already, or code and file do not belong together.
+        """
+        if await self._store.run(Store.rooms):
+            raise UsageError("this profile has rooms already; recover into a new one: samtala --profile NAME …")
+        try:
+            recovery = open_recovery(file, code)
+        except DecodeError as error:
+            raise UsageError(str(error)) from error
+        self.identity = Identity.for_user(
+            recovery.user_seed, name=clean_name(recovery.name), label=sys.platform,
+            entropy=secrets.token_bytes, now_s=int(time.time()),
+        )  # fmt: skip
+        encoded = self.identity.to_bytes()
+        await self._store.run(lambda store: store.put(_IDENTITY, encoded))
+        return [await self._come_back(room) for room in recovery.rooms]
+
+    async def _come_back(self, room: RecoveredRoom) -> CameBack:
+        try:
+            joined = await self.join(room.link)
+        except SamtalaError as error:
+            return CameBack(link=room.link, failure=str(error))
+        if room.root_seed:
+            await self.close_room(joined.room_id)
+            await self._store.run(
+                lambda store: store.set_owner(joined.room_id, room.root_seed, created_s=room.created_s)
+            )
+        return CameBack(link=room.link, name=joined.name)
 
     async def close_room(self, room_id: RoomId) -> None:
         """Disconnect from a room; its history stays."""

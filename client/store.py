@@ -160,6 +160,14 @@ class Store:
             self._add_marks(room, memory.marks)
             self._add_in_flight(room, memory.in_flight)
 
+    def set_owner(self, room_id: RoomId, root_seed: bytes, *, created_s: int) -> None:
+        """Remember that a room is ours; `root_seed` is the secret of its root key."""
+        room = self.room(room_id)
+        assert room is not None, "it was joined a moment ago"
+        record = msgspec.structs.replace(room.record, root_seed=root_seed, created_s=created_s)
+        with self._transaction(is_promise=True):
+            self._run("UPDATE rooms SET record = ? WHERE room_id = ?", (msgspec.msgpack.encode(record), room_id))
+
     def set_descriptor(self, room_id: RoomId, descriptor: bytes) -> None:
         """Remember the newest signed descriptor of a room."""
         with self._transaction(is_promise=False):
