@@ -8,7 +8,8 @@
 
 A pure core: time and randomness are arguments, bytes go in and out, and nobody is called back. The modules, bottom up:
 `codec crypto tree_math` · `nodes ratchet_tree key_schedule secret_tree` · `proposals framing protection welcome
-tree_validation tree_kem key_packages` · `state proposal_list epoch commit joining receiving` · `signed staged group`.
+tree_validation tree_kem key_packages` · `state proposal_list epoch commit succession joining receiving` ·
+`signed staged group`.
 
 Not audited. Python cannot wipe secrets from memory.
 """

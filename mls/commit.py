@@ -25,7 +25,7 @@ from mls.framing import (
     envelope,
 )
 from mls.key_packages import key_package_reference
-from mls.key_schedule import GroupContext
+from mls.key_schedule import GroupContext, PreSharedKeyID
 from mls.nodes import Credential, Extension, LeafNode, sign_leaf_node
 from mls.proposal_list import (
     AppliedProposals,
@@ -90,8 +90,15 @@ def resolve_proposals(
     return found
 
 
-def _contribution(state: GroupState, found: SortedProposals, psks: Mapping[bytes, bytes]) -> bytes:
+def _contribution(
+    state: GroupState,
+    found: SortedProposals,
+    psks: Mapping[bytes, bytes],
+    parent: tuple[PreSharedKeyID, bytes] | None = None,
+) -> bytes:
     own = {(state.context.group_id, epoch): secret for epoch, secret in state.resumption_psks.items()}
+    if parent is not None:
+        own[parent[0].psk_group_id, parent[0].psk_epoch] = parent[1]
     return psk_contribution(found.psks, psks, own)
 
 
@@ -155,6 +162,13 @@ def draft_commit(
     return Draft(message=message, epoch=epoch, path=path)
 
 
+def _sorted_own(
+    state: GroupState, items: Sequence[Proposal | ProposalReference], founding: PreSharedKeyID | None
+) -> SortedProposals:
+    proposals = resolve_proposals(state, items, state.own_leaf)
+    return sort_proposals(proposals, committer=state.own_leaf, tree=state.tree, founding=founding)
+
+
 def build_commit(
     state: GroupState,
     items: tuple[Proposal | ProposalReference, ...],
@@ -162,9 +176,10 @@ def build_commit(
     force_path: bool,
     credential: Credential | None,
     psks: Mapping[bytes, bytes],
+    parent: tuple[PreSharedKeyID, bytes] | None = None,
     entropy: Entropy,
 ) -> CommitOutcome:
-    """Make a commit of our own, with the Welcome for those it adds.
+    """Make a commit of our own, with the Welcome for those it adds; `parent` begins a group (see `mls.succession`).
 
     Raises:
         GroupClosed: the group was re-initialised.
@@ -175,7 +190,7 @@ def build_commit(
     own = state.tree.leaf(state.own_leaf)
     assert own is not None, "a member's own leaf is never blank"
     group_id = state.context.group_id
-    found = sort_proposals(resolve_proposals(state, items, state.own_leaf), committer=state.own_leaf, tree=state.tree)
+    found = _sorted_own(state, items, None if parent is None else parent[0])
     applied = apply_proposals(found, state.tree, group_id=group_id, extensions=state.context.extensions)
     path = None
     if force_path or found.path_required or credential is not None:
@@ -189,7 +204,7 @@ def build_commit(
         sender=Sender(sender_type=SenderType.MEMBER, index=state.own_leaf),
         interim=state.interim_transcript_hash,
         init_secret=state.secrets.init_secret,
-        psks=_contribution(state, found, psks),
+        psks=_contribution(state, found, psks, parent),
         path=path,
         key=state.signature_key,
         entropy=entropy,

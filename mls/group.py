@@ -35,11 +35,20 @@ from mls.framing import (
     envelope,
     open_envelope,
 )
-from mls.joining import create_group, join_by_welcome, join_externally
-from mls.key_packages import KeyPackageBundle, basic_credential, open_key_package
+from mls.joining import create_group, found_successor, join_by_welcome, join_externally
+from mls.key_packages import KeyPackageBundle, basic_credential, open_key_packages
 from mls.limits import MESSAGE_BYTES_MAX
 from mls.nodes import Extension
-from mls.proposals import Add, Commit, ExternalInit, GroupContextExtensions, Proposal, ProposalReference, Remove, Update
+from mls.proposals import (
+    Add,
+    Commit,
+    ExternalInit,
+    GroupContextExtensions,
+    Proposal,
+    ProposalReference,
+    Remove,
+    Update,
+)
 from mls.protection import membership_tag, ratchet_of, seal_private, sign_content
 from mls.ratchet_tree import RatchetTree
 from mls.receiving import check_target, receive, receive_private, remember_proposal
@@ -47,7 +56,6 @@ from mls.secret_tree import RatchetType
 from mls.signed import SignedMessage
 from mls.staged import restore_outcome, store_outcome
 from mls.state import GroupState, Member, member_of
-from mls.tree_validation import check_lifetime
 
 __all__ = ["ApplicationMessage", "Group", "StagedCommit", "StagedGroup"]
 
@@ -112,6 +120,7 @@ class Group:
         ratchet_tree: bytes | None = None,
         psks: Mapping[bytes, bytes] = _NO_KEYS,
         resumption: Mapping[tuple[bytes, int], bytes] | None = None,
+        parent: Group | None = None,
     ) -> Group:
         """Join by a Welcome (RFC 9420 12.4.3.1).
 
@@ -123,6 +132,7 @@ class Group:
             ratchet_tree: the encoded tree, if the Welcome does not carry it.
             psks: external pre-shared keys by id.
             resumption: resumption secrets by (group id, epoch).
+            parent: the group that this one must continue (see `succeed`); no other is joined then.
 
         Raises:
             NotForUs: no secrets for this KeyPackage.
@@ -137,6 +147,7 @@ class Group:
                 tree=_read_tree(ratchet_tree),
                 psks=psks,
                 resumption=resumption or {},
+                parent=None if parent is None else parent._state,  # noqa: SLF001 - of this very class
             )
         )
 
@@ -402,9 +413,7 @@ class Group:
         for leaf_index in remove:
             if leaf_index == state.own_leaf or state.tree.leaf(leaf_index) is None:
                 raise InvalidArgument(f"leaf {leaf_index} is blank or our own")
-        key_packages = [open_key_package(message) for message in add]
-        for key_package in key_packages:
-            check_lifetime(key_package.leaf_node, now)
+        key_packages = open_key_packages(add, now)
         changes = () if extensions is None else (GroupContextExtensions(extensions),)
         items = (
             *(ProposalReference(reference) for reference in references),
@@ -417,6 +426,27 @@ class Group:
         return StagedCommit(
             build_commit(state, items, force_path=force_path, credential=credential, psks=psks, entropy=entropy)
         )
+
+    def succeed(
+        self, add: Sequence[bytes], *, branch_id: bytes | None = None, entropy: Entropy, now: int
+    ) -> StagedCommit:
+        """Found the group that continues this one: its successor after a ReInit, or a branch (RFC 9420 11.2, 11.3).
+
+        Args:
+            add: KeyPackages of the other members, as MLSMessages: of all for a successor, of some for a branch.
+            branch_id: the branch's group id; None for the successor that the ReInit announced.
+            entropy: source of randomness.
+            now: seconds since 1970, by which KeyPackages must be valid.
+
+        Returns:
+            The new group's first commit. Only its Welcome matters, to be joined with `join(..., parent=this group)`.
+
+        Raises:
+            LocalError: no ReInit closed this group (or one did, for a branch), or others than its members are added.
+            PeerError: a KeyPackage is not valid, or the ReInit asks for another cipher suite.
+        """
+        packages = open_key_packages(add, now)
+        return StagedCommit(found_successor(self._state, packages, branch_id=branch_id, entropy=entropy, now=now))
 
     def process_commit(
         self,
@@ -520,15 +550,7 @@ class StagedCommit:
 
     @property
     def group(self) -> Group:
-        """The group in the new epoch; look, export, but send nothing before the commit won.
-
-        Raises:
-            GroupClosed: the commit removes us.
-        """
-        from mls.group import (
-            Group,
-        )  # the two know each other: a group stages commits, and a staged commit holds a group
-
+        """The group in the new epoch; look, export, but send nothing before the commit won. `GroupClosed` if we go."""
         return Group(self._state())
 
     @property

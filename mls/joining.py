@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mls import tree_math
 from mls.codec import decode
-from mls.commit import EXTERNAL_INIT_LABEL, CommitOutcome, draft_commit, leaf_maker
+from mls.commit import EXTERNAL_INIT_LABEL, CommitOutcome, build_commit, draft_commit, leaf_maker
 from mls.crypto import (
     CIPHER_SUITE,
     HASH_BYTES,
@@ -33,23 +33,21 @@ from mls.key_schedule import (
     EpochSecrets,
     GroupContext,
     JoinerSecrets,
-    PreSharedKeyID,
-    PSKType,
-    ResumptionUsage,
     interim_transcript_hash,
 )
 from mls.nodes import DEFAULT_EXTENSIONS, OUR_CAPABILITIES, Extension, sign_leaf_node
 from mls.proposal_list import apply_proposals, sort_external_proposals
-from mls.proposals import Add, ExternalInit, Proposal, Remove
+from mls.proposals import Add, ExternalInit, KeyPackage, PreSharedKey, Proposal, Remove
 from mls.protection import sign_content
 from mls.ratchet_tree import RatchetTree
 from mls.secret_tree import SecretTree
 from mls.state import GroupState, member_of
+from mls.succession import check_origin, plan_successor
 from mls.tree_kem import create_path, derive_above
 from mls.tree_validation import check_leaf_node, check_tree
 from mls.welcome import GroupInfo, Welcome
 
-__all__ = ["create_group", "join_by_welcome", "join_externally", "propose_to_join"]
+__all__ = ["create_group", "found_successor", "join_by_welcome", "join_externally", "propose_to_join"]
 
 
 def create_group(
@@ -127,8 +125,11 @@ def join_by_welcome(
     tree: RatchetTree | None,
     psks: Mapping[bytes, bytes],
     resumption: Mapping[tuple[bytes, int], bytes],
+    parent: GroupState | None,
 ) -> GroupState:
     """Join with the secrets that a committer sealed to our KeyPackage (RFC 9420 12.4.3.1).
+
+    `parent` is the group that this one must continue, if any (see `mls.succession`).
 
     Raises:
         InvalidArgument: the KeyPackage belongs to another signature key.
@@ -141,11 +142,13 @@ def join_by_welcome(
         raise DecodeError("not a Welcome")
     welcome = decode(body, Welcome.read)
     group_secrets = welcome.group_secrets(bundle.reference, bundle.init_key)
-    _check_resumption(group_secrets.psks)
+    if parent is not None:
+        resumption = {**resumption, (parent.context.group_id, parent.context.epoch): parent.secrets.resumption_psk}
     contribution = psk_contribution(list(group_secrets.psks), psks, resumption)
     joiner = JoinerSecrets.derive(group_secrets.joiner_secret, contribution)
     info = welcome.group_info(joiner)
     found = _verified_tree(info, tree)
+    check_origin(parent, group_secrets.psks, info.context, found)
     own_leaf = _own_leaf(found, bundle)
     private_keys = {2 * own_leaf: bundle.encryption_private_key}
     if group_secrets.path_secret is not None:
@@ -159,15 +162,6 @@ def join_by_welcome(
         signature_key=signature_key,
         past_resumption_psks={},
     )
-
-
-def _check_resumption(psks: tuple[PreSharedKeyID, ...]) -> None:
-    founding = [
-        psk for psk in psks if psk.psk_type is PSKType.RESUMPTION and psk.usage is not ResumptionUsage.APPLICATION
-    ]
-    if founding:
-        # Joining the successor or a branch of a group needs that group at hand (RFC 9420 11.2, 11.3); see Group.join.
-        raise Unsupported("a Welcome to the successor or a branch of another group")
 
 
 def _own_leaf(tree: RatchetTree, bundle: KeyPackageBundle) -> int:
@@ -201,6 +195,40 @@ def _joined_epoch(info: GroupInfo, joiner: JoinerSecrets, joiner_secret: bytes) 
         secrets=secrets,
         encryption_secret=encryption_secret,
         confirmation_tag=tag,
+    )
+
+
+# Continuing a group
+
+
+def found_successor(
+    parent: GroupState, key_packages: Sequence[KeyPackage], *, branch_id: bytes | None, entropy: Entropy, now: int
+) -> CommitOutcome:
+    """Found the group that continues `parent`, with a first commit that adds the others (RFC 9420 11.2, 11.3).
+
+    Raises:
+        LocalError: the parent allows no such group (see `plan_successor`).
+        PeerError: a KeyPackage is not valid, or the ReInit asks for what we do not support.
+    """
+    plan = plan_successor(parent, key_packages, branch_id, random_bytes(entropy, HASH_BYTES))
+    own = parent.tree.leaf(parent.own_leaf)
+    assert own is not None, "a member's own leaf is never blank"
+    founder = create_group(
+        plan.group_id,
+        parent.signature_key,
+        own.credential.content,
+        entropy=entropy,
+        now=now,
+        extensions=plan.extensions,
+    )
+    return build_commit(
+        founder,
+        (PreSharedKey(plan.psk), *(Add(package) for package in key_packages)),
+        force_path=True,
+        credential=None,
+        psks={},
+        parent=(plan.psk, parent.secrets.resumption_psk),
+        entropy=entropy,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
@@ -20,8 +21,9 @@ from mls.nodes import (
     sign_leaf_node,
 )
 from mls.proposals import KeyPackage
+from mls.tree_validation import check_lifetime
 
-__all__ = ["KeyPackageBundle", "key_package_reference", "new_key_package", "open_key_package"]
+__all__ = ["KeyPackageBundle", "key_package_reference", "new_key_package", "open_key_package", "open_key_packages"]
 
 
 def key_package_reference(key_package: KeyPackage) -> bytes:
@@ -40,6 +42,20 @@ def open_key_package(message: bytes) -> KeyPackage:
     if wire_format is not WireFormat.KEY_PACKAGE:
         raise DecodeError("not a KeyPackage")
     return decode(body, KeyPackage.read)
+
+
+def open_key_packages(messages: Sequence[bytes], now: int) -> list[KeyPackage]:
+    """Decode KeyPackages that must be valid at `now`, seconds since 1970.
+
+    Raises:
+        DecodeError: no KeyPackage.
+        InvalidLeafNode: expired, not valid yet, or valid for too long.
+        Unsupported: another protocol version.
+    """
+    key_packages = [open_key_package(message) for message in messages]
+    for key_package in key_packages:
+        check_lifetime(key_package.leaf_node, now)
+    return key_packages
 
 
 class KeyPackageBundle(msgspec.Struct, frozen=True, kw_only=True, dict=True):

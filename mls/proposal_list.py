@@ -87,7 +87,7 @@ def _set_once(found: SortedProposals, proposal: ReInit | ExternalInit | GroupCon
         raise InvalidProposal(f"two proposals of type {type(proposal).__name__}")
 
 
-def _check_psks(psks: list[PreSharedKeyID]) -> None:
+def _check_psks(psks: list[PreSharedKeyID], founding: PreSharedKeyID | None = None) -> None:
     if len(psks) > PSKS_PER_COMMIT_MAX:
         raise LimitExceeded(f"more than {PSKS_PER_COMMIT_MAX} pre-shared keys")
     if len({psk.encode() for psk in psks}) != len(psks):
@@ -95,7 +95,7 @@ def _check_psks(psks: list[PreSharedKeyID]) -> None:
     for psk in psks:
         if len(psk.psk_nonce) != HASH_BYTES:
             raise InvalidProposal("a pre-shared key with a nonce of a wrong size")
-        if psk.psk_type is PSKType.RESUMPTION and psk.usage is not ResumptionUsage.APPLICATION:
+        if psk.psk_type is PSKType.RESUMPTION and psk.usage is not ResumptionUsage.APPLICATION and psk != founding:
             raise InvalidProposal("a resumption secret for another group's beginning")
 
 
@@ -110,9 +110,15 @@ def _check_targets(found: SortedProposals, committer: int, tree: RatchetTree) ->
 
 
 def sort_proposals(
-    proposals: Sequence[tuple[Proposal, int | None]], *, committer: int, tree: RatchetTree
+    proposals: Sequence[tuple[Proposal, int | None]],
+    *,
+    committer: int,
+    tree: RatchetTree,
+    founding: PreSharedKeyID | None = None,
 ) -> SortedProposals:
     """Check a member's list of (proposal, sender's leaf or None) (RFC 9420 12.2).
+
+    `founding` names the resumption secret with which we ourselves begin this group (see `mls.succession`).
 
     Raises:
         InvalidProposal: the list breaks a rule.
@@ -124,7 +130,7 @@ def sort_proposals(
     if found.reinit is not None and (len(proposals) > 1 or found.reinit.version < PROTOCOL_VERSION):
         raise InvalidProposal("a ReInit beside other proposals, or to an older version")
     _check_targets(found, committer, tree)
-    _check_psks(found.psks)
+    _check_psks(found.psks, founding)
     return found
 
 

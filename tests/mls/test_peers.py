@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
 
+from mls import Group
+from mls.proposals import ReInit
 from tests.mls.peers.histories import History, capabilities_of
-from tests.mls.peers.members import PSKS, Changes, OurMember, PeerMember, TsMember, WireMember
+from tests.mls.peers.members import PSKS, Changes, OurMember, PeerMember, TsMember, WireMember, now
 from tests.mls.peers.process import PEERS, PeerMissingError, PeerProcess, PeerRefusalError, open_peer
 
 STRANGERS: dict[str, type[TsMember | WireMember]] = {"ts_mls": TsMember, "core_crypto": WireMember}
@@ -140,6 +143,36 @@ def test_a_pre_shared_key_enters_both_ways(psk: bytes, kind: str, peer: PeerProc
     ours.process(theirs.commit(Changes(psk=psk, is_public=False)).message)
     theirs.merge()
     met(ours, theirs)
+
+
+@pytest.mark.parametrize("branch_id", [None, b"branch"], ids=["successor", "branch"])
+def test_a_group_continues_in_another_both_ways(branch_id: bytes | None, kind: str, peer: PeerProcess) -> None:
+    if kind != "ts_mls":
+        pytest.skip("core-crypto continues no groups")
+    ours, theirs = added_by_us(kind, peer)
+    for founder in ("ours", "theirs"):
+        group_id = f"founded by {founder}".encode()
+        if branch_id is None:
+            reinit = ReInit(group_id=group_id, version=1, cipher_suite=3, extensions=())
+            closing = ours.here.commit(proposals=[reinit], entropy=secrets.token_bytes, now=now())
+            theirs.process(closing.commit)
+            ours.group = closing.merge()
+        branch = None if branch_id is None else group_id
+        if founder == "ours":
+            founded = ours.here.succeed(
+                [theirs.key_package()], branch_id=branch, entropy=secrets.token_bytes, now=now()
+            )
+            assert founded.welcome is not None
+            theirs.call("join_successor", welcome=founded.welcome.hex())
+            ours.group = founded.merge()
+        else:
+            package = ours.key_package()
+            assert ours.bundle is not None
+            answer = theirs.call("succeed", key_packages=[package.hex()], branch_id=branch and branch.hex())
+            welcome, tree = bytes.fromhex(answer["welcome"]), bytes.fromhex(answer["tree"])
+            ours.group = Group.join(welcome, ours.bundle, ours.key, now(), ratchet_tree=tree, parent=ours.group)
+        assert ours.here.group_id == group_id
+        met(ours, theirs)
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))

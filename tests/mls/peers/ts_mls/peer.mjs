@@ -111,6 +111,30 @@ await serve({
     own.state = await mls.joinGroup(open(welcome, "mls_welcome").welcome, publicPackage, privatePackage, psks, suite)
     return facts(own)
   },
+  /** Continue this device's group: as its ReInit says, or as a branch. */
+  async succeed({ device, key_packages, branch_id }) {
+    const own = devices.get(device)
+    const { publicPackage, privatePackage } = await packageOf(own)
+    const others = key_packages.map((message) => open(message, "mls_key_package").keyPackage)
+    const { reinit } = own.state.groupActiveState
+    const made = branch_id
+      ? await mls.branchGroup(own.state, publicPackage, privatePackage, others, bytes(branch_id), suite)
+      : await mls.reinitCreateNewGroup(
+          own.state, publicPackage, privatePackage, others, reinit.groupId, reinit.cipherSuite, reinit.extensions,
+        )
+    own.state = made.newState
+    const tree = encode(ratchetTreeEncoder)(own.state.ratchetTree)
+    return { ...(await facts(own)), welcome: seal("mls_welcome", "welcome", made.welcome), tree: hex(tree) }
+  },
+  async join_successor({ device, welcome }) {
+    const own = devices.get(device)
+    const { publicPackage, privatePackage } = own.package
+    const psks = mls.makePskIndex(own.state, {})
+    own.state = await mls.joinGroup(
+      open(welcome, "mls_welcome").welcome, publicPackage, privatePackage, psks, suite, undefined, own.state,
+    )
+    return facts(own)
+  },
   async group_info({ device }) {
     const { state } = devices.get(device)
     const pair = await suite.hpke.deriveKeyPair(state.keySchedule.externalSecret)
