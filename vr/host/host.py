@@ -28,10 +28,11 @@ from vr.host.archive import ArchiveJob, Read, do_archive_job
 from vr.host.embedder import Embedder, HostOptions, ServiceFactory, Transport
 from vr.host.errors import Busy, DiskFull, GenesisConflict, GroupDamaged, HostClosed, NotAMember, PeerFrameError
 from vr.host.hosted_group import HostedGroup
-from vr.host.loop import Loop, Write
+from vr.host.loop import Loop
 from vr.host.opening import OpenStorage, open_storage
 from vr.host.peer_frame import decode_peer_frame
 from vr.host.statistics import HostStatistics
+from vr.host.write_queue import Write
 from vr.host.writer import LogWriter
 from vr.log import Request
 from vr.messages import decode

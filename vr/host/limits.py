@@ -28,6 +28,9 @@ BUSY_RETRY_AFTER_S = 0.05
 WRITE_BYTES_MAX = 4 * 1024 * 1024
 """Entries written before one sync; what waits beyond goes with the next one."""
 
+WRITE_QUANTUM_BYTES = 64 * 1024
+"""What a group may write per round when more waits than fits: one full operation of small requests."""
+
 INLINE_BYTES_MAX = 4096
 """A batch so small is written by the loop itself while syncs are quick: a lone sender's latency."""
 

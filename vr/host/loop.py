@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-import msgspec
 import trio
 
 from vr.host import limits
@@ -30,25 +29,14 @@ from vr.host.neighbours import Neighbours
 from vr.host.statistics import HostStatistics
 from vr.host.timers import Timers
 from vr.host.waiting_reads import WaitingReads
+from vr.host.write_queue import Write, WriteQueue
 from vr.host.writer import Job, LogWriter, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.log import Request
 from vr.messages import Entries, Message, encode
 from vr.ready import CommittedOp, Ready
 from vr.replica import Checkpoint, Status
-from vr.storage.frame import Record
 from vr.storage.meta import ready_records
 from vr.types import GroupId, ReplicaId, ReplicaIndex
-
-
-class Write(msgspec.Struct, kw_only=True, eq=False):
-    """Records that wait for the disk, and who waits for them."""
-
-    records: Sequence[Record]
-    size: int
-    hosted: HostedGroup | None = None
-    token: int = 0
-    sends: Sequence[tuple[ReplicaIndex, Message]] = ()
-    is_done: trio.Event | None = None
 
 
 class Loop:
@@ -77,7 +65,7 @@ class Loop:
         self._embedder = embedder
         self._timers: Timers[HostedGroup] = Timers()
         self._dirty: dict[HostedGroup, None] = {}
-        self._waiting: deque[Write] = deque()
+        self._waiting = WriteQueue()
         self._writing: list[Write] = []
         self._writing_since = math.inf
         self._mark_at = math.inf
@@ -245,7 +233,7 @@ class Loop:
         if ready.token is not None:
             records = ready_records(hosted.group, ready)
             size = sum(len(record.payload) for record in records)
-            self._waiting.append(
+            self._waiting.push(
                 Write(records=records, size=size, hosted=hosted, token=ready.token, sends=ready.send_after)
             )
         else:
@@ -279,7 +267,7 @@ class Loop:
 
     def queue_write(self, write: Write) -> None:
         """Make records durable with the next sync."""
-        self._waiting.append(write)
+        self._waiting.push(write)
         self.wake()
 
     def _start_write(self, now: float, *, may_stand_still: bool) -> None:
@@ -300,13 +288,9 @@ class Loop:
             self._on_written()
 
     def _next_write_job(self) -> WriteJob:
-        records: list[Record] = []
-        size = 0
-        while self._waiting and (not records or size + self._waiting[0].size <= limits.WRITE_BYTES_MAX):
-            write = self._waiting.popleft()
-            self._writing.append(write)
-            records += write.records
-            size += write.size
+        self._writing += self._waiting.take(limits.WRITE_BYTES_MAX)
+        records = [record for write in self._writing for record in write.records]
+        size = sum(write.size for write in self._writing)
         return WriteJob(records=records, size=size)
 
     def on_job_done(self, job: Job, pins: Sequence[GroupId]) -> None:
