@@ -62,5 +62,11 @@ ENTRIES_PER_MESSAGE_MAX: Final = 64
 LOG_ENTRIES_MAX: Final = 65_536
 """Entries of one group in memory. Far above what checkpoints leave; a primary refuses requests at half of it."""
 
+DIGEST_OPS: Final = 1024
+"""Applied operations between two digests of the state that replicas compare."""
+
+DIGESTS_KEPT: Final = 4
+"""Own digests kept: a peer may be so many intervals behind and still be compared."""
+
 LOG_MARGIN_OPS: Final = 256
 """Applied operations kept in memory below a checkpoint, for laggards."""

@@ -83,19 +83,23 @@ class Prepare(_Message, frozen=True, tag=1):
 
 
 class PrepareOk(_Message, frozen=True, tag=2):
-    """VRR 4.1 step 4, cumulative. `commit` is what the backup knows to be committed."""
+    """VRR 4.1 step 4, cumulative. `commit` is what the backup knows to be committed, `digest` its state after `digest_op`."""
 
     op: Op
     checksum: Digest
     commit: Op
+    digest_op: Op = OpNumber(0)
+    digest: DigestOrNone = Checksum(b"")
 
 
 class Commit(_Message, frozen=True, tag=3):
-    """VRR 4.1 step 6. `head_op` lets a backup see that it misses something."""
+    """VRR 4.1 step 6. `head_op` lets a backup see that it misses something; `digest` is of our state after `digest_op`."""
 
     commit: Op
     head_op: Op
     want_answer: bool = False
+    digest_op: Op = OpNumber(0)
+    digest: DigestOrNone = Checksum(b"")
 
 
 class StartViewChange(_Message, frozen=True, tag=4):

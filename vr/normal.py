@@ -9,6 +9,7 @@ replica that it is attached to (forwarding). Nothing here looks at the clock exc
 from __future__ import annotations
 
 from vr import limits
+from vr.divergence import latest_digest, learn_digest, note_applied
 from vr.errors import DecodeError
 from vr.forwarding import refuse_if_pending, settle_prepared, take_pending
 from vr.log import Entry, Log, Request, decode_entry, make_entry
@@ -78,6 +79,7 @@ def on_prepare_ok(state: ReplicaState, message: PrepareOk) -> None:
     peer = state.peers[message.replica]
     peer.match_op = max(peer.match_op, message.op)
     peer.commit = max(peer.commit, message.commit)
+    learn_digest(state, message.replica, message.digest_op, message.digest)
     advance_commit(state)
 
 
@@ -107,7 +109,15 @@ def tell_commit(state: ReplicaState) -> None:
     assert state.is_serving
     if state.commit_number > state.commit_told:
         state.commit_told = state.commit_number
-        state.broadcast(Commit(view=state.view, replica=state.index, commit=state.commit_number, head_op=state.head_op))
+        state.broadcast(_commit_message(state, want_answer=False))
+
+
+def _commit_message(state: ReplicaState, *, want_answer: bool) -> Commit:
+    digest_op, digest = latest_digest(state)
+    return Commit(
+        view=state.view, replica=state.index, commit=state.commit_number, head_op=state.head_op,
+        want_answer=want_answer, digest_op=digest_op, digest=digest,
+    )  # fmt: skip
 
 
 def is_behind(state: ReplicaState, other: ReplicaIndex) -> bool:
@@ -118,9 +128,7 @@ def is_behind(state: ReplicaState, other: ReplicaIndex) -> bool:
 
 def remind_backups(state: ReplicaState) -> None:
     """Ask backups that are behind where they stand; they fetch what they miss."""
-    reminder = Commit(
-        view=state.view, replica=state.index, commit=state.commit_number, head_op=state.head_op, want_answer=True
-    )
+    reminder = _commit_message(state, want_answer=True)
     for other in state.others:
         if is_behind(state, other):
             state.send(other, reminder)
@@ -170,6 +178,7 @@ def on_commit(state: ReplicaState, message: Commit) -> None:
     state.challenged_at = float("inf")
     state.known_head_op = max(state.known_head_op, message.head_op)
     learn_commit(state, message.commit)
+    learn_digest(state, message.replica, message.digest_op, message.digest)
     if message.want_answer:
         acknowledge(state, again=True)
 
@@ -208,12 +217,14 @@ def acknowledge(state: ReplicaState, *, again: bool = False) -> None:
     state.acknowledged = standing
     checksum = state.log.checksum(state.durable_op)
     assert checksum is not None, "what is durable is in memory, or the base"
+    digest_op, digest = latest_digest(state)
     state.send(
         state.primary,
         PrepareOk(
-            view=state.view, replica=state.index, op=state.durable_op, checksum=checksum, commit=state.applied_op
+            view=state.view, replica=state.index, op=state.durable_op, checksum=checksum, commit=state.applied_op,
+            digest_op=digest_op, digest=digest,
         ),
-    )
+    )  # fmt: skip
 
 
 def may_acknowledge(state: ReplicaState) -> bool:
@@ -255,6 +266,7 @@ def _apply(state: ReplicaState, entry: Entry) -> None:
     state.effects.committed.append(
         CommittedOp(entry=entry, requests=executed, results=results, mark=0 if mark is None else mark())
     )
+    note_applied(state)
 
 
 def _judge(state: ReplicaState, entry: Entry) -> list[Request]:

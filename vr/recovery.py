@@ -19,18 +19,9 @@ from vr import limits, normal, reads, view_change
 from vr.log import Entry, Log
 from vr.messages import GetEntries, GetView
 from vr.ready import DurableState
+from vr.snapshot import Checkpoint
 from vr.state import Damage, ReplicaState, Status
 from vr.types import Checksum, OpNumber, ViewNumber
-
-
-class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
-
-    op: OpNumber
-    checksum: Checksum
-    timestamp_us: int
-    sessions: bytes
-    service: bytes
 
 
 class FaultyEntry(msgspec.Struct, frozen=True):

@@ -35,10 +35,11 @@ from vr.messages import (
 )
 from vr.nacks import Undecided
 from vr.ready import Ready
-from vr.recovery import Checkpoint, FaultyEntry, Restored
+from vr.recovery import FaultyEntry, Restored
 from vr.service import Service
+from vr.snapshot import Checkpoint, take_checkpoint
 from vr.standstill import Standstill, why_not_progressing
-from vr.state import Effects, ReplicaOptions, ReplicaState, Status
+from vr.state import Divergence, Effects, ReplicaOptions, ReplicaState, Status
 from vr.types import ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber, view_epoch
 
 __all__ = ["Checkpoint", "FaultyEntry", "Replica", "ReplicaOptions", "Restored", "Status"]
@@ -200,13 +201,7 @@ class Replica:
 
     def checkpoint(self) -> Checkpoint:
         """Everything applied until now."""
-        state = self._state
-        checksum = state.log.checksum(state.applied_op)
-        assert checksum is not None, "the applied operation is in memory, or the base"
-        return Checkpoint(
-            op=state.applied_op, checksum=checksum, timestamp_us=state.timestamp_at(state.applied_op),
-            sessions=state.sessions.snapshot(), service=state.service.snapshot(),
-        )  # fmt: skip
+        return take_checkpoint(self._state)
 
     def checkpoint_done(self, op: OpNumber, now: float) -> None:
         """A checkpoint at `op`, and all operations through it, are durable elsewhere: the log may forget them.
@@ -307,6 +302,11 @@ class Replica:
     def undecided(self) -> Undecided | None:
         """As a primary to be: which operation may have been committed, so that no log can be chosen; None usually."""
         return self._state.undecided
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """Where our state was seen to differ from a peer's, first since start: a service is not deterministic."""
+        return self._state.divergence
 
     def why_not_progressing(self) -> Standstill | None:
         """What keeps it from executing requests, in a sentence and a word; None when all is well."""

@@ -14,6 +14,7 @@ from vr.state import ReplicaState, Status
 class StandstillReason(Enum):
     """What is missing. The values are for logs and metrics."""
 
+    DIVERGED = "diverged"
     NO_MAJORITY = "no_majority"
     DAMAGED_LOG = "damaged_log"
     FETCHING = "fetching"
@@ -33,6 +34,12 @@ class Standstill(msgspec.Struct, frozen=True, kw_only=True):
 
 def why_not_progressing(state: ReplicaState) -> Standstill | None:
     """What keeps this replica from executing new requests, as far as it can tell; None when all is well."""
+    if state.divergence is not None:
+        where = state.divergence
+        return _standstill(
+            StandstillReason.DIVERGED,
+            f"after operation {where.op} the state here was another than at replica {where.other}: one of them is wrong",
+        )
     suspected = [other for other in state.others if state.peers[other].suspected]
     alive = state.configuration.size - len(suspected)
     if alive < state.configuration.quorum:

@@ -52,16 +52,25 @@ class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds. `wall_clock_us` gives unix microseconds for the timestamps of operations.
 
     `patience_s` is how long nothing may be committed, while something should be, before a replica wants another view.
+    `digest_ops`: operations between two digests of the state; replicas are compared where theirs coincide.
     `clock_drift_max` is the share by which two replicas' clocks may differ in speed: leases count on it.
     """
 
     wall_clock_us: Callable[[], int] = _no_clock
     log_margin_ops: int = limits.LOG_MARGIN_OPS
+    digest_ops: int = limits.DIGEST_OPS
     resend_s: float = 0.25
     patience_s: float = 2.0
     clock_drift_max: float = 0.01
     view_change_s: float = 2.0
     view_change_s_max: float = 30.0
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """After `op` the state of the peer `other` was not ours: one of the two is wrong."""
+
+    op: OpNumber
+    other: ReplicaIndex
 
 
 class Promise(msgspec.Struct):
@@ -187,6 +196,10 @@ class ReplicaState:
         self.is_damage_known = False
         self.early: dict[OpNumber, Entry] = {}
         self.known_head_op = OpNumber(0)
+        # Digests of the state (divergence).
+        self.digests: dict[OpNumber, Checksum] = {}
+        self.digest_claims: dict[ReplicaIndex, tuple[OpNumber, Checksum]] = {}
+        self.divergence: Divergence | None = None
         # Durability (durability). Nothing is durable before the first write.
         self.unwritten_op = OpNumber(1)
         self.durable_op = OpNumber(0)

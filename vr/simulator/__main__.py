@@ -15,10 +15,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from vr.simulator.cluster import run_seed
-from vr.simulator.errors import UnknownMutant
 from vr.simulator.explore import explore, report
-from vr.simulator.mutants import MUTANTS, UNKILLED
-from vr.simulator.mutation import Mutant, hunt, mutated
+from vr.simulator.hunting import find_mutants, hunt_all
+from vr.simulator.mutation import mutated
 from vr.simulator.scenario import play_text
 from vr.simulator.search import Search, describe
 from vr.simulator.small_world import Budget
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.explore:
         return _explore(options)
     if options.mutants:
-        return _try_mutants(options.only)
+        return 1 if hunt_all(find_mutants(options.only), jobs=options.jobs) else 0
     if options.seeds is not None or options.hours is not None:
         return _search(options)
     return _replay(options.seed, Telling.MESSAGES if options.messages else Telling.EVENTS)
@@ -98,7 +97,7 @@ def _play(path: Path) -> int:
 def _explore(options: argparse.Namespace) -> int:
     """Returns 1 if something was found. Worlds of fewer surprises first: what they show is shorter."""
     until_s = time.monotonic() + options.minutes * 60
-    chosen = _chosen(options.only) if options.only else ()
+    chosen = find_mutants(options.only) if options.only else ()
     with mutated(chosen[0]) if chosen else nullcontext():
         for surprises in range(options.surprises + 1):
             seconds_max = until_s - time.monotonic()
@@ -109,27 +108,6 @@ def _explore(options: argparse.Namespace) -> int:
             if not result.is_complete:
                 break
     return 0
-
-
-def _chosen(only: str) -> list[Mutant]:
-    chosen = [mutant for mutant in MUTANTS + UNKILLED if mutant.name == only]
-    if not chosen:
-        raise UnknownMutant(only)
-    return chosen
-
-
-def _try_mutants(only: str | None) -> int:
-    chosen = _chosen(only) if only else list(MUTANTS)
-    survivors = 0
-    print(f"{'mutant':36} {'seeds':>6} {'budget':>6} {'s':>6}  killed by")
-    for mutant in chosen:
-        result = hunt(mutant)
-        survivors += result.violation is None
-        killer = "SURVIVED" if result.violation is None else result.violation.check
-        line = f"{mutant.name:36} {result.seeds:6} {mutant.seeds_max:6} {result.took_s:6.1f}  {killer}"
-        print(line, flush=True)
-    print(f"{len(chosen)} mutants, {survivors} survived")
-    return 1 if survivors else 0
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ def _bounds(configuration: Configuration) -> tuple[Bound, ...]:
         ("pending requests", lambda replica: replica.pending_count, limits.PENDING_REQUESTS_MAX),
         ("queued requests", lambda replica: replica.queue_count, limits.QUEUE_REQUESTS_MAX),
         ("operations in flight", _in_flight, configuration.pipeline_ops_max),
+        ("differences of state", lambda replica: replica.dropped["state_machine_diverged"], 0),
     )
 
 

@@ -153,6 +153,7 @@ class Process:
         return ReplicaOptions(
             wall_clock_us=self._clock.wall_us,
             log_margin_ops=self._world.swarm.load.log_margin_ops,
+            digest_ops=self._world.swarm.load.checkpoint_ops,
             resend_s=usual.resend_s * patience,
             patience_s=usual.patience_s * patience,
             view_change_s=usual.view_change_s * patience,

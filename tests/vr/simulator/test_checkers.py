@@ -1,5 +1,6 @@
 """Each checker sees the violation that is its reason to be: one that cannot fail is worse than none."""
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
@@ -68,7 +69,9 @@ def checkers_with(*entries: Entry, nodes: tuple[int, ...] = (0, 1, 2)) -> Checke
 
 def replica(**fields: object) -> Replica:
     usual = {"view": VIEW, "log_view": VIEW, "commit_number": 0, "head_op": 0, "is_primary": False}
-    return cast("Replica", SimpleNamespace(**{**usual, "pending_count": 0, "queue_count": 0, **fields}))
+    return cast(
+        "Replica", SimpleNamespace(**{**usual, "pending_count": 0, "queue_count": 0, "dropped": Counter(), **fields})
+    )
 
 
 def test_a_right_history_passes() -> None:
@@ -234,7 +237,12 @@ def test_two_primaries_of_a_view() -> None:
 
 @pytest.mark.parametrize(
     "overflow",
-    [{"pending_count": 1 << 20}, {"queue_count": 1 << 20}, {"is_primary": True, "head_op": 9}],
+    [
+        {"pending_count": 1 << 20},
+        {"queue_count": 1 << 20},
+        {"is_primary": True, "head_op": 9},
+        {"dropped": Counter(state_machine_diverged=1)},
+    ],
 )
 def test_overfull_queues(overflow: dict[str, object]) -> None:
     with pytest.raises(Violation, match="bounded"):

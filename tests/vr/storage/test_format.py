@@ -13,8 +13,8 @@ from vr.configuration import Configuration, Member
 from vr.log import EntryKind, Request
 from vr.messages import DoViewChange
 from vr.ready import DurableState
-from vr.recovery import Checkpoint
 from vr.sessions import Session
+from vr.snapshot import Checkpoint
 from vr.storage import frame, history
 from vr.storage.errors import WrongFormat
 from vr.storage.folder import Folder
