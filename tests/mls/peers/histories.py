@@ -32,7 +32,7 @@ import msgspec
 from mls import nodes, tree_math
 from mls.codec import decode
 from mls.ratchet_tree import RatchetTree
-from tests.mls.peers.members import PSKS, Changes, Commit, OurMember, TsMember, WireMember, context_of
+from tests.mls.peers.members import PSKS, Changes, Commit, OurMember, TsMember, WireMember, context_of, described
 from tests.mls.peers.process import PeerProcess, PeerRefusalError
 
 __all__ = ["History", "capabilities_of"]
@@ -108,6 +108,10 @@ class History:
             for two in self.members:
                 shared = one.facts.keys() & two.facts.keys()
                 assert {name: one.facts[name] for name in shared} == {name: two.facts[name] for name in shared}
+        group = self.ours()[0].here
+        for member in self.members:
+            if isinstance(member, WireMember) and self.describes_now(member):
+                assert described(member.group_info()) == described(group.group_info())
 
     # Who
 

@@ -201,6 +201,12 @@ def context_of(group_info: bytes) -> GroupContext:
     return decode(open_envelope(group_info)[1], GroupInfo.read).context
 
 
+def described(group_info: bytes) -> tuple[GroupContext, bytes]:
+    """The epoch that a GroupInfo describes, and the tag that proves its whole history."""
+    info = decode(open_envelope(group_info)[1], GroupInfo.read)
+    return info.context, info.confirmation_tag
+
+
 def psk_proposal(psk_id: bytes) -> PreSharedKey:
     """A proposal to mix an external key in."""
     return PreSharedKey(PreSharedKeyID(psk_type=PSKType.EXTERNAL, psk_id=psk_id, psk_nonce=secrets.token_bytes(32)))

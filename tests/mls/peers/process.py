@@ -73,7 +73,8 @@ def _npm_ci(folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise PeerMissingError("npm did not finish in time: no registry?") from error
     if done.returncode:
-        raise PeerMissingError(f"npm ci failed: {done.stderr.strip().splitlines()[-1:]}")
+        errors = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
+        raise PeerMissingError(f"npm could not install it: {'; '.join(errors[:3])}")
 
 
 class PeerProcess:
