@@ -68,5 +68,20 @@ DIGEST_OPS: Final = 1024
 DIGESTS_KEPT: Final = 4
 """Own digests kept: a peer may be so many intervals behind and still be compared."""
 
+SNAPSHOT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""One encoded snapshot that is fetched: it is put together in memory."""
+
+SNAPSHOT_CHUNK_BYTES: Final = 256 * 1024
+"""One chunk of it; what a bad bit costs."""
+
+SNAPSHOT_CHUNKS_MAX: Final = SNAPSHOT_BYTES_MAX // SNAPSHOT_CHUNK_BYTES
+"""Chunks, and hashes in one offer."""
+
+SNAPSHOT_CHUNKS_ASKED_MAX: Final = 2
+"""Chunks asked for and not here yet."""
+
+SNAPSHOT_BYTES_PER_S: Final = 8 * 1024 * 1024
+"""Bytes that one group fetches in a second, and at once after a rest: the rest of the link belongs to live traffic."""
+
 LOG_MARGIN_OPS: Final = 256
 """Applied operations kept in memory below a checkpoint, for laggards."""

@@ -10,6 +10,8 @@
 | StartView | new primary, backups | the view's log | the log view, the log |
 | GetView | anybody, all | what is going on? | nothing |
 | GetEntries / Entries | anybody | operations wanted by identity, or whatever is committed at op | nothing |
+| SnapshotOffer | anybody | those operations are gone; this is the state after them | the snapshot |
+| GetChunk / Chunk | anybody | a piece of that snapshot | the snapshot |
 | Forward | backup, primary | requests of clients attached to the sender | nothing |
 | Refuse | primary, backup | forwarded requests that were not taken up | nothing |
 | ReadIndex | primary, backups; backup, primary | are you still with me? what has a read to see? | nothing |
@@ -47,6 +49,8 @@ Context: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 Digest: TypeAlias = Annotated[Checksum, msgspec.Meta(min_length=CHECKSUM_BYTES, max_length=CHECKSUM_BYTES)]
 DigestOrNone: TypeAlias = Annotated[Checksum, msgspec.Meta(max_length=CHECKSUM_BYTES)]
 Headers: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=limits.HEADERS_PER_MESSAGE_MAX * HEADER_BYTES)]
+ChunkNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=limits.SNAPSHOT_CHUNKS_MAX)]
+ChunkBytes: TypeAlias = Annotated[int, msgspec.Meta(gt=0, le=limits.SNAPSHOT_CHUNK_BYTES)]
 EntryData: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=limits.ENTRY_BYTES_MAX)]
 
 
@@ -185,9 +189,35 @@ class ReadIndexOk(_Message, frozen=True, tag=21):
     op: Op
 
 
+class SnapshotOffer(_Message, frozen=True, tag=30):
+    """VRR 5.3: the operations asked for are gone, but here is the state after `op`. `hashes` are those of its chunks."""
+
+    op: Op
+    checksum: Digest
+    size: Annotated[int, msgspec.Meta(gt=0, le=limits.SNAPSHOT_BYTES_MAX)]
+    chunk_bytes: ChunkBytes
+    hashes: Annotated[bytes, msgspec.Meta(max_length=limits.SNAPSHOT_CHUNKS_MAX * CHECKSUM_BYTES)]
+
+
+class GetChunk(_Message, frozen=True, tag=31):
+    """Asks for one chunk of the snapshot that was offered at `op`."""
+
+    op: Op
+    number: ChunkNumber
+    chunk_bytes: ChunkBytes
+
+
+class Chunk(_Message, frozen=True, tag=32):
+    """That chunk."""
+
+    op: Op
+    number: ChunkNumber
+    data: Annotated[bytes, msgspec.Meta(max_length=limits.SNAPSHOT_CHUNK_BYTES)]
+
+
 Message: TypeAlias = (
     Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView | GetEntries | Entries | Forward
-    | Refuse | ReadIndex | ReadIndexOk
+    | Refuse | ReadIndex | ReadIndexOk | SnapshotOffer | GetChunk | Chunk
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

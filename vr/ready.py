@@ -16,7 +16,17 @@ from vr.log import Entry, Request
 from vr.messages import Message, Rejected, RejectReason
 from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
 
-__all__ = ["CommittedOp", "DurableState", "HistoryRead", "Ready", "RejectReason", "Rejected", "Reply"]
+__all__ = [
+    "Checkpoint",
+    "CommittedOp",
+    "DurableState",
+    "HistoryRead",
+    "Ready",
+    "RejectReason",
+    "Rejected",
+    "Reply",
+    "SnapshotRead",
+]
 
 
 class DurableState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -79,8 +89,30 @@ class ReadDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     op: OpNumber
 
 
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
+
+    op: OpNumber
+    checksum: Checksum
+    timestamp_us: int
+    sessions: bytes
+    service: bytes
+
+
+class SnapshotRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A peer wants a chunk of the checkpoint at `op`: send it `state_transfer.make_chunk`, if it is still kept."""
+
+    to: ReplicaIndex
+    op: OpNumber
+    chunk: int
+    chunk_bytes: int
+
+
 class HistoryRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A peer wants committed operations that are no longer in memory: send it `Entries` with them."""
+    """A peer wants committed operations that are no longer in memory: send it `Entries` with them.
+
+    If the first is gone for good, send it `state_transfer.make_offer` of the newest checkpoint instead.
+    """
 
     to: ReplicaIndex
     first_op: OpNumber
@@ -91,7 +123,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """Effects of everything since the last Ready. `token` is None when nothing has to be made durable.
 
     `append` is a contiguous run: forget the durable log from its first operation on, then append it. `meta` belongs to
-    the same write and takes effect before the entries.
+    the same write and takes effect before the entries. `snapshots` came from peers: make them durable as our own
+    checkpoints are, then call `snapshot_saved`.
     """
 
     token: int | None
@@ -103,4 +136,6 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     replies: Sequence[Reply] = ()
     rejected: Sequence[Rejected] = ()
     history_reads: Sequence[HistoryRead] = ()
+    snapshot_reads: Sequence[SnapshotRead] = ()
+    snapshots: Sequence[Checkpoint] = ()
     reads: Sequence[ReadDone] = ()

@@ -75,6 +75,9 @@ def restore(state: ReplicaState, restored: Restored) -> None:
 def restore_entries(state: ReplicaState, restored: Restored) -> bool:
     """Append what chains on; False when something that may have been acknowledged is missing."""
     entries = [entry for entry in restored.entries if entry.op > state.log.base_op]
+    if entries and is_dead_branch(state.log, entries[0]):
+        state.truncate_above = state.log.base_op
+        return restored.head_certain
     for place, entry in enumerate(entries):
         if not _chains_on(state.log, entry):
             state.damage = identify_damage(state, entries[place:], restored)
@@ -83,6 +86,11 @@ def restore_entries(state: ReplicaState, restored: Restored) -> bool:
         assert isinstance(entry, Entry)
         state.log.append(entry)
     return restored.head_certain
+
+
+def is_dead_branch(log: Log, entry: Entry | FaultyEntry) -> bool:
+    """Does the log on disk go on beside the checkpoint? It was fetched from a peer then, and none of these was committed."""
+    return isinstance(entry, Entry) and entry.op == log.base_op + 1 and entry.header.parent != log.base_checksum
 
 
 def _chains_on(log: Log, entry: Entry | FaultyEntry) -> bool:

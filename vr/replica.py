@@ -13,15 +13,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from vr import forwarding, normal, reads, recovery, repair, view_change
+from vr import forwarding, normal, reads, recovery, repair, state_transfer, view_change
 from vr.configuration import Configuration
 from vr.durability import keep_promise, take_write
 from vr.log import Request
 from vr.messages import (
+    Chunk,
     Commit,
     DoViewChange,
     Entries,
     Forward,
+    GetChunk,
     GetEntries,
     GetView,
     Message,
@@ -30,6 +32,7 @@ from vr.messages import (
     ReadIndex,
     ReadIndexOk,
     Refuse,
+    SnapshotOffer,
     StartView,
     StartViewChange,
 )
@@ -86,6 +89,8 @@ class Replica:
                 repair.on_get_entries(state, message)
             case Entries():
                 _step_entries(state, message)
+            case SnapshotOffer() | GetChunk() | Chunk():
+                _step_state_transfer(state, message)
             case _:
                 assert_never(message)
 
@@ -183,6 +188,8 @@ class Replica:
             or effects.replies
             or effects.rejected
             or effects.history_reads
+            or effects.snapshot_reads
+            or effects.snapshots
             or effects.reads
         ):
             return None
@@ -190,7 +197,7 @@ class Replica:
         return Ready(
             token=token, append=append, meta=meta, send_now=effects.send_now, committed=effects.committed,
             replies=effects.replies, rejected=effects.rejected, history_reads=effects.history_reads,
-            reads=effects.reads,
+            reads=effects.reads, snapshot_reads=effects.snapshot_reads, snapshots=effects.snapshots,
         )  # fmt: skip
 
     def next_deadline(self) -> float:
@@ -215,6 +222,14 @@ class Replica:
         if base > state.log.base_op:
             state.base_timestamp_us = state.timestamp_at(OpNumber(base))
             state.log.trim(OpNumber(base))
+
+    def snapshot_saved(self, checkpoint: Checkpoint, now: float) -> None:
+        """One of `Ready.snapshots` is durable, as a checkpoint of ours would be: go on from there."""
+        state = self._state
+        state.now = now
+        state_transfer.on_saved(state, checkpoint)
+        if state.install is not None:
+            _finish_install(state)
 
     # --- looking ---
 
@@ -373,6 +388,18 @@ def _step_entries(state: ReplicaState, message: Entries) -> None:
         repair.take_missing(state, message, entries)
 
 
+def _step_state_transfer(state: ReplicaState, message: SnapshotOffer | GetChunk | Chunk) -> None:
+    match message:
+        case SnapshotOffer():
+            state_transfer.on_offer(state, message)
+        case GetChunk():
+            state_transfer.on_get_chunk(state, message)
+        case Chunk():
+            state_transfer.on_chunk(state, message)
+        case _:
+            assert_never(message)
+
+
 def _step_view_change(state: ReplicaState, message: StartViewChange | DoViewChange | StartView | GetView) -> None:
     match message:
         case StartViewChange():
@@ -398,6 +425,7 @@ def _tick(state: ReplicaState) -> None:
         _finish_install(state)
     if view_change.wants_to_leave(state):
         view_change.propose_view_change(state, view_change.next_view(state))
+    state_transfer.ask_for_chunks(state)
     match state.status:
         case Status.VIEW_CHANGE:
             view_change.send_do_view_change(state)
@@ -433,7 +461,7 @@ def _schedule_tick(state: ReplicaState) -> None:
 
 def _is_busy(state: ReplicaState) -> bool:
     """Is there anything that only time can mend?"""
-    if state.status is not Status.NORMAL or state.pending or reads.is_waiting(state):
+    if state.status is not Status.NORMAL or state.pending or state.transfer is not None or reads.is_waiting(state):
         return True
     if state.is_primary:
         uncommitted = state.head_op > state.commit_number or bool(state.queue) or bool(state.promises)

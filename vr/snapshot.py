@@ -11,18 +11,11 @@ import hashlib
 import msgspec
 
 from vr.configuration import Configuration
+from vr.ready import Checkpoint
 from vr.state import ReplicaState
-from vr.types import CHECKSUM_BYTES, Checksum, OpNumber
+from vr.types import CHECKSUM_BYTES, Checksum
 
-
-class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
-
-    op: OpNumber
-    checksum: Checksum
-    timestamp_us: int
-    sessions: bytes
-    service: bytes
+__all__ = ["Checkpoint", "checkpoint_digest", "take_checkpoint"]
 
 
 def take_checkpoint(state: ReplicaState) -> Checkpoint:

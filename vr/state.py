@@ -28,7 +28,7 @@ from vr.jitter import Jitter
 from vr.log import Entry, EntryHeader, Log, Request
 from vr.messages import DoViewChange, Message, Rejected
 from vr.nacks import Undecided
-from vr.ready import CommittedOp, DurableState, HistoryRead, ReadDone, Reply
+from vr.ready import Checkpoint, CommittedOp, DurableState, HistoryRead, ReadDone, Reply, SnapshotRead
 from vr.service import Service
 from vr.sessions import SessionTable
 from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
@@ -71,6 +71,20 @@ class Divergence(msgspec.Struct, frozen=True):
 
     op: OpNumber
     other: ReplicaIndex
+
+
+class Transfer(msgspec.Struct, kw_only=True):
+    """A snapshot that is being fetched from `source`: its chunks by number, those asked for with the time."""
+
+    op: OpNumber
+    checksum: Checksum
+    chunk_bytes: int
+    hashes: bytes
+    source: ReplicaIndex
+    progress_at: float
+    chunks: dict[int, bytes] = msgspec.field(default_factory=dict)
+    asked: dict[int, float] = msgspec.field(default_factory=dict)
+    is_saving: bool = False
 
 
 class Promise(msgspec.Struct):
@@ -153,6 +167,8 @@ class Effects(msgspec.Struct):
     committed: list[CommittedOp] = msgspec.field(default_factory=list)
     replies: list[Reply] = msgspec.field(default_factory=list)
     rejected: list[Rejected] = msgspec.field(default_factory=list)
+    snapshot_reads: list[SnapshotRead] = msgspec.field(default_factory=list)
+    snapshots: list[Checkpoint] = msgspec.field(default_factory=list)
     history_reads: list[HistoryRead] = msgspec.field(default_factory=list)
     reads: list[ReadDone] = msgspec.field(default_factory=list)
 
@@ -200,6 +216,10 @@ class ReplicaState:
         self.digests: dict[OpNumber, Checksum] = {}
         self.digest_claims: dict[ReplicaIndex, tuple[OpNumber, Checksum]] = {}
         self.divergence: Divergence | None = None
+        # A snapshot on its way to us (state_transfer); bytes that may be asked for, as of a time.
+        self.transfer: Transfer | None = None
+        self.snapshot_budget = limits.SNAPSHOT_BYTES_PER_S
+        self.snapshot_budget_at = 0.0
         # Durability (durability). Nothing is durable before the first write.
         self.unwritten_op = OpNumber(1)
         self.durable_op = OpNumber(0)

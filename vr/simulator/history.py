@@ -13,7 +13,8 @@ READ_OPS_MAX = 64  # of one answer to a peer
 class SimHistory:
     """Survives every crash; saving is atomic, as one SQLite transaction is."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_ops: int | None = None) -> None:
+        self.keep_ops = keep_ops  # operations kept below the checkpoint; None: all
         self.checkpoint: Checkpoint | None = None
         self.entries: dict[int, bytes] = {}  # op -> encoded entry, contiguous from op 1
 
@@ -22,6 +23,9 @@ class SimHistory:
         for committed in ops:
             self.entries[committed.entry.header.op] = committed.entry.data
         self.checkpoint = checkpoint
+        if self.keep_ops is not None:
+            for op in [op for op in self.entries if op <= checkpoint.op - self.keep_ops]:
+                del self.entries[op]
 
     def read(self, first_op: int, last_op: int) -> list[bytes]:
         """The encoded entries of a range, as far as they are here without a gap."""

@@ -22,6 +22,7 @@ from vr.simulator.mutation import Mutant, Patch, Rule
 from vr.simulator.mutation import always as _always
 from vr.simulator.mutation import mutant as _mutant
 from vr.simulator.mutation import nothing as _nothing
+from vr.simulator.snapshot_mutants import SNAPSHOT_MUTANTS, SNAPSHOT_UNKILLED
 from vr.state import Install, Peer, ReplicaState, Status
 from vr.storage import log_opening, recovery
 from vr.types import OpNumber
@@ -452,6 +453,7 @@ MUTANTS: tuple[Mutant, ...] = (
         Patch(log_opening, "_settle_tail", _nothing),
     ),
     *CLIENT_MUTANTS,
+    *SNAPSHOT_MUTANTS,
 )
 """Each must die within its budget."""
 
@@ -463,6 +465,7 @@ UNKILLED: tuple[Mutant, ...] = (
         Patch(nacks, "shows_start_of_view", _always(True)),
     ),
     *CLIENT_UNKILLED,
+    *SNAPSHOT_UNKILLED,
     _mutant(
         "match_kept_over_views",
         "acknowledgements of an old view count in the new one",

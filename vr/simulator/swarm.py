@@ -88,6 +88,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_ops: int = 16
     read: float = 0.0  # with each reply: a linearizable read, at any replica
     log_margin_ops: int = 16  # applied operations kept in memory below a checkpoint
+    history_ops: int | None = None  # operations kept in history below a checkpoint; None: all
 
 
 class Swarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +186,7 @@ def _draw_partition(random: Random) -> PartitionFaults:
 
 
 def _draw_load(random: Random) -> Load:
-    return Load(
+    load = Load(
         clients=random.randint(1, 4),
         requests_per_client=random.randint(10, 120),
         window=random.choice([1, 1, 4, 16, 32]),
@@ -199,3 +200,5 @@ def _draw_load(random: Random) -> Load:
         log_margin_ops=random.choice([0, 0, 4, 16]),
         read=random.choice([0.0, 0.3, 1.0]),
     )
+    # Not drawn anew: seeds that were pinned before keep their story where history is whole.
+    return msgspec.structs.replace(load, history_ops=(None, 16, 0)[load.requests_per_client % 3])

@@ -40,3 +40,13 @@ def test_stops_at_the_first_gap_and_at_its_bound() -> None:
     assert saved(5).read(4, 9) == [entry.data for entry in entries(5)[3:]]
     assert saved(5).read(7, 9) == []
     assert len(saved(100).read(1, 100)) == READ_OPS_MAX
+
+
+def test_old_operations_go_when_a_checkpoint_is_saved() -> None:
+    history = SimHistory(keep_ops=1)
+    checkpoint = Checkpoint(op=OpNumber(3), checksum=Checksum(bytes(16)), timestamp_us=0, sessions=b"", service=b"")
+    history.entries = {op: b"%d" % op for op in range(1, 5)}
+
+    history.save([], checkpoint)
+
+    assert sorted(history.entries) == [3, 4]
