@@ -35,6 +35,7 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "chat": ("samtala.cli.talk:chat", "Talk in a room, line by line."),
     "demo": ("samtala.demo.command:demo", "Three servers, one room, two people: kill a server and watch."),
+    "device": ("samtala.cli.device:device", "Your devices: look at them, shut out one that was lost."),
     "join": ("samtala.cli.talk:join", "Join a room by its link."),
     "leave": ("samtala.cli.talk:leave", "Leave a room and delete it from this profile."),
     "me": ("samtala.cli.account:me", "Who you are, and the number to compare with somebody."),

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.samtala.cli.servers import Community, open_community
+
+
+@pytest.fixture(scope="module")
+def community(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Community]:
+    with open_community(tmp_path_factory.mktemp("devices")) as running:
+        yield running
+
+
+def test_lost_device_is_shut_out_although_it_keeps_everything(community: Community) -> None:
+    made = community.samtala("room", "create", "lobby", "--node", community.addresses[0], "--my-name", "alice")
+    assert made.code == 0, made.err
+    file = str(community.folder / "recovery")
+    code = community.samtala("recovery", "create", file).out.strip()
+    restored = community.samtala("recovery", "restore", file, "--code", code, person="phone")
+    assert (restored.code, restored.out) == (0, "lobby\n"), restored.err
+    assert community.samtala("send", "lobby", "from the phone", person="phone").code == 0
+
+    [here, phone] = community.samtala("device", "list", "--json").objects
+    assert (here["me"], phone["me"]) == (True, False)
+    revoked = community.samtala("device", "revoke", str(phone["device"]), "--json")
+
+    assert revoked.code == 0, revoked.err
+    assert [entry["device"] for entry in revoked.objects] == [phone["device"]]
+    assert community.samtala("send", "lobby", "after", "--timeout", "10").code == 0
+    refused = community.samtala("send", "lobby", "still me?", person="phone")
+    assert refused.code == 4, refused.err
+    heard = community.samtala("tail", "lobby", "--since", "0", "--no-follow", "--timeout", "3", person="phone").out
+    assert "from the phone" in heard
+    assert "after" not in heard
+    assert len(community.samtala("device", "list", "--json").objects) == 1
+
+
+def test_what_is_no_device_is_told(community: Community) -> None:
+    assert community.samtala("device", "revoke").code == 2
+    assert community.samtala("device", "revoke", "x", "--others").code == 2
+    assert community.samtala("device", "revoke", "nosuchone", person="nobody").code == 3
+    assert community.samtala("device", "revoke", "--others", person="nobody").code == 0
