@@ -12,12 +12,10 @@ import time
 
 import msgspec
 
+from vr.simulator.cluster import BUGS
 from vr.simulator.errors import Violation
 from vr.simulator.scenario import text_of
 from vr.simulator.small_world import Budget, Choice, SmallWorld, choices, first_world, perform
-
-# What a bug in the code under test raises.
-BUGS = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,13 +26,17 @@ class Patch(msgspec.Struct, frozen=True):
 
 
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):
-    """One broken rule. `seeds_max` is the budget: it must be dead by then."""
+    """One broken rule. `seeds_max` is the budget: it must be dead by then.
+
+    `scenario` names the scenario that shows the fault at once, where seeds hardly ever meet it.
+    """
 
     name: str
     breaks: str
     patches: tuple[Patch, ...]
     seeds_max: int
     start: int = 0
+    scenario: str | None = None
 
 
 Rule = Callable[..., Any]

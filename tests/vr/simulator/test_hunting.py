@@ -3,8 +3,8 @@
 import pytest
 
 from vr.simulator.errors import UnknownMutant
-from vr.simulator.hunting import Kill, find_mutants, hunt_all
-from vr.simulator.mutants import MUTANTS
+from vr.simulator.hunting import Kill, find_mutants, hunt_all, is_shown
+from vr.simulator.mutants import BY_SCENARIO, MUTANTS
 from vr.simulator.mutation import Mutant
 
 HARMLESS = Mutant(name="harmless", breaks="nothing", patches=(), seeds_max=2)
@@ -30,9 +30,16 @@ def test_a_survivor_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 def test_without_a_name_all_that_must_die_are_hunted() -> None:
-    assert find_mutants(None) == MUTANTS
+    assert find_mutants(None) == MUTANTS + BY_SCENARIO
     with pytest.raises(UnknownMutant):
         find_mutants("no_such_rule")
+
+
+@pytest.mark.parametrize("mutant", BY_SCENARIO, ids=lambda mutant: mutant.name)
+def test_what_seeds_hardly_meet_a_scenario_shows(mutant: Mutant) -> None:
+    assert mutant.scenario is not None
+    assert is_shown(mutant, mutant.scenario)
+    assert not is_shown(HARMLESS, mutant.scenario)
 
 
 def test_a_row_tells_seeds_budget_and_killer() -> None:
