@@ -19,7 +19,7 @@ import msgspec
 import nacl.exceptions
 from nacl import bindings
 
-from mls.codec import Reader, u16, u32, vector
+from mls.codec import Reader, u16, u32, vector, vector_length
 from mls.errors import DecryptionFailed, InvalidArgument, InvalidLeafNode, InvalidSignature
 
 __all__ = [
@@ -178,8 +178,13 @@ class SignatureKey(msgspec.Struct, frozen=True, kw_only=True):
         return cls(private=private, public=public)
 
 
+@lru_cache(maxsize=16)
+def _signature_prefix(label: str) -> bytes:
+    return vector(b"MLS 1.0 " + label.encode())
+
+
 def _sign_content(label: str, content: bytes) -> bytes:
-    return vector(b"MLS 1.0 " + label.encode()) + vector(content)
+    return _signature_prefix(label) + vector_length(len(content)) + content
 
 
 def sign_with_label(key: SignatureKey, label: str, content: bytes) -> bytes:
