@@ -27,7 +27,7 @@ async def test_hosts_keep_every_promise_and_recover(seed: int, tmp_path: Path, m
 
 async def test_a_broken_rule_is_noticed_through_the_hosts(tmp_path: Path, mock_clock: MockClock) -> None:
     mock_clock.autojump_threshold = 0.002
-    (mutant,) = find_mutants("no_dedupe")
+    (mutant,) = find_mutants("clock_straight")
 
     with mutated(mutant), pytest.RaisesGroup(Violation, allow_unwrapped=True, flatten_subgroups=True):
         await run_world(0, tmp_path)
