@@ -222,10 +222,10 @@ class Client:
         stored = await self._find(which)
         if not stored.record.root_seed:
             raise RefusedError("only the device that made the room can do that")
-        link = _parse_link(stored.record.link)
         group = _restored(
             await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(stored.record)
         )
+        link = current_link(_parse_link(stored.record.link), group)
         found = await (await self._search(link, stored.descriptor)).first()
         return await override_room(
             group, keys_of(link), _mixed(found.servers), admin_seed=admin_seed_of(stored.record.root_seed)

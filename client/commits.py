@@ -85,7 +85,7 @@ def override_block(group: Group, keys: RoomKeys, entropy: Entropy) -> Block:
     body = Override(
         write_key=secrets.write_key,
         read_key=secrets.read_key,
-        group_info=seal_group_info(group, secrets, keys, entropy),
+        group_info=seal_group_info(group, secrets, keys_in(group, keys), entropy),
     )
     data = encode_control_block(RoomEpoch(group.epoch), body)
     return Block(block_digest(data), data)

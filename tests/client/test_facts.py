@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from client.commits import NewLink, commit_block, judge_commit
+from client.commits import NewLink, commit_block, judge_commit, override_block
 from client.facts import RoomFacts, current_link, facts_extension, facts_of, join_key_of, keys_in, keys_of, room_name
 from client.seals import epoch_secrets, open_bundle
 from mls import Group
@@ -13,7 +13,7 @@ from tests.client.builders import NOW_S, entropy_of, identity_of
 from wire.errors import DecodeError
 from wire.ids import RoomEpoch
 from wire.link import Link
-from wire.room import CommitBody, decode_commit
+from wire.room import CommitBody, Override, decode_commit, decode_control
 
 LINK = Link(root_public=b"R" * 32, secret=b"s" * 16)
 NEW = Link(root_public=b"R" * 32, secret=b"n" * 16)
@@ -107,3 +107,15 @@ def test_room_without_facts_has_a_name_all_the_same() -> None:
     assert room_name(group) == "abababab"
     assert current_link(LINK, group) == LINK
     assert keys_in(group, KEYS) is KEYS
+
+
+def test_rescue_of_a_room_whose_link_was_replaced_opens_with_the_new_one_only() -> None:
+    alice, bob = group_of_two()
+    after = judged(rotated(alice), bob)
+
+    body = decode_control(override_block(after, KEYS, entropy_of(7)).data)
+
+    assert isinstance(body, Override)
+    open_bundle(body.group_info, key=keys_of(NEW).bundle_key, room_id=LINK.room_id, epoch=RoomEpoch(2))
+    with pytest.raises(DecodeError):
+        open_bundle(body.group_info, key=KEYS.bundle_key, room_id=LINK.room_id, epoch=RoomEpoch(2))

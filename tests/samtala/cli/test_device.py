@@ -42,3 +42,22 @@ def test_what_is_no_device_is_told(community: Community) -> None:
     assert community.samtala("device", "revoke", "x", "--others").code == 2
     assert community.samtala("device", "revoke", "nosuchone", person="nobody").code == 3
     assert community.samtala("device", "revoke", "--others", person="nobody").code == 0
+
+
+def test_owner_replaces_the_link_and_rescues_the_room(community: Community) -> None:
+    made = community.samtala("room", "create", "owned", "--node", community.addresses[0], person="owner")
+    old = made.out.strip()
+    assert community.samtala("room", "link", "owned", person="owner").out.strip() == old
+
+    [rotated] = community.samtala("room", "link", "owned", "--rotate", "--json", person="owner").objects
+    rescued = community.samtala("room", "rescue", "owned", person="owner")
+
+    assert rotated["link"] != old
+    assert rescued.code == 0, rescued.err
+    assert community.samtala("send", "owned", "still here", person="owner").code == 0
+    joined = community.samtala("join", str(rotated["link"]), "--name", "guest", person="guest")
+    assert joined.code == 0, joined.err
+    assert community.samtala("send", "owned", "me too", person="guest").code == 0
+    assert community.samtala("room", "link", "owned", "--rotate", person="guest").code == 4
+    assert community.samtala("room", "rescue", "owned", person="guest").code == 4
+    assert community.samtala("room", "evidence", "owned", person="guest").out == ""
