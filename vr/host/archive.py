@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from vr.host.limits import PEER_FRAME_BYTES_MAX
-from vr.ready import CommittedOp, HistoryRead
+from vr.ready import CommittedOp, HistoryRead, SnapshotRead
 from vr.replica import Checkpoint
 from vr.storage.history import History, HistoryEntry
 from vr.types import GroupId
@@ -39,6 +39,16 @@ class PeerRead(msgspec.Struct, kw_only=True, eq=False):
     group: GroupId
     wanted: HistoryRead
     entries: list[HistoryEntry] = msgspec.field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    """Set when the first of them is gone: the state after all that is."""
+
+
+class ChunkRead(msgspec.Struct, kw_only=True, eq=False):
+    """A read of one chunk of a checkpoint, for a peer that is brought back by it."""
+
+    group: GroupId
+    wanted: SnapshotRead
+    checkpoint: Checkpoint | None = None
 
 
 class ArchiveJob(msgspec.Struct, kw_only=True, eq=False):
@@ -46,8 +56,11 @@ class ArchiveJob(msgspec.Struct, kw_only=True, eq=False):
 
     appends: Sequence[tuple[GroupId, Sequence[CommittedOp]]] = ()
     checkpoints: Sequence[tuple[GroupId, Checkpoint]] = ()
+    snapshots: Sequence[tuple[GroupId, Checkpoint]] = ()
+    forgotten: Sequence[tuple[GroupId, int]] = ()
     reads: Sequence[Read] = ()
     peer_reads: Sequence[PeerRead] = ()
+    chunk_reads: Sequence[ChunkRead] = ()
 
 
 def do_archive_job(history: History, job: ArchiveJob) -> None:
@@ -58,14 +71,24 @@ def do_archive_job(history: History, job: ArchiveJob) -> None:
     """
     if job.appends:
         history.append_many(job.appends)
-    if job.checkpoints:
-        history.save_checkpoints(job.checkpoints)
+    if job.checkpoints or job.snapshots:
+        history.save_checkpoints([*job.checkpoints, *job.snapshots])
+    for group, through_op in job.forgotten:
+        history.forget_entries(group, through_op)
     for read in job.reads:
         read.entries = history.read_from_mark(read.group, read.mark, bytes_max=read.bytes_max)
     for peer_read in job.peer_reads:
-        peer_read.entries = history.read_entries(
-            peer_read.group,
-            peer_read.wanted.first_op,
-            peer_read.wanted.last_op,
-            bytes_max=PEER_FRAME_BYTES_MAX // 2,
-        )
+        _read_for_peer(history, peer_read)
+    for chunk_read in job.chunk_reads:
+        chunk_read.checkpoint = history.load_checkpoint_at(chunk_read.group, chunk_read.wanted.op)
+
+
+def _read_for_peer(history: History, read: PeerRead) -> None:
+    wanted = read.wanted
+    entries = history.read_entries(read.group, wanted.first_op, wanted.last_op, bytes_max=PEER_FRAME_BYTES_MAX // 2)
+    if entries and entries[0].op == wanted.first_op:
+        read.entries = entries
+        return
+    checkpoint = history.load_checkpoint(read.group)
+    if checkpoint is not None and checkpoint.op >= wanted.first_op:
+        read.checkpoint = checkpoint

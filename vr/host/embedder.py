@@ -51,13 +51,15 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What may be tuned; the reasons of the defaults are in `limits`.
 
     `expected_replica_id` is the identity others know this node by: an empty folder is refused then. `seed` feeds jitter
-    and nonces; None takes it from the system.
+    and nonces; None takes it from the system. `history_ops_max` bounds what history keeps below a checkpoint, None: everything;
+    with a bound a laggard may be brought back by a snapshot, and readers find a gap there (ADR 0008).
     """
 
     expected_replica_id: ReplicaId | None = None
     segment_bytes: int = SEGMENT_BYTES
     checkpoint_ops: int = limits.CHECKPOINT_OPS
     checkpoint_bytes: int = limits.CHECKPOINT_BYTES
+    history_ops_max: int | None = None
     log_segments_max: int = limits.LOG_SEGMENTS_MAX
     free_bytes_min: int = limits.FREE_BYTES_MIN
     replica: ReplicaOptions = ReplicaOptions()

@@ -70,6 +70,9 @@ HOT_S = 60.0
 HISTORY_READS_MAX = 256
 """Reads of history that wait for the worker. Beyond, a peer's is dropped (it asks again), an embedder's is Busy."""
 
+CHUNK_READS_MAX = 16
+"""Chunks of snapshots that wait for the worker: 4 MiB of answers. Beyond, they are dropped: the peer asks again."""
+
 MARK_AFTER_IDLE_S = 0.05
 """A log that is idle so long writes a sync mark: what was acknowledged becomes provable."""
 

@@ -21,7 +21,7 @@ from typing import assert_never
 import trio
 
 from vr.host import limits
-from vr.host.archive import ArchiveJob, PeerRead, Read
+from vr.host.archive import ArchiveJob, ChunkRead, PeerRead, Read
 from vr.host.embedder import Embedder, HostOptions, Transport
 from vr.host.fates import Fate, Tidings
 from vr.host.hosted_group import HostedGroup
@@ -35,6 +35,7 @@ from vr.log import Request
 from vr.messages import Entries, Message, encode
 from vr.ready import CommittedOp, Ready
 from vr.replica import Checkpoint, Status
+from vr.state_transfer import make_chunk, make_offer
 from vr.storage.meta import ready_records
 from vr.types import GroupId, ReplicaId, ReplicaIndex
 
@@ -71,6 +72,8 @@ class Loop:
         self._mark_at = math.inf
         self._durable: list[Write] = []
         self._peer_reads: list[PeerRead] = []
+        self._chunk_reads: list[ChunkRead] = []
+        self._snapshots: list[tuple[GroupId, Checkpoint]] = []
         self._checkpoints_due: dict[HostedGroup, None] = {}
         self._backlog_bytes = 0
         self._are_pins_asked = False
@@ -209,6 +212,7 @@ class Loop:
             self._report(hosted, ready, now)
             for wanted in ready.history_reads:
                 self._queue_peer_read(PeerRead(group=hosted.group, wanted=wanted))
+            self._take_snapshots(hosted, ready)
         self._timers.set(hosted, hosted.replica.next_deadline())
         if hosted.has_new_status():
             self._time_view_change(hosted, now)
@@ -345,21 +349,43 @@ class Loop:
         self._peer_reads.append(read)
         self.archive_woken.set()
 
+    def _take_snapshots(self, hosted: HostedGroup, ready: Ready) -> None:
+        for chunk in ready.snapshot_reads:
+            if len(self._chunk_reads) < limits.CHUNK_READS_MAX:  # the peer asks again
+                self._chunk_reads.append(ChunkRead(group=hosted.group, wanted=chunk))
+        self._snapshots += [(hosted.group, snapshot) for snapshot in ready.snapshots]
+        if ready.snapshot_reads or ready.snapshots:
+            self.archive_woken.set()
+
     def next_archive_job(self, *, is_last: bool = False) -> ArchiveJob | None:
         """What is due for history; None when nothing is. `is_last` takes every backlog there is."""
         due = list(self._checkpoints_due)[: limits.CHECKPOINT_GROUPS_MAX]
         reads, self.reads = self.reads, []
         peer_reads, self._peer_reads = self._peer_reads, []
+        chunk_reads, self._chunk_reads = self._chunk_reads, []
+        snapshots, self._snapshots = self._snapshots, []
         if is_last or self._backlog_bytes > limits.BACKLOG_BYTES_MAX:
             concerned = dict.fromkeys(self.groups.values())
         else:
             readers = [read.group for read in reads] + [read.group for read in peer_reads]
+            readers += [group for group, _ in snapshots]
             concerned = dict.fromkeys([*due, *(self.groups[group] for group in readers)])
         appends = [(hosted.group, self._take_backlog(hosted)) for hosted in concerned if hosted.backlog]
         checkpoints = [self._checkpoint(hosted) for hosted in due]
-        if not (appends or checkpoints or reads or peer_reads):
+        if not (appends or checkpoints or reads or peer_reads or chunk_reads or snapshots):
             return None
-        return ArchiveJob(appends=appends, checkpoints=checkpoints, reads=reads, peer_reads=peer_reads)
+        return ArchiveJob(
+            appends=appends, checkpoints=checkpoints, snapshots=snapshots, forgotten=self._forgotten(checkpoints),
+            reads=reads, peer_reads=peer_reads, chunk_reads=chunk_reads,
+        )  # fmt: skip
+
+    def _forgotten(self, checkpoints: Sequence[tuple[GroupId, Checkpoint]]) -> list[tuple[GroupId, int]]:
+        """What history may drop: never above the checkpoint before, from which a restart begins if the newest rots."""
+        keep = self.options.history_ops_max
+        if keep is None:
+            return []
+        through = [(group, min(self.groups[group].checkpoint_op, made.op - keep)) for group, made in checkpoints]
+        return [(group, op) for group, op in through if op > 0]
 
     def _take_backlog(self, hosted: HostedGroup) -> list[CommittedOp]:
         self._backlog_bytes -= hosted.backlog_bytes
@@ -376,18 +402,36 @@ class Loop:
         now = trio.current_time()
         for group, checkpoint in job.checkpoints:
             hosted = self.groups[group]
-            hosted.checkpoint_op = checkpoint.op
+            hosted.checkpoint_op = max(hosted.checkpoint_op, checkpoint.op)
             hosted.is_checkpointing = hosted.is_checkpoint_wanted = False
             hosted.replica.checkpoint_done(checkpoint.op, now)
             self._dirty[hosted] = None
             self.statistics.checkpoints += 1
-        if job.checkpoints:
-            self.writer.submit(ReleaseJob(bases=[(group, checkpoint.op) for group, checkpoint in job.checkpoints]))
+        for group, snapshot in job.snapshots:
+            self._begin_from(self.groups[group], snapshot, now)
+        durable = [*job.checkpoints, *job.snapshots]
+        if durable:
+            self.writer.submit(ReleaseJob(bases=[(group, checkpoint.op) for group, checkpoint in durable]))
         for read in job.reads:
             read.is_done.set()
         for peer_read in job.peer_reads:
             self._answer(peer_read)
+        for chunk_read in job.chunk_reads:
+            self._answer_chunk(chunk_read)
         self.wake()
+
+    def _begin_from(self, hosted: HostedGroup, snapshot: Checkpoint, now: float) -> None:
+        hosted.checkpoint_op = max(hosted.checkpoint_op, snapshot.op)
+        hosted.replica.snapshot_saved(snapshot, now)
+        self._dirty[hosted] = None
+        self.statistics.snapshots_installed += 1
+        self._embedder.on_status(hosted.group)
+
+    def _answer_chunk(self, read: ChunkRead) -> None:
+        hosted = self.groups[read.group]
+        if read.checkpoint is not None:
+            chunk = make_chunk(hosted.replica.view, hosted.replica.index, read.checkpoint, read.wanted)
+            self._queue_messages(hosted, [(read.wanted.to, chunk)])
 
     def _answer(self, read: PeerRead) -> None:
         hosted = self.groups[read.group]
@@ -396,3 +440,7 @@ class Loop:
             data = tuple(stored.entry for stored in read.entries)
             answer = Entries(view=replica.view, replica=replica.index, data=data)
             self._queue_messages(hosted, [(read.wanted.to, answer)])
+        elif read.checkpoint is not None:
+            self.statistics.snapshots_offered += 1
+            offer = make_offer(hosted.replica.view, hosted.replica.index, read.checkpoint)
+            self._queue_messages(hosted, [(read.wanted.to, offer)])

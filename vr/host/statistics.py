@@ -27,6 +27,8 @@ class HostStatistics(msgspec.Struct, kw_only=True):
     bytes_written: int = 0
     operations_committed: int = 0
     checkpoints: int = 0
+    snapshots_offered: int = 0
+    snapshots_installed: int = 0
     history_reads_dropped: int = 0
     submits_refused: int = 0
     writes_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT_MAX))

@@ -161,6 +161,21 @@ class History:
             for group, checkpoint in checkpoints:
                 self._save_checkpoint(self._number(group), checkpoint)
 
+    def forget_entries(self, group: GroupId, through_op: int) -> None:
+        """Delete operations up to `through_op`: an embedder that bounds its history has a checkpoint above them."""
+        with self._transaction(synced=False):
+            self._connection.execute(
+                "DELETE FROM entries WHERE group_number = ? AND op <= ?", (self._number(group), through_op)
+            )
+
+    def load_checkpoint_at(self, group: GroupId, op: int) -> Checkpoint | None:
+        """The checkpoint of exactly this operation, if it is kept and sound."""
+        with _translated():
+            row = self._connection.execute(
+                "SELECT checkpoint, hash FROM checkpoints WHERE group_number = ? AND op = ?", (self._number(group), op)
+            ).fetchone()
+        return _checkpoint_decoder.decode(row[0]) if row is not None and _hash(row[0]) == row[1] else None
+
     def load_checkpoint(self, group: GroupId) -> Checkpoint | None:
         """The newest sound checkpoint; None when there is none."""
         with _translated():

@@ -25,7 +25,7 @@ from vr.host.limits import SUBMITTED_REQUESTS_MAX
 from vr.host.peer_frame import encode_peer_frames
 from vr.log import Request
 from vr.messages import Commit, encode
-from vr.replica import Status
+from vr.replica import ReplicaOptions, Status
 from vr.storage.errors import FolderEmpty, FolderInUse, StoragePoisoned
 from vr.storage.file_system import File, RealFile, RealFileSystem
 from vr.storage.segment import segment_name
@@ -176,6 +176,45 @@ async def test_a_laggard_catches_up_from_history_below_the_log_in_memory(tmp_pat
                 laggard.host.peer_connected(other.host.replica_id)
 
             await until_all(nodes, everybody_has(nodes, bodies))
+
+
+async def test_a_laggard_below_what_history_keeps_is_brought_back_by_a_snapshot(tmp_path: Path) -> None:
+    options = HostOptions(
+        segment_bytes=SEGMENT_BYTES, free_bytes_min=0, seed=1, checkpoint_ops=20, history_ops_max=0,
+        replica=ReplicaOptions(log_margin_ops=0),
+    )  # fmt: skip
+    with trio.fail_after(PATIENCE_S):
+        links = Links()
+        nodes = [Node(tmp_path / f"node-{index}", links, options=options) for index in range(3)]
+        async with contextlib.AsyncExitStack() as stack:
+            for node in nodes:
+                await stack.enter_async_context(node.running())
+            for node in nodes:
+                await node.host.create_group(configuration_of(nodes), GENESIS)
+            laggard = next(node for node in nodes if node is not primary_of(nodes))
+            others = [node for node in nodes if node is not laggard]
+            session = await others[0].register(CLIENT)
+            links.cut |= {frozenset((laggard.host.replica_id, other.host.replica_id)) for other in others}
+            bodies = [b"%d" % number for number in range(1, 200)]
+            for number, body in enumerate(bodies, start=1):
+                await others[0].call(CLIENT, session, number, body)
+            while min(other.host.statistics.checkpoints for other in others) < 3:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            assert (await primary_of(others).host.read_history(GROUP, 0))[0].op > 10
+
+            links.cut.clear()
+            for other in others:
+                other.host.peer_connected(laggard.host.replica_id)
+                laggard.host.peer_connected(other.host.replica_id)
+            await until_all(nodes, everybody_has(nodes, bodies))
+            assert laggard.host.statistics.snapshots_installed >= 1
+            assert sum(other.host.statistics.snapshots_offered for other in others) >= 1
+            reply = await laggard.call(CLIENT, session, len(bodies) + 1, b"after")
+            assert reply.result == b"%d" % (len(bodies) + 1)
+
+        async with laggard.running():
+            assert laggard.host.damaged == {}
+            assert laggard.bodies()[: len(bodies)] == bodies
 
 
 async def test_the_log_stays_short_and_history_keeps_everything(tmp_path: Path) -> None:

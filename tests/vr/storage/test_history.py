@@ -121,3 +121,20 @@ def test_unknown_groups_and_unusable_files_are_typed_errors(history: History, tm
         History.open(f"{tmp_path}/noise")
     with pytest.raises(HistoryUnusable):
         History.open(f"{tmp_path}/missing/folder/history.db")
+
+
+def test_a_bounded_history_forgets_from_the_beginning_of_one_group(history: History) -> None:
+    for group in (GROUP, OTHER_GROUP):
+        history.append(group, [committed(op) for op in range(1, 6)])
+
+    history.forget_entries(GROUP, 3)
+
+    assert [one.op for one in history.read_entries(GROUP, 1, 9)] == [4, 5]
+    assert [one.op for one in history.read_entries(OTHER_GROUP, 1, 9)] == [1, 2, 3, 4, 5]
+
+
+def test_a_checkpoint_is_found_by_its_operation(history: History) -> None:
+    history.save_checkpoint(GROUP, checkpoint(5))
+
+    assert history.load_checkpoint_at(GROUP, 5) == checkpoint(5)
+    assert history.load_checkpoint_at(GROUP, 4) is None
