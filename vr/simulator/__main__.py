@@ -14,19 +14,26 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
+
 from vr.simulator.cluster import run_seed
 from vr.simulator.explore import explore, report
 from vr.simulator.hunting import find_mutants, hunt_all
 from vr.simulator.mutation import mutated
 from vr.simulator.scenario import play_text
 from vr.simulator.search import Search, describe
+from vr.simulator.shrink import shrink
 from vr.simulator.small_world import Budget
 from vr.simulator.story import Telling
+from vr.simulator.swarm import Swarm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.shrink is not None:
+        print("\n".join(shrink(options.shrink).lines()))
+        return 1
     if options.scenario is not None:
         return _play(options.scenario)
     if options.explore:
@@ -35,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if hunt_all(find_mutants(options.only), jobs=options.jobs) else 0
     if options.seeds is not None or options.hours is not None:
         return _search(options)
-    return _replay(options.seed, Telling.MESSAGES if options.messages else Telling.EVENTS)
+    swarm = msgspec.json.decode(options.world.read_bytes(), type=Swarm) if options.world is not None else None
+    return _replay(options.seed, swarm, Telling.MESSAGES if options.messages else Telling.EVENTS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--hours", type=float, metavar="H", help="run fresh seeds for so long, list every failing one")
     what.add_argument("--explore", action="store_true", help="every history of a small world with few surprises")
     what.add_argument("--scenario", type=Path, metavar="FILE", help="play a scenario, write down what it really shows")
+    what.add_argument("--shrink", type=int, metavar="SEED", help="the smallest world in which a seed's finding remains")
+    parser.add_argument("--world", type=Path, metavar="FILE", help="with --seed: not the world it draws but this one")
     parser.add_argument("--start", type=int, metavar="S", help="first seed (default: 0; with --hours a random one)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--messages", action="store_true", help="with --seed: print every packet too")
@@ -58,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(seed: int, telling: Telling) -> int:
-    outcome = run_seed(seed, telling=telling)
+def _replay(seed: int, swarm: Swarm | None, telling: Telling) -> int:
+    outcome = run_seed(seed, swarm=swarm, telling=telling)
     print("\n".join(outcome.story))
     print(f"\nseed {seed}: {outcome.events} events, trace {outcome.trace:08x}")
     print("counts: " + ", ".join(f"{name} {count}" for name, count in sorted(outcome.counts.items())))

@@ -288,9 +288,9 @@ def _configuration(random: Random, swarm: Swarm) -> Configuration:
     )
 
 
-def run_seed(seed: int, *, telling: Telling = Telling.NOTHING) -> Outcome:
-    """Run one seed to its end."""
-    return Cluster(seed, telling=telling).run()
+def run_seed(seed: int, *, swarm: Swarm | None = None, telling: Telling = Telling.NOTHING) -> Outcome:
+    """Run one seed to its end, in the world it draws or in `swarm`."""
+    return Cluster(seed, swarm=swarm, telling=telling).run()
 
 
 __all__ = ["HEARTBEAT", "Cluster", "Outcome", "run_seed"]

@@ -3,6 +3,7 @@
 SimulatorError
  ├── Violation          a checker caught the replicas breaking a promise: the finding this package exists for
  ├── ScenarioError      a text is no scenario, or its replicas never fall silent
+ ├── NothingToShrink    a seed that was to be shrunk keeps every promise
  └── UnknownMutant      the command line named a mutant that does not exist
 
 ProcessKilled           not an error: the simulated kill -9 travelling up the stack of the process it hits
@@ -29,6 +30,10 @@ class Violation(SimulatorError):  # noqa: N818 - reads as what happened
 
 class ScenarioError(SimulatorError):
     """A line that is no command, or cannot be carried out here."""
+
+
+class NothingToShrink(SimulatorError):  # noqa: N818 - reads as what happened
+    """The seed finds nothing."""
 
 
 class UnknownMutant(SimulatorError):  # noqa: N818 - reads as what happened

@@ -8,7 +8,10 @@ from vr.simulator import __main__ as command
 from vr.simulator import search
 from vr.simulator.cluster import Outcome
 from vr.simulator.errors import UnknownMutant, Violation
+from vr.simulator.hunting import find_mutants
+from vr.simulator.mutation import mutated
 from vr.simulator.story import Telling
+from vr.simulator.swarm import Swarm
 
 
 def test_replays_one_seed_and_prints_its_story(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +36,7 @@ def test_searches_seeds_and_prints_the_rates(capsys: pytest.CaptureFixture[str])
 def test_a_finding_stops_the_search_with_its_replay_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run_seed(seed: int, *, telling: Telling = Telling.NOTHING) -> Outcome:
+    def run_seed(seed: int, *, swarm: Swarm | None = None, telling: Telling = Telling.NOTHING) -> Outcome:
         violation = Violation("planted", "here") if seed == 5 else None
         return Outcome(seed=seed, events=1, trace=0, violation=violation, counts={}, story=[])
 
@@ -84,6 +87,21 @@ def test_exploring_says_how_far_it_came_and_what_it_found(capsys: pytest.Capture
     assert command.main(["--explore", "--surprises", "0"]) == 0
     assert "0 surprises: complete" in capsys.readouterr().out
     assert command.main(["--explore", "--surprises", "0", "--only", "commit_quorum_f"]) == 1
+    assert "committed_on_quorum" in capsys.readouterr().out
+
+
+def test_a_finding_is_shrunk_to_a_world_that_can_be_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = tmp_path / "world.json"
+    (mutant,) = find_mutants("commit_quorum_f")
+    with mutated(mutant):
+        assert command.main(["--shrink", "0"]) == 1
+        printed = capsys.readouterr().out.splitlines()
+        world.write_text(printed[-1])
+        seed = next(line for line in printed if line.startswith("seed ")).split()[1].rstrip(",")
+        assert command.main(["--seed", seed, "--world", str(world)]) == 1
+
     assert "committed_on_quorum" in capsys.readouterr().out
 
 
