@@ -71,6 +71,10 @@ class NodeMetrics:
             "view_change_duration_seconds", "Left a view until at work in the next"
         )
         self.view_changes = self._counter("view_changes", "Views begun here after the first")
+        self.diverged_rooms = self._gauge(
+            "diverged_rooms", "Rooms whose state was seen to differ from another server's: one of them is wrong"
+        )
+        self.storage_full = self._gauge("storage_full", "1 while new requests are refused for want of disk space")
         self.undecidable_rooms = self._gauge(
             "undecidable_rooms", "Rooms that stand still: disks lost an operation that may be committed"
         )

@@ -96,6 +96,8 @@ class Monitor:
             return "draining"
         if not self.is_listening:
             return "not listening yet"
+        if self._host.is_disk_full:
+            return "the disk is nearly full"
         if not self._has_all_peers() and trio.current_time() < self._started_at + _GRACE_S:
             return "not all peers joined yet"
         behind = sum(
@@ -121,11 +123,12 @@ class Monitor:
         states: Counter[str] = Counter()
         spares: Counter[str] = Counter()
         lags = dict.fromkeys(self._metrics.peer_lag_ops_max, 0)
-        uncommitted = view_changes = undecidable = 0
+        uncommitted = view_changes = undecidable = diverged = 0
         for number, replica in enumerate(self._replicas()):
             states[room_state(replica)] += 1
             view_changes += replica.view_changes
             undecidable += replica.undecided is not None and replica.undecided.is_final
+            diverged += replica.divergence is not None
             uncommitted += max(replica.head_op - replica.commit_number, 0)
             if replica.is_primary:
                 self._note_lags(replica, lags)
@@ -142,6 +145,8 @@ class Monitor:
         self._metrics.rooms_led.set(sum(spares.values()))
         self._metrics.uncommitted_ops.set(uncommitted)
         self._metrics.undecidable_rooms.set(undecidable)
+        self._metrics.diverged_rooms.set(diverged)
+        self._metrics.storage_full.set(self._host.is_disk_full)
         self._metrics.view_changes.inc(view_changes - self._view_changes_seen)
         self._view_changes_seen = view_changes
 

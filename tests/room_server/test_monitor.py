@@ -80,6 +80,8 @@ async def test_scrape_tells_of_rooms_disk_and_loop(tmp_path: Path) -> None:
     assert samples["samtala_storage_bytes['history']"] >= 4096
     assert samples["samtala_commit_duration_seconds_count[]"] >= 6
     assert samples["samtala_storage_free_bytes[]"] > 0
+    assert samples["samtala_storage_full[]"] == 0
+    assert samples["samtala_diverged_rooms[]"] == 0
     assert samples["samtala_trio_tasks[]"] > 1
 
 
@@ -93,6 +95,8 @@ async def test_readiness_says_what_is_missing(tmp_path: Path) -> None:
         assert monitor.not_ready_because() == "not all peers joined yet"
         has_link = True
         assert monitor.not_ready_because() is None
+        hosting.host._loop.writer.free_bytes = -1
+        assert monitor.not_ready_because() == "the disk is nearly full"
         monitor.is_draining = True
         assert monitor.not_ready_because() == "draining"
 

@@ -139,6 +139,7 @@ class Host:
             raise HostClosed("the host is stopping")
         if self.is_disk_full:
             loop.statistics.submits_refused += 1
+            loop.writer.look_again()
             raise DiskFull("the disk is nearly full")
         if (
             loop.submitted_requests + len(requests) > limits.SUBMITTED_REQUESTS_MAX

@@ -79,6 +79,9 @@ MARK_AFTER_IDLE_S = 0.05
 FREE_BYTES_MIN = 2 * SEGMENT_BYTES
 """Below this the host refuses new requests but keeps voting; promises already made need room."""
 
+FREE_CHECK_BYTES = 1024 * 1024
+"""Bytes written after which the writer looks at the free space: a quick disk fills within the second below."""
+
 FREE_CHECK_S = 1.0
 """How often the writer looks at the free space."""
 

@@ -30,7 +30,7 @@ from vr.host.statistics import HostStatistics
 from vr.host.timers import Timers
 from vr.host.waiting_reads import WaitingReads
 from vr.host.write_queue import Write, WriteQueue
-from vr.host.writer import Job, LogWriter, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
+from vr.host.writer import Job, LogWriter, LookJob, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.log import Request
 from vr.messages import Entries, Message, encode
 from vr.ready import CommittedOp, Ready
@@ -307,7 +307,7 @@ class Loop:
             case PinsJob():
                 self._are_pins_asked = False
                 self._want_checkpoints(pins)
-            case ReleaseJob() | MarkJob() | SpareJob():
+            case ReleaseJob() | MarkJob() | SpareJob() | LookJob():
                 pass
         if self.writer.wants_spare and not self._writing:
             self.writer.submit(SpareJob())

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from vr.host.limits import FREE_CHECK_S, INLINE_BYTES_MAX, INLINE_SYNC_S_MAX
+from vr.host.limits import FREE_CHECK_BYTES, FREE_CHECK_S, INLINE_BYTES_MAX, INLINE_SYNC_S_MAX
 from vr.storage.errors import StorageError
 from vr.storage.frame import Record
 from vr.storage.write_ahead_log import WriteAheadLog
@@ -54,7 +54,11 @@ class SpareJob(msgspec.Struct, frozen=True, kw_only=True):
     """Prepare the next segment, until another job comes."""
 
 
-Job = WriteJob | ReleaseJob | PinsJob | MarkJob | SpareJob
+class LookJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Only look at the free space."""
+
+
+Job = WriteJob | ReleaseJob | PinsJob | MarkJob | SpareJob | LookJob
 
 
 class LogWriter:
@@ -80,6 +84,7 @@ class LogWriter:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outstanding = 0
         self._free_checked_at = time.monotonic()
+        self._unchecked_bytes = 0
         self.free_bytes = free_bytes()
         self.live_segments = log.live_segments
         self.wants_spare = log.wants_spare
@@ -91,6 +96,11 @@ class LogWriter:
         """Queue a job for the thread; never blocks."""
         self._outstanding += 1
         self._queue.put(job)
+
+    def look_again(self) -> None:
+        """Measure the free space soon, also when nothing is written: a full disk that was cleared must be noticed."""
+        if self._outstanding == 0 and time.monotonic() - self._free_checked_at > FREE_CHECK_S:
+            self.submit(LookJob())
 
     def may_write_here(self, size: int) -> bool:
         """Whether the loop would be done sooner without the thread."""
@@ -137,6 +147,7 @@ class LogWriter:
                 start = time.perf_counter()
                 self._log.write(job.records)
                 self._log.sync()
+                self._unchecked_bytes += job.size
                 self.sync_s += (time.perf_counter() - start - self.sync_s) / 8
             case ReleaseJob():
                 for group, base_op in job.bases:
@@ -148,6 +159,8 @@ class LogWriter:
             case SpareJob():
                 while self._log.wants_spare and self._queue.empty():
                     self._log.prepare_spare()
+            case LookJob():
+                pass
         self._look_around()
         return pins
 
@@ -155,8 +168,9 @@ class LogWriter:
         self.live_segments = self._log.live_segments
         self.wants_spare = self._log.wants_spare
         now = time.monotonic()
-        if now - self._free_checked_at > FREE_CHECK_S:
+        if now - self._free_checked_at > FREE_CHECK_S or self._unchecked_bytes > FREE_CHECK_BYTES:
             self._free_checked_at = now
+            self._unchecked_bytes = 0
             try:
                 self.free_bytes = self._measure_free_bytes()
             except OSError:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.vr.storage.memory_file_system import MemoryFileSystem
 from tests.vr.storage.records import GROUP, entry
-from vr.host.limits import INLINE_BYTES_MAX
-from vr.host.writer import Job, LogWriter, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
+from vr.host.limits import FREE_CHECK_BYTES, FREE_CHECK_S, INLINE_BYTES_MAX
+from vr.host.writer import Job, LogWriter, LookJob, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.storage.errors import StorageError, StoragePoisoned
 from vr.storage.limits import PAGE_BYTES
 from vr.storage.write_ahead_log import WriteAheadLog, WriteAheadLogOptions
@@ -25,12 +25,13 @@ class Rig:
         self.calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = queue.SimpleQueue()
         self.done: list[tuple[Job, Sequence[GroupId]]] = []
         self.failures: list[StorageError] = []
+        self.free_bytes = 12345
         self.writer = LogWriter(
             self.log,
             call_soon=lambda function, *arguments: self.calls.put((function, arguments)),
             on_done=lambda job, pins: self.done.append((job, pins)),
             on_failed=self.failures.append,
-            free_bytes=lambda: 12345,
+            free_bytes=lambda: self.free_bytes,
         )
 
     def step(self) -> None:
@@ -127,3 +128,22 @@ def test_closing_finishes_what_was_queued_and_leaves_a_mark() -> None:
     rig.writer.close()
 
     assert rig.log.synced_lsn == 4
+
+
+def test_free_space_is_measured_after_so_many_bytes(rig: Rig) -> None:
+    rig.free_bytes = 7
+    rig.do(write(1))
+    assert rig.writer.free_bytes == 12345
+    rig.do(WriteJob(records=[entry(2, size=100)], size=FREE_CHECK_BYTES + 1))
+    assert rig.writer.free_bytes == 7
+
+
+def test_free_space_is_measured_on_request_when_nothing_is_written(rig: Rig) -> None:
+    rig.free_bytes = 7
+    rig.writer.look_again()
+    assert rig.calls.empty(), "not more often than once in a while"
+    rig.writer._free_checked_at -= 2 * FREE_CHECK_S
+    rig.writer.look_again()
+    rig.step()
+    assert [type(job) for job, _ in rig.done] == [LookJob]
+    assert rig.writer.free_bytes == 7
