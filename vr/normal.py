@@ -161,13 +161,18 @@ def take_entry(state: ReplicaState, entry: Entry) -> None:
         state.drop("entry_too_early")
     else:
         state.early[entry.op] = entry
+    take_early(state)
+    if state.early:
+        ask_for_missing(state)
+
+
+def take_early(state: ReplicaState) -> None:
+    """Append what came early and is next now."""
     while (following := state.early.pop(OpNumber(state.head_op + 1), None)) is not None:
         if following.header.parent != state.log.head_checksum:
             state.drop("entry_of_other_chain")
             break
         state.log.append(following)
-    if state.early:
-        ask_for_missing(state)
 
 
 def on_commit(state: ReplicaState, message: Commit) -> None:

@@ -20,7 +20,7 @@ from vr.errors import DecodeError
 from vr.forwarding import submit
 from vr.log import Log
 from vr.messages import Chunk, GetChunk, GetView, SnapshotOffer
-from vr.normal import apply_committed, misses_entries
+from vr.normal import apply_committed, misses_entries, take_early
 from vr.ready import SnapshotRead
 from vr.repair import extend_committed
 from vr.sessions import SessionTable
@@ -216,6 +216,10 @@ def on_saved(state: ReplicaState, checkpoint: Checkpoint) -> None:
     state.base_timestamp_us = checkpoint.timestamp_us
     state.raise_commit(checkpoint.op)
     state.progress_at = state.now
+    if state.status is Status.NORMAL:
+        # What came while the snapshot was fetched follows it now; nobody sends it again.
+        take_early(state)
+        apply_committed(state)
     _go_on_installing(state, checkpoint)
     _settle_pending(state)
 
