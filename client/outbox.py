@@ -170,8 +170,9 @@ class Outbox:
         return list(wrong.values())
 
     def settle(self, digest: bytes) -> None:
-        """Forget a block whose fate is known."""
-        del self.flights[digest]
+        """Forget a block whose fate is known; nothing if it is forgotten: a server may have claimed a false place for it."""
+        if self.flights.pop(digest, None) is None:
+            return
         self.unresolved.discard(digest)
         self.settled.append(digest)
 

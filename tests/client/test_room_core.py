@@ -704,6 +704,22 @@ def test_an_acknowledgement_that_the_log_belies_is_an_alarm() -> None:
     assert "acknowledged a message" in alice.items(ItemKind.ALARM)[0].text
 
 
+def test_a_commit_whose_place_the_log_gave_to_another_block_does_no_harm_later() -> None:
+    alice, bob = pair()
+    alice.propose()
+    block = alice.work().appends[0]
+    alice.outgoing.clear()
+    alice.core.on_result(block.digest, BlockResult(ResultKind.ACCEPTED, Sequence(2), RoomEpoch(1)))
+    bob.post("something else")
+    settle(bob, alice)
+    bob.propose()
+
+    settle(bob, alice)
+
+    assert alice.items(ItemKind.ALARM)
+    assert alice.core.epoch == bob.core.epoch
+
+
 def test_a_refused_block_fails_its_messages() -> None:
     alice, _ = pair()
     message_id = alice.post("no")
