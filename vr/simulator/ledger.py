@@ -79,6 +79,7 @@ class Ledger:
         self.disks = [DiskModel(initial_view) for _ in range(node_count)]
         self.committed: dict[int, bytes] = {}
         self.rotted = [False] * node_count  # not yet found and repaired: recovery is excused
+        self.state_at_risk = [False] * node_count  # rot may have taken one of the durable state's two copies
         self.checkpointed = [0] * node_count  # ops up to here are in the node's history
         self.faulty: list[set[int]] = [set() for _ in range(node_count)]  # found faulty, not yet rewritten
         self._held: list[set[tuple[int, bytes]]] = [set() for _ in range(node_count)]
@@ -87,18 +88,20 @@ class Ledger:
     def may_rot(self, node: int) -> bool:
         """The fault atlas: one node rots at a time, and again only when it has been found and repaired.
 
-        So every committed op keeps a good copy on at least one disk of the quorum that committed it.
+        So every committed op keeps a good copy on at least one disk of the quorum that committed it. Rot that a recovery did
+        not stumble over stays on the disk: until the durable state was written anew, a second page could be its last copy.
         """
         others_clean = all(
             not rotted and not faulty
             for other, (rotted, faulty) in enumerate(zip(self.rotted, self.faulty, strict=True))
             if other != node
         )
-        return len(self.disks) > 1 and others_clean and not self.rotted[node] and not self.faulty[node]
+        clean = not (self.rotted[node] or self.faulty[node] or self.state_at_risk[node])
+        return len(self.disks) > 1 and others_clean and clean
 
     def on_rotted(self, node: int) -> None:
         """A bit of this node's disk has flipped."""
-        self.rotted[node] = True
+        self.rotted[node] = self.state_at_risk[node] = True
 
     def on_written(self, node: int, writes: Sequence[Write]) -> None:
         """The node's log took these writes; they are not durable yet."""
@@ -113,6 +116,7 @@ class Ledger:
             if disk.view < view_before or disk.log_view < log_view_before:
                 raise Violation("durable_view_monotone", f"node {node}: {write}")
             self._held[node].update((mark.op, mark.checksum) for mark in write.marks)
+            self.state_at_risk[node] = self.state_at_risk[node] and write.view is None
             rewritten = {mark.op for mark in write.marks}
             self.faulty[node] = {op for op in self.faulty[node] if op not in rewritten and op <= disk.head}
             for op, checksum in removed.items():

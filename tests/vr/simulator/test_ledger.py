@@ -150,3 +150,18 @@ def test_with_rot_the_readable_head_tells_which_writes_survived() -> None:
     ledger.on_recovered(0, {1: None, 2: b"2"}, base=0, certain=False, view=0, log_view=0)
 
     assert ledger.disks[0].head == 2
+
+
+def test_a_disk_rots_again_only_when_its_durable_state_was_written_anew() -> None:
+    ledger = ledger_with(Write(view=1, log_view=1, marks=marks(1)))
+    ledger.on_rotted(0)
+    ledger.on_recovered(0, found(1), base=0, certain=True, view=1, log_view=1)
+    assert not ledger.rotted[0]
+    assert not ledger.may_rot(0)
+
+    ledger.on_written(0, [Write(marks=marks(2))])
+    ledger.on_synced(0)
+    assert not ledger.may_rot(0)
+    ledger.on_written(0, [Write(view=2, log_view=1)])
+    ledger.on_synced(0)
+    assert ledger.may_rot(0)
