@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,25 +37,7 @@ def run(command: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _await(command: Callable[[], Awaitable[None]]) -> None:
-    """Run it until it ends or is interrupted.
-
-    An interrupt comes as an event that cancels the command: raised in the middle of somebody's code, it could be swallowed.
-    """
-    was_interrupted = False
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def watch() -> None:
-                nonlocal was_interrupted
-                async for _ in signals:
-                    was_interrupted = True
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(watch)
-            await command()
-            nursery.cancel_scope.cancel()
-    if was_interrupted:
-        raise KeyboardInterrupt
+    await command()
 
 
 def _fail(error: BaseException) -> NoReturn:
