@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from vr.errors import DecodeError
 from vr.ready import DurableState, Ready
 from vr.storage.frame import Record, RecordKind
@@ -39,6 +41,18 @@ def meta_record(group: GroupId, state: DurableState) -> Record:
         checksum=_NO_CHECKSUM,
         payload=state.to_bytes(),
     )
+
+
+def moved_meta(meta: Record) -> Record:
+    """A meta as it is written again, behind entries that were appended since: its truncation has happened before them."""
+    try:
+        state = DurableState.from_bytes(meta.payload)
+    except DecodeError:
+        return meta  # Unreadable it stays: replay reports it.
+    if state.truncate_above is None:
+        return meta
+    payload = msgspec.structs.replace(state, truncate_above=None).to_bytes()
+    return msgspec.structs.replace(meta, payload=payload)
 
 
 def birth_record(group: GroupId) -> Record:

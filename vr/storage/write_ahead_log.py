@@ -34,6 +34,7 @@ from vr.storage.limits import (
 )
 from vr.storage.log_opening import open_log
 from vr.storage.log_usage import LogUsage
+from vr.storage.meta import moved_meta
 from vr.storage.recovery import RecoveredEntry, RecoveredGroup, Recovery, Settled
 from vr.storage.segment import TEMPORARY_SUFFIX, Segment, make_segment, segment_name
 from vr.types import GroupId
@@ -301,7 +302,7 @@ class WriteAheadLog:
     def _recycle_below(self, oldest: int) -> None:
         self._oldest_segment = oldest
         # Even without metas: the new oldest segment must be on the platter before an older one disappears.
-        self.write(self._usage.metas_below(oldest))
+        self.write([moved_meta(meta) for meta in self._usage.metas_below(oldest)])
         self.sync()
         while self._used and self._used[0].number < oldest:
             self._recycle(self._used.popleft())

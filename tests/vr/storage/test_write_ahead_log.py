@@ -378,6 +378,23 @@ def test_released_segments_are_reused_and_metas_move_along() -> None:
     assert not recovery.report
 
 
+def test_a_meta_that_moves_along_does_not_truncate_again() -> None:
+    """A view began with a truncation; what was appended, and acknowledged, after it must not fall to its repetition."""
+    files = MemoryFileSystem()
+    log, _ = open_log(files)
+    write_synced(log, entry(1, size=PAGE_BYTES), entry(2, size=PAGE_BYTES))
+    write_synced(log, meta(view=1, truncate_above=1), entry(2, view=1), entry(3, view=1))
+    while log.live_segments < 4:
+        write_synced(log, entry(1, group=OTHER_GROUP, size=PAGE_BYTES))
+    write_synced(log, *(entry(op, view=1, size=PAGE_BYTES) for op in (2, 3, 4)))
+    log.release(GROUP, 1)
+
+    _, recovery = open_log(files)
+
+    assert ops(recovery) == [2, 3, 4]
+    assert recovery.groups[GROUP].head_certain
+
+
 def test_a_quiet_group_pins_the_oldest_segment_and_is_named() -> None:
     files = MemoryFileSystem()
     log, _ = open_log(files)
