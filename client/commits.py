@@ -30,6 +30,13 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True):
     descriptor: bytes
 
 
+class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish for another epoch: members to remove, by their device keys; a new link. Empty: renew our own keys."""
+
+    remove: tuple[bytes, ...] = ()
+    new_link: NewLink | None = None
+
+
 def seal_group_info(group: Group, secrets: EpochSecrets, keys: RoomKeys, entropy: Entropy) -> bytes:
     """The sealed join bundle of a group's epoch, for a genesis record."""
     bundle = OpenBundle(group.group_info(), secrets.env_key)

@@ -20,13 +20,12 @@ import trio
 
 import mls
 from client import limits
-from client.commits import NewLink
+from client.commits import MemberChange, NewLink
 from client.connection import StateChanged
 from client.errors import ForkDetectedError, NotFoundError, RefusedError, UnavailableError, UsageError
 from client.facts import current_link
 from client.identity import key_fingerprint, person_of
 from client.payload import MESSAGE_ID_BYTES, PayloadKind
-from client.room_core import MemberChange
 from client.room_driver import PendingMessage, RoomDriver, SentMessage, StoreAccess
 from client.room_readers import EventReader, MessageReader, StateReader
 from client.room_state import Outgoing, Phase

@@ -27,11 +27,9 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 
-import msgspec
-
 import mls
 from client import limits
-from client.commits import NewLink, commit_block, judge_commit
+from client.commits import MemberChange, commit_block, judge_commit
 from client.facts import keys_in, with_link
 from client.identity import Identity, Person, person_of
 from client.outbox import Flight, Outbox
@@ -76,13 +74,6 @@ _ALARM_PART = 1 << 20
 _UNDONE = "the room went back behind a change of members that this device had taken part in; join again with the link"
 
 _FALSE_ACKNOWLEDGEMENT = "a server acknowledged a message that is not in the room's history"
-
-
-class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish for another epoch: members to remove, by their device keys; a new link. Empty: renew our own keys."""
-
-    remove: tuple[bytes, ...] = ()
-    new_link: NewLink | None = None
 
 
 class RoomCore:
@@ -213,6 +204,10 @@ class RoomCore:
         if flight is None:
             return  # The log was faster.
         match result.kind:
+            case ResultKind.ACCEPTED if result.sequence <= self.cursor.sequence:
+                # The log shows something else there. What became of the block is certain when its epoch ends.
+                self._alarm(result.sequence, _FALSE_ACKNOWLEDGEMENT)
+                self.on_unknown(digest)
             case ResultKind.ACCEPTED:
                 self._outbox.accepted(digest, result.sequence)
                 self._check_acknowledged()

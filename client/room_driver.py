@@ -23,6 +23,7 @@ import trio
 
 import mls
 from client import limits
+from client.commits import MemberChange
 from client.connection import (
     Alarm,
     ConnectionState,
@@ -34,7 +35,7 @@ from client.connection import (
     open_room_connection,
 )
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
-from client.room_core import MemberChange, RoomCore
+from client.room_core import RoomCore
 from client.room_state import ChangeOutcome, Effects, Outcome, OutcomeKind, Outgoing, Phase
 from client.seals import EpochSecrets
 from client.store import Store, StoreError

@@ -10,6 +10,7 @@ AppendRefused with the first request number concerned; its outcome stays open un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from room_server import limits
 from room_server.attachment import Attachment
@@ -22,20 +23,27 @@ from wire.errors import RefusalCode
 from wire.ids import CLIENT_ID_BYTES, RoomId
 from wire.messages import Append, Appended, AppendRefused, Message, OpenSession, Refused, SessionOpened
 
+ATTEMPT_NONCE_BYTES: Final = 16
+"""Enough that no two connections share it."""
+
 
 class Appends:
     """The appending side of one connection (`rooms.Recipient`).
 
     Args:
         backend: the node.
+        nonce: of the connection; it tells our registers from those that the same client sent elsewhere before.
         reply: queues one message for the client.
         on_output: called when `take_answers` has something new.
     """
 
-    def __init__(self, backend: Backend, *, reply: Callable[[Message], None], on_output: Callable[[], None]) -> None:
+    def __init__(
+        self, backend: Backend, *, nonce: bytes, reply: Callable[[Message], None], on_output: Callable[[], None]
+    ) -> None:
         self.is_draining = False
         """Refuse new work; what is in flight goes on."""
         self._backend = backend
+        self._nonce = nonce
         self._reply = reply
         self._on_output = on_output
         self._answers: dict[Route, list[tuple[int, bytes]]] = {}
@@ -64,7 +72,8 @@ class Appends:
             raise RefusedError(RefusalCode.BUSY, "too many sessions being opened", retry_after_s=1.0)
         room, client = attachment.room, ClientId(message.client_id)
         earlier = room.opens.get(client)
-        self._backend.submit(room, [Request(client, SessionNumber(0), RequestNumber(0), b"")])
+        attempt = self._nonce[:ATTEMPT_NONCE_BYTES] + b"%d" % message.id
+        self._backend.submit(room, [Request(client, SessionNumber(0), RequestNumber(0), attempt)])
         room.opens[client] = (self, message.id)
         if earlier is not None:
             earlier[0].open_refused(client, earlier[1], RefusalCode.EVICTED, 0.0)

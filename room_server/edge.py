@@ -75,7 +75,7 @@ class ClientEdge:
         self._client_nonce: bytes | None = None
         self._attachments: dict[RoomId, Attachment] = {}
         self._by_subscription: dict[Subscription, Attachment] = {}
-        self._appends = Appends(backend, reply=self.reply, on_output=on_output)
+        self._appends = Appends(backend, nonce=nonce, reply=self.reply, on_output=on_output)
         self._bad_proofs = 0
 
     # --- input ---------------------------------------------------------------------------------------------------

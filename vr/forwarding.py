@@ -63,6 +63,8 @@ def session_refusal(state: ReplicaState, request: Request) -> RejectReason | Non
 def _keep_pending(state: ReplicaState, request: Request) -> bool:
     key = (request.client, request.session, request.number)
     if (waiting := state.pending.get(key)) is not None:
+        # Of two registers the newer one waits: an answer to the older must not pass for its answer.
+        waiting.request = request
         waiting.sent_at = state.now
         return True
     unanswered = state.pending_of_session[request.client, request.session]
@@ -240,11 +242,12 @@ def _enqueue(state: ReplicaState, request: Request) -> None:
 
 
 def _enqueue_register(state: ReplicaState, request: Request, *, is_log_full: bool) -> RejectReason | None:
-    if request.client in state.registering:
+    attempt = (request.client, request.body)
+    if attempt in state.registering:
         return None
     if is_log_full or _is_queue_full(state, request):
         return RejectReason.BUSY
-    state.registering.add(request.client)
+    state.registering.add(attempt)
     _enqueue(state, request)
     return None
 
@@ -276,13 +279,17 @@ def _out_of_order(state: ReplicaState, request: Request, last: int) -> RejectRea
 
 
 def _registration_refusal(state: ReplicaState, request: Request) -> RejectReason | None:
-    """A session not known yet must be one whose register is in our log: whoever is told its number, it was committed."""
+    """A session not known yet must be one whose register is in our log: whoever is told its number, it was committed.
+
+    If it is not, then either nobody was ever told that number, or a later view, in which it was registered, has begun
+    without us. We cannot tell which, so we must not say that the session is unknown: its client would give it up.
+    """
     assert request.session not in state.sessions
     entry = state.log.get(session_op(request.session))
     place = session_place(request.session)
     registers = () if entry is None else entry.requests()
     if place >= len(registers) or registers[place].session != 0 or registers[place].client != request.client:
-        return RejectReason.UNKNOWN_SESSION
+        return RejectReason.BUSY
     return None
 
 
@@ -298,7 +305,7 @@ def reset_queue(state: ReplicaState) -> None:
                 last = state.prepared.get(request.session, RequestNumber(0))
                 state.prepared[request.session] = max(last, request.number)
             else:
-                state.registering.add(request.client)
+                state.registering.add((request.client, request.body))
 
 
 def settle_prepared(state: ReplicaState, entry: Entry) -> None:
@@ -307,6 +314,6 @@ def settle_prepared(state: ReplicaState, entry: Entry) -> None:
         return
     for request in entry.requests():
         if request.session == 0:
-            state.registering.discard(request.client)
+            state.registering.discard((request.client, request.body))
         elif state.prepared.get(request.session) == request.number:
             del state.prepared[request.session]

@@ -48,7 +48,7 @@ class EntryKind(IntEnum):
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One request of a client (VRR 4.1). Session 0 and number 0 register a session; its body is opaque."""
+    """One request of a client (VRR 4.1). Session 0 and number 0 register a session; the body then names the attempt."""
 
     client: Annotated[ClientId, msgspec.Meta(min_length=IDENTIFIER_BYTES, max_length=IDENTIFIER_BYTES)]
     session: Annotated[SessionNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]

@@ -314,7 +314,13 @@ def reply_if_pending(state: ReplicaState, request: Request, op: OpNumber, result
 
 
 def _reply_register(state: ReplicaState, request: Request, op: OpNumber, session: SessionNumber) -> None:
-    if take_pending(state, request):
+    """Answer a register, if it is this attempt that is waited for.
+
+    A replica that was away executes registers of long ago. The session of such a one was used and given up: who began
+    anew in it would be answered with the results of other requests.
+    """
+    waiting = state.pending.get((request.client, request.session, request.number))
+    if waiting is not None and waiting.request.body == request.body and take_pending(state, request):
         state.effects.replies.append(
             Reply(
                 client=request.client, session=session, number=RequestNumber(0), op=op,

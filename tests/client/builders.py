@@ -8,11 +8,11 @@ from collections.abc import Callable
 import msgspec
 
 import mls
-from client.commits import seal_group_info
+from client.commits import MemberChange, seal_group_info
 from client.identity import Identity
 from client.joining import JoinAttempt, prepare_join
 from client.payload import PayloadKind
-from client.room_core import MemberChange, RoomCore
+from client.room_core import RoomCore
 from client.room_state import (
     Block,
     ChangeOutcome,

@@ -704,6 +704,27 @@ def test_an_acknowledgement_that_the_log_belies_is_an_alarm() -> None:
     assert "acknowledged a message" in alice.items(ItemKind.ALARM)[0].text
 
 
+def test_an_acknowledgement_at_a_place_that_was_read_already_acknowledges_nothing() -> None:
+    """So a server would answer that takes the message for one of an earlier session."""
+    alice, bob = pair()
+    message_id = alice.post("not lost")
+    block = alice.work().appends[0]
+    alice.outgoing.clear()
+    bob.post("something else")
+    settle(bob, alice)
+
+    alice.core.on_result(block.digest, BlockResult(ResultKind.ACCEPTED, alice.core.cursor.sequence, RoomEpoch(1)))
+    alice.work()
+
+    assert message_id not in alice.outcomes
+    assert "acknowledged a message" in alice.items(ItemKind.ALARM)[0].text
+    alice.core.on_caught_up()
+    settle(alice, bob)
+    settle(alice, bob)
+    assert alice.outcomes[message_id].kind is OutcomeKind.ACKNOWLEDGED
+    assert "not lost" in bob.texts
+
+
 def test_a_commit_whose_place_the_log_gave_to_another_block_does_no_harm_later() -> None:
     alice, bob = pair()
     alice.propose()

@@ -10,9 +10,10 @@ import pytest
 import trio
 
 from client import limits
+from client.commits import MemberChange
 from client.connection import Alarm, ConnectionState, PendingAppend, StateChanged
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
-from client.room_core import MemberChange, RoomCore
+from client.room_core import RoomCore
 from client.room_driver import PendingChange, PendingMessage, RoomDriver
 from client.room_state import ChangeOutcome, InFlight, Outcome, OutcomeKind, Outgoing, Phase
 from client.store import RoomRecord, Store, StoreError, open_store

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.vr.group import Group, request
+from tests.vr.group import CLIENT, Group, request
 from vr import limits
 from vr.log import Request
 from vr.messages import Forward
 from vr.ready import RejectReason
-from vr.types import RequestNumber
+from vr.sessions import session_op, session_place
+from vr.types import ReplicaIndex, RequestNumber, SessionNumber
 
 
 def test_a_client_at_a_backup_is_answered_by_that_backup() -> None:
@@ -112,3 +113,66 @@ def test_a_request_accepted_before_a_view_change_is_answered_after_it() -> None:
     group.run(1)
 
     assert [reply.number for reply in group.replies[backup]] == [0, 1]
+
+
+def register(attempt: bytes) -> Request:
+    """The first request of a new session of CLIENT; `attempt` names this attempt."""
+    return Request(CLIENT, SessionNumber(0), RequestNumber(0), attempt)
+
+
+def test_a_register_of_long_ago_does_not_answer_the_one_that_waits() -> None:
+    """A replica that was away executes what it missed, while the client, who moved to it, begins anew."""
+    group = Group()
+    away = group.backups()[0]
+    group.cut = {(other, away) for other in range(3)} | {(away, other) for other in range(3)}
+    group.submit(group.first, register(b"before"))
+    group.settle()
+    used = group.replies[group.first][-1].session
+    group.submit(group.first, request(used, 1))
+    group.settle()
+    group.submit(away, register(b"after"))
+
+    group.cut.clear()
+    group.run(3)
+
+    opened = [reply.session for reply in group.replies[away] if reply.number == 0]
+    assert len(opened) == 1
+    assert opened[0] > used
+
+
+def test_of_two_registers_of_a_client_the_newer_is_answered() -> None:
+    group = Group()
+    backup = group.backups()[0]
+    group.submit(backup, register(b"first"))
+    group.submit(backup, register(b"second"))
+
+    group.run(2)
+
+    opened = [reply.session for reply in group.replies[backup] if reply.number == 0]
+    assert len(opened) == 1
+    assert session_place(opened[0]) > 0 or session_op(opened[0]) > 1
+    group.submit(backup, request(opened[0], 1))
+    group.settle()
+    assert [reply.number for reply in group.replies[backup]] == [0, 1]
+
+
+def test_a_primary_of_the_past_does_not_deny_a_session_of_a_later_view() -> None:
+    """Who is told that its session is unknown gives it up, and what it waited for with it."""
+    group = Group()
+    past, others = group.first, group.backups()
+    group.cut = {(past, other) for other in others} | {(other, past) for other in others}
+    for other in others:
+        group.replica(other).suspect(ReplicaIndex(past), group.now)
+    group.run(5)
+    session = group.register(next(index for index in others if group.replica(index).is_primary))
+
+    group.submit(past, request(session, 1))
+    group.settle()
+
+    assert group.replica(past).is_primary
+    assert [rejected.reason for rejected in group.rejected[past]] == [RejectReason.BUSY]
+    group.cut.clear()
+    group.run(5)
+    group.submit(past, request(session, 1))
+    group.run(3)
+    assert [reply.number for reply in group.replies[past]] == [1]

@@ -66,9 +66,10 @@ class Client:
         self.answered = 0
         self.given_up = 0
         self.evictions = 0
+        self.attempt = 1
+        """To open a session: the first, the second, …"""
         self.outstanding: dict[int, Request] = {}
         self._floors: dict[int, int] = {}  # request number -> highest op acknowledged to anybody when it was made
-        self._sessions_used: set[int] = set()
         self._next_number = 1
         self._retry_token = 0
         self._schedule = schedule
@@ -98,7 +99,8 @@ class Client:
             self._send([self._register_request()])
 
     def _register_request(self) -> Request:
-        return Request(client=self.client_id, session=SessionNumber(0), number=RequestNumber(0), body=b"")
+        body = b"%d" % self.attempt
+        return Request(client=self.client_id, session=SessionNumber(0), number=RequestNumber(0), body=body)
 
     def _send(self, requests: Sequence[Request]) -> None:
         self._submit(self, self.home, requests)
@@ -154,20 +156,19 @@ class Client:
             if not self.outstanding and self.state is ClientState.ACTIVE:
                 self._make_requests()
 
-    def on_reply(self, reply: Reply) -> None:
-        """An answer arrived."""
+    def on_reply(self, reply: Reply, attempt: int) -> None:
+        """An answer arrived; `attempt` was ours when it left: answers find only the call that they were given for."""
         if reply.number == 0:
-            self._on_registered(reply)
+            self._on_registered(reply, attempt)
         elif reply.session == self.session and reply.number in self.outstanding:
             del self.outstanding[reply.number]
             self.answered += 1
             self._checker.on_acknowledged(reply.op, floor_op=self._floors.pop(reply.number))
             self._after_progress()
 
-    def _on_registered(self, reply: Reply) -> None:
-        if self.state is not ClientState.REGISTERING or reply.session in self._sessions_used:
-            return  # a register sent twice makes two sessions, one is enough; a session given up is not taken up again
-        self._sessions_used.add(reply.session)
+    def _on_registered(self, reply: Reply, attempt: int) -> None:
+        if self.state is not ClientState.REGISTERING or attempt != self.attempt:
+            return  # a register sent twice makes two sessions, one is enough
         self.session = reply.session
         self._next_number = 1
         self.state = ClientState.ACTIVE
@@ -241,4 +242,8 @@ class Client:
         self._floors.clear()
         self.state = ClientState.REGISTERING
         self.session = SessionNumber(0)
+        self.attempt += 1
+        if self.attempt % 2 == 0 and self._homes:
+            # Who begins anew somewhere else may meet a replica that has not executed its first register yet.
+            self.home = self._homes[(self.index + self.attempt) % len(self._homes)]
         self._retry_token += 1

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from vr import forwarding, reads, view_change
+from vr import forwarding, normal, reads, view_change
+from vr.ready import Reply
 from vr.sessions import SessionTable, Verdict
 from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
 from vr.state import ReplicaState
-from vr.types import OpNumber
+from vr.types import OpNumber, RequestNumber, SessionNumber
 
 
 def _no_dedupe(_: Rule) -> Rule:
@@ -58,7 +59,24 @@ def _results_not_kept(original: Rule) -> Rule:
     return record
 
 
+def _any_register_answers(_: Rule) -> Rule:
+    def reply_register(state: ReplicaState, request: Any, op: OpNumber, session: SessionNumber) -> None:
+        if forwarding.take_pending(state, request):
+            result = session.to_bytes(8, "big")
+            state.effects.replies.append(
+                Reply(client=request.client, session=session, number=RequestNumber(0), op=op, result=result)
+            )
+
+    return reply_register
+
+
 CLIENT_MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "any_register_answers",
+        "a register executed late, of a session given up, answers the register that waits",
+        1000,
+        Patch(normal, "_reply_register", _any_register_answers),
+    ),
     mutant(
         "no_dedupe",
         "a repeated request is executed again",

@@ -249,7 +249,7 @@ class Cluster:
 
     def _on_reply(self, node: int, reply: Reply) -> None:
         client = self._clients_by_id[reply.client]
-        self.world.schedule.after(self._client_delay_us(), client.on_reply, reply)
+        self.world.schedule.after(self._client_delay_us(), client.on_reply, reply, client.attempt)
 
     def _read(self, client: Client, node: int, floor_op: int) -> None:
         process = self.processes[node]

@@ -48,7 +48,8 @@ class Desk:
         self.op += 1
         session = request.session or SessionNumber(self.op << 8)
         self.client.on_reply(
-            Reply(client=request.client, session=session, number=request.number, op=OpNumber(self.op), result=b"")
+            Reply(client=request.client, session=session, number=request.number, op=OpNumber(self.op), result=b""),
+            self.client.attempt,
         )
 
     def run(self, seconds: int = 60) -> None:
