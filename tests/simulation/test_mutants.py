@@ -9,7 +9,7 @@ from vr.simulator.mutants import MUTANTS
 from vr.simulator.mutation import Mutant, hunt
 
 QUICK_SEEDS = 50
-QUICK = [mutant for mutant in MUTANTS if mutant.seeds_max <= QUICK_SEEDS]
+QUICK = [mutant for mutant in MUTANTS if mutant.seeds_max <= QUICK_SEEDS and mutant.scenario is None]
 
 
 @pytest.mark.parametrize("mutant", QUICK, ids=lambda mutant: mutant.name)

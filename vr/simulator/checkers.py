@@ -14,6 +14,7 @@
 | do_view_change_frozen | one DoViewChange per view and sender, also across restarts | vr brief §1 |
 | monotone | view, log view, commit never go back, also across restarts | VRR 4.2 |
 | one_primary_per_view | at most one replica leads a view | VRR 4 |
+| counts_its_own_view | a primary begins its view with acknowledgements of that view only | VRR 4.1 step 4 |
 | exactly_once, reply_right, reply_final, real_time | sessions: each request once, its own result, never changed, in order | VRR 4.5 |
 | read_fresh | a linearizable read shows all that anybody had seen when it was made | VRR 6.3 |
 | bounded | every queue stays below its stated limit | limits.py |
@@ -31,7 +32,7 @@ from vr.ready import CommittedOp, Ready, Reply
 from vr.replica import Replica
 from vr.simulator.errors import Violation
 from vr.simulator.ledger import Ledger, Mark, Write
-from vr.types import CHECKSUM_BYTES, OpNumber
+from vr.types import CHECKSUM_BYTES, OpNumber, ReplicaIndex
 
 Bound = tuple[str, Callable[[Replica], int], int]  # what, how to measure it, its limit
 RequestKey = tuple[bytes, int, int]  # client, session, number
@@ -103,7 +104,20 @@ class Checkers:
 
     def on_stepped(self, node: int, replica: Replica) -> None:
         """The replica has done something."""
+        if replica.is_primary and replica.view not in self.progress.primaries:
+            self._require_fresh_count(node, replica)
         self.progress.on_stepped(node, replica)
+
+    def _require_fresh_count(self, node: int, replica: Replica) -> None:
+        # Who acknowledged something in this view made its log view durable first.
+        for index, disk in enumerate(self.ledger.disks):
+            if index != node and disk.log_view < replica.view:
+                acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
+                if acknowledged >= 0:
+                    raise Violation(
+                        "counts_its_own_view",
+                        f"node {node} counts op {acknowledged} of node {index}, which is not in view {replica.view:#x}",
+                    )
 
 
 def _bounds(configuration: Configuration) -> tuple[Bound, ...]:

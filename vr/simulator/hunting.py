@@ -14,7 +14,7 @@ import msgspec
 
 from vr.simulator.cluster import BUGS
 from vr.simulator.errors import SimulatorError, UnknownMutant
-from vr.simulator.mutants import BY_SCENARIO, MUTANTS, UNKILLED
+from vr.simulator.mutants import MUTANTS
 from vr.simulator.mutation import Mutant, hunt, mutated
 from vr.simulator.scenario import play_text
 
@@ -43,8 +43,8 @@ def find_mutants(name: str | None) -> tuple[Mutant, ...]:
         UnknownMutant: there is none.
     """
     if name is None:
-        return MUTANTS + BY_SCENARIO
-    found = tuple(mutant for mutant in MUTANTS + BY_SCENARIO + UNKILLED if mutant.name == name)
+        return MUTANTS
+    found = tuple(mutant for mutant in MUTANTS if mutant.name == name)
     if not found:
         raise UnknownMutant(name)
     return found

@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any
 
 import msgspec
 
-from vr.simulator.cluster import run_seed
+from vr.simulator.cluster import Outcome, run_seed
 from vr.simulator.errors import Violation
+from vr.simulator.swarm import draw_swarm
+from vr.simulator.worlds import Bend
 
 
 class Patch(msgspec.Struct, frozen=True):
@@ -28,7 +31,8 @@ class Patch(msgspec.Struct, frozen=True):
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     """One broken rule. `seeds_max` is the budget: it must be dead by then.
 
-    `scenario` names the scenario that shows the fault at once, where seeds hardly ever meet it.
+    `scenario` names the scenario that shows the fault at once, where seeds hardly ever meet it; `bend` is the directed
+    world in which they do.
     """
 
     name: str
@@ -37,14 +41,20 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     seeds_max: int
     start: int = 0
     scenario: str | None = None
+    bend: Bend | None = None
 
 
 Rule = Callable[..., Any]
 
 
-def mutant(name: str, breaks: str, seeds_max: int, *patches: Patch) -> Mutant:
+def mutant(name: str, breaks: str, seeds_max: int, *patches: Patch, bend: Bend | None = None) -> Mutant:
     """A mutant, its arguments in the order a table has them."""
-    return Mutant(name=name, breaks=breaks, seeds_max=seeds_max, patches=patches)
+    return Mutant(name=name, breaks=breaks, seeds_max=seeds_max, patches=patches, bend=bend)
+
+
+def by_scenario(name: str, breaks: str, scenario: str, *patches: Patch) -> Mutant:
+    """A mutant that a scenario of tests/scenarios/vr shows at once."""
+    return Mutant(name=name, breaks=breaks, seeds_max=1, patches=patches, scenario=scenario)
 
 
 def always(value: object) -> Callable[[Rule], Rule]:
@@ -95,7 +105,11 @@ def hunt(mutant: Mutant, *, seeds_max: int | None = None) -> Hunt:
         seed = mutant.start + count
         count += 1
         with mutated(mutant):
-            violation = run_seed(seed).violation
-        if violation is not None and run_seed(seed).violation is not None:
+            violation = _run(seed, mutant.bend).violation
+        if violation is not None and _run(seed, mutant.bend).violation is not None:
             violation = None
     return Hunt(mutant=mutant, seeds=count, took_s=time.perf_counter() - began_s, violation=violation)
+
+
+def _run(seed: int, bend: Bend | None) -> Outcome:
+    return run_seed(seed) if bend is None else run_seed(seed, swarm=bend(draw_swarm(Random(seed))))

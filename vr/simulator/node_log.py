@@ -15,6 +15,7 @@ from vr.simulator.checkers import writes_of
 from vr.simulator.disk import SimFileSystem
 from vr.simulator.errors import Violation
 from vr.simulator.world import World
+from vr.storage.frame import Record
 from vr.storage.meta import birth_record, ready_records
 from vr.storage.write_ahead_log import RecoveredEntry, WriteAheadLog, WriteAheadLogOptions
 from vr.types import OpNumber
@@ -106,13 +107,21 @@ class NodeLog:
         writes = [ready for ready in self._running if ready.token is not None]
         self._boundary()
         self._world.checkers.ledger.on_written(self._node, [writes_of(ready) for ready in writes])
-        group = self._world.configuration.group
-        records = [record for ready in writes for record in ready_records(group, ready)]
-        if records:
-            self._wal.write(records)
+        for frame in self._frames(writes):
+            self._wal.write(frame)
             self._written += 1
         self._boundary()
         self._world.schedule.after(self._latency_us(), self._guard, self._sync)
+
+    def _frames(self, writes: Sequence[Ready]) -> list[list[Record]]:
+        """The records of a job, usually all in one frame; what one Ready wants is never torn apart."""
+        group, split = self._world.configuration.group, self._world.swarm.disk.split
+        frames: list[list[Record]] = []
+        for ready in writes:
+            if not frames or (split and self._world.random.random() < split):
+                frames.append([])
+            frames[-1] += ready_records(group, ready)
+        return [frame for frame in frames if frame]
 
     def _latency_us(self) -> int:
         draw, faults = self._world.random, self._world.swarm.disk

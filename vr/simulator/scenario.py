@@ -8,6 +8,7 @@
     repeat PrepareOk 1→0           pass Prepare 0→*   ends a hold or a repeat
     release StartView *→*          forget * 0→*       what is held goes on its way; is lost
     wait                           everybody's patience is over
+    nodes 5                        the first line of a history of five nodes; else there are three
 
 A packet is `Name source→target`, each `*` for any; `sync 1→1` is the sync of node 1's disk. `deliver` alone delivers all
 that is under way, in order, until nothing is; with a packet, the oldest such one, held or not. Promises are checked at
@@ -34,13 +35,15 @@ _EXPECTED = "----"
 _LINK = re.compile(r"([0-9*])→([0-9*])")
 
 
+_MANY = 1_000_000
+_BUDGET = Budget(_MANY, operations=OPERATIONS_MAX, view_changes=_MANY, crashes=_MANY, cuts=_MANY, ticks=_MANY)
+
+
 class Scenario:
     """One scenario being played."""
 
     def __init__(self) -> None:
-        many = 1_000_000
-        budget = Budget(many, operations=OPERATIONS_MAX, view_changes=many, crashes=many, cuts=many, ticks=many)
-        self.world: SmallWorld = first_world(budget)
+        self.world: SmallWorld = first_world(_BUDGET)
         self._holding: list[str] = []
         self._repeating: list[str] = []
 
@@ -55,6 +58,8 @@ class Scenario:
         match verb, words:
             case "show", []:
                 return self._show()
+            case "nodes", ["3" | "5" as count]:
+                self.world = first_world(_BUDGET, count=int(count))
             case "hold" | "repeat" | "pass", [_, _]:
                 self._rule(verb, " ".join(words))
             case "release" | "forget", [_, _]:

@@ -36,13 +36,18 @@ from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, Reque
 
 NODES = 3
 NEVER_S = 1e9
-CONFIGURATION = Configuration(
-    group=GroupId(b"a small world 02"),  # its first primary is node 0
-    members=tuple(Member(replica_id=ReplicaId(bytes([n]) * 16), node_key=bytes([n]) * 32) for n in range(NODES)),
-    pipeline_ops_max=4,
-)
+GROUPS = {3: GroupId(b"a small world 02"), 5: GroupId(b"a small world 06")}  # their first primary is node 0
 # Time stands still: what is sent again is sent again at once, and patience never ends.
 OPTIONS = ReplicaOptions(resend_s=0.0, patience_s=NEVER_S, view_change_s=NEVER_S, view_change_s_max=NEVER_S)
+
+
+def small_configuration(nodes: int) -> Configuration:
+    """The group of a world of three or five nodes."""
+    members = tuple(Member(replica_id=ReplicaId(bytes([n]) * 16), node_key=bytes([n]) * 32) for n in range(nodes))
+    return Configuration(group=GROUPS[nodes], members=members, pipeline_ops_max=4)
+
+
+CONFIGURATIONS = {nodes: small_configuration(nodes) for nodes in GROUPS}
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -155,23 +160,23 @@ class SmallWorld:
         ]
 
 
-def first_world(budget: Budget) -> SmallWorld:
-    """Three nodes that have just been created."""
+def first_world(budget: Budget, *, count: int = NODES) -> SmallWorld:
+    """So many nodes (3 or 5) that have just been created."""
     nodes = []
-    for index in range(NODES):
-        node = Node(_start(index, Restored.fresh()), (), None)
+    for index in range(count):
+        node = Node(_start(CONFIGURATIONS[count], index, Restored.fresh()), (), None)
         node.seal()
         nodes.append(node)
     world = SmallWorld(tuple(nodes), budget)
     step = Step(world)
-    for index in range(NODES):
+    for index in range(count):
         step.turn(index)
     return step.done()
 
 
-def _start(index: int, restored: Restored, *, now_s: float = 0.0) -> Replica:
+def _start(configuration: Configuration, index: int, restored: Restored, *, now_s: float = 0.0) -> Replica:
     return Replica(
-        CONFIGURATION, ReplicaIndex(index), JournalService(), restored, now=now_s, seed=index, options=OPTIONS
+        configuration, ReplicaIndex(index), JournalService(), restored, now=now_s, seed=index, options=OPTIONS
     )  # fmt: skip
 
 
@@ -233,7 +238,7 @@ class Step:
 
     def suspect_everywhere(self, primary: int) -> None:
         """Everybody else takes a node for dead: a surprise."""
-        for index in range(NODES):
+        for index in range(len(self._nodes)):
             if index != primary:
                 self.suspect(index, primary)
         self.spend(view_changes=1, surprises=1)
@@ -250,7 +255,7 @@ class Step:
 
     def tick_all(self) -> None:
         """Time passes for everybody."""
-        for index in range(NODES):
+        for index in range(len(self._nodes)):
             self.tick(index)
         self.spend(ticks=1)
 
@@ -271,6 +276,7 @@ class Step:
             entries = entries[:-1]
             node.disk = node.disk[:-1]
         node.replica = _start(
+            CONFIGURATIONS[len(self._nodes)],
             index,
             Restored(state=node.meta, entries=entries, head_certain=not rotten.is_tail_lost),
             now_s=self.world.now_s,
@@ -304,7 +310,7 @@ class Step:
                     raise Violation("prefixes_equal", f"node {index} committed another op {op}")
                 continue
             assert op == len(known) + 1, "nobody applies an operation before its predecessor"
-            if sum(node.holds(op, checksum) for node in self._nodes) < CONFIGURATION.quorum:
+            if sum(node.holds(op, checksum) for node in self._nodes) < CONFIGURATIONS[len(self._nodes)].quorum:
                 raise Violation("committed_on_quorum", f"node {index} committed op {op}, which is on too few disks")
             self.world.committed = (*known, checksum)
 

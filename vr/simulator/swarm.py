@@ -40,6 +40,7 @@ class DiskFaults(msgspec.Struct, frozen=True, kw_only=True):
     sync_error: float = 0.0  # a sync fails, its pages may or may not be on the platter
     rot_interval_us: int = 0  # mean time between bits flipping in provably synced sectors; 0 = never
     segment_bytes: int = 256 * 1024
+    split: float = 0.0  # a job becomes several frames, all of them unsynced when the power fails
 
     def calmed(self) -> DiskFaults:
         """The same disk, healthy."""

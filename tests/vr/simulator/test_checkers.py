@@ -235,6 +235,18 @@ def test_two_primaries_of_a_view() -> None:
         checkers.on_stepped(1, replica(is_primary=True))
 
 
+def test_a_primary_that_begins_its_view_with_acknowledgements_of_an_older_one() -> None:
+    checkers = checkers_with()
+    acknowledged = {1: OpNumber(-1), 2: OpNumber(4)}
+    leader = replica(is_primary=True, view=9, log_view=9, peer_standing=lambda index: (acknowledged[index], False))
+
+    with pytest.raises(Violation, match="counts_its_own_view"):
+        checkers.on_stepped(0, leader)
+
+    checkers.ledger.disks[2].log_view = 9  # it has come into the view, and may have acknowledged before we look
+    checkers.on_stepped(0, leader)
+
+
 @pytest.mark.parametrize(
     "overflow",
     [

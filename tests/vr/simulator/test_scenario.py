@@ -36,6 +36,13 @@ def test_what_is_held_is_shown_until_it_is_released_or_forgotten() -> None:
     assert "head 1" in play(*start, "deliver Prepare 0→2", "show")[2]
 
 
+def test_a_history_may_have_five_nodes() -> None:
+    shown = play("nodes 5", "deliver", "submit 0", "deliver", "show")
+
+    assert len(shown) == 5
+    assert all("commit 1" in line for line in shown)
+
+
 def test_a_repeated_packet_is_delivered_and_kept() -> None:
     shown = play("deliver", "repeat Prepare 0→1", "submit 0", "deliver", "show")
 
