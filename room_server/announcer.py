@@ -26,6 +26,7 @@ from room_server.errors import StartError
 from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
 from room_server.peers import Peer
+from room_server.report import DhtReport
 from room_server.rooms import HostedRoom
 from wire.ids import NodeKey, RoomId
 
@@ -74,6 +75,12 @@ class Announcer:
         self._items[room.room_id] = item
         room.announced = room.service.descriptor
         return True
+
+    def report(self) -> DhtReport:
+        """How discovery is, for operators."""
+        return DhtReport(
+            nodes=self._node.stats().nodes, oldest_record_age_s=self._plan.oldest_age_s(trio.current_time())
+        )
 
     def set_gauges(self) -> None:
         """Tell the metrics how discovery is."""

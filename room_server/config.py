@@ -25,6 +25,9 @@ from wire.identity import parse_node_address
 
 ENVIRONMENT_PREFIX: Final = "SAMTALA_"
 REPLICA_ID_BYTES: Final = 16
+ADMIN_SOCKET_NAME: Final = "admin.sock"
+ADMIN_SOCKET_BYTES_MAX: Final = 100
+"""Of its path: Linux has room for 107 in an address, others for 103."""
 PORT_MAX: Final = 65535
 _SINGLE_WORD_LIKENESS: Final = 0.75
 
@@ -65,6 +68,12 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     listen: str = "127.0.0.1:7612"
 
 
+class AdminConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`socket`: path of the Unix socket for `samtala status` and the like; empty: admin.sock in the data folder."""
+
+    socket: str = ""
+
+
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`connections`: clients at once. `rooms`: hosted at most. `ring_mb`: recent deliveries kept in memory, MiB."""
 
@@ -94,8 +103,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     peers: tuple[PeerConfig, ...] = ()
     dht: DhtConfig = DhtConfig()
     metrics: MetricsConfig = MetricsConfig()
+    admin: AdminConfig = AdminConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
+
+
+def admin_socket(config: NodeConfig) -> Path:
+    """Where the admin socket is."""
+    return Path(config.admin.socket or Path(config.data) / ADMIN_SOCKET_NAME)
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -269,6 +284,8 @@ def _check_values(config: NodeConfig) -> None:
         except ConfigError as error:
             raise ConfigError(f"{key}: {error}") from error
     _check_peers(config)
+    if len(config.admin.socket.encode()) > ADMIN_SOCKET_BYTES_MAX:
+        raise ConfigError(f"admin.socket: a path of at most {ADMIN_SOCKET_BYTES_MAX} bytes is needed")
     for key in ("connections", "rooms", "ring_mb"):
         if getattr(config.limits, key) < 1:
             raise ConfigError(f"limits.{key}: must be at least 1")

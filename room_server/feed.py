@@ -124,6 +124,7 @@ class RoomFeed:
         self._ring_bytes_max = ring_bytes_max
         self._ring: deque[Chunk] = deque()
         self._ring_bytes = 0
+        self.published_bytes = 0
         self._live: dict[Subscription, None] = {}
 
     @property
@@ -152,6 +153,7 @@ class RoomFeed:
     def _remember(self, chunk: Chunk) -> None:
         self._ring.append(chunk)
         self._ring_bytes += len(chunk.frame)
+        self.published_bytes += len(chunk.frame)
         while self._ring_bytes > self._ring_bytes_max and len(self._ring) > 1:
             self.drop_oldest()
         self._budget.grew(self, len(chunk.frame))

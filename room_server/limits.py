@@ -124,3 +124,9 @@ HTTP_CONNECTIONS_MAX: Final = 16
 
 HTTP_S_MAX: Final = 10.0
 """Seconds for one request and its answer on the metrics port."""
+
+ADMIN_ROOMS_MAX: Final = 1000
+"""Rooms of one answer on the admin socket: some 200 bytes each."""
+
+RATE_OVER_S: Final = 1.0
+"""Seconds for which rooms are watched to tell their rates: `samtala top` draws as often."""

@@ -10,13 +10,14 @@ goes wrong with one connection stays there; a disk that fails ends the node, bec
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import random
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
@@ -24,9 +25,17 @@ import trio
 
 from dht.node import Node
 from room_server import limits
+from room_server.admin import open_admin_socket, serve_admin
 from room_server.announcer import Announcer, open_discovery
 from room_server.clients import ClientServer, ClientServices
-from room_server.config import Endpoint, NodeConfig, parse_endpoint, replica_id
+from room_server.config import (
+    ADMIN_SOCKET_BYTES_MAX,
+    Endpoint,
+    NodeConfig,
+    admin_socket,
+    parse_endpoint,
+    replica_id,
+)
 from room_server.door import Door
 from room_server.errors import ConfigError, NodeError, StartError
 from room_server.face import NodeFace, wall_us
@@ -38,6 +47,7 @@ from room_server.logs import configure_logs, room_label
 from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
 from room_server.peers import MetPeer, Peer, PeerLinks
+from room_server.report import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
 from room_server.setup import configured_peers, load_identity
 from vr.errors import VRError
@@ -46,7 +56,7 @@ from vr.storage.errors import StorageError
 from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
 from wire.identity import NodeIdentity, ServerAddress
-from wire.messages import NONCE_BYTES, NodeAddress, PeerHello
+from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, NodeAddress, PeerHello
 from wire.peering import make_hello
 from wire.tls import server_context
 
@@ -168,6 +178,26 @@ class _Node:
             connections_max=self.config.limits.connections,
         )
 
+    def make_reporter(self, clients: ClientServer, monitor: Monitor, address: Endpoint) -> Reporter:
+        """What the admin socket tells."""
+        facts = NodeFacts(
+            name=self.config.name,
+            version=software_version(),
+            protocol=PROTOCOL_VERSION,
+            address=str(address),
+            replica_id=self.replica_id.hex(),
+            data=self.config.data,
+        )
+        return Reporter(
+            facts,
+            host=self.hosting.host,
+            rooms=self.hosting.rooms,
+            peers=self.peers,
+            clients=clients,
+            not_ready_because=monitor.not_ready_because,
+            dht=lambda: None if self.announcer is None else self.announcer.report(),
+        )
+
     def make_monitor(self, clients: ClientServer) -> Monitor:
         """What the metrics port tells."""
         host = self.hosting.host
@@ -231,7 +261,9 @@ async def run_node(
         )
         async with opening as host:
             node.attach(host)
-            await _serve(node, listening, metrics_listener, task_status)
+            # The data folder is ours now; one that is not on a real file system has no place for a socket.
+            admin_listener = None if file_system is not None else _listen_for_admin(config)
+            await _serve(node, _Listeners(listening, metrics_listener, admin_listener), task_status)
     log.info("node_stopped")
 
 
@@ -251,17 +283,30 @@ async def _listen(key: str, text: str) -> trio.SocketListener:
     return listeners[0]
 
 
+def _listen_for_admin(config: NodeConfig) -> trio.SocketListener | None:
+    """The admin socket; None where the default place has too long a name, which must not keep a node from its work."""
+    path = admin_socket(config)
+    if not config.admin.socket and len(os.fsencode(path)) > ADMIN_SOCKET_BYTES_MAX:
+        log.warning("admin_socket_off", reason="the data folder has too long a name: set admin.socket")
+        return None
+    return open_admin_socket(path)
+
+
 def _port(listener: trio.SocketListener) -> int:
     return int(listener.socket.getsockname()[1])
 
 
-async def _serve(
-    node: _Node,
-    listener: trio.SocketListener,
-    metrics_listener: trio.SocketListener | None,
-    task_status: trio.TaskStatus[RunningNode],
-) -> None:
+class _Listeners(NamedTuple):
+    """Where a node listens."""
+
+    main: trio.SocketListener
+    metrics: trio.SocketListener | None
+    admin: trio.SocketListener | None
+
+
+async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatus[RunningNode]) -> None:
     config = node.config
+    listener, metrics_listener = listeners.main, listeners.metrics
     advertised = parse_endpoint(config.advertise or config.listen)
     if advertised.port == 0:
         advertised = Endpoint(advertised.host, _port(listener))
@@ -291,6 +336,9 @@ async def _serve(
                 background.append(node.discover(dht).run)
             if metrics_listener is not None:
                 background.append(partial(serve_health, metrics_listener, monitor))
+            if listeners.admin is not None:
+                reporter = node.make_reporter(clients, monitor, advertised)
+                background.append(partial(serve_admin, listeners.admin, reporter, monitor))
             for task in background:
                 nursery.start_soon(task)
             accepting = trio.CancelScope()

@@ -84,6 +84,11 @@ class PeerLink:
         """End the link now."""
         self._scope.cancel()
 
+    @property
+    def round_trip_s(self) -> float | None:
+        """Seconds to the peer and back, if the operating system tells."""
+        return self._tls.round_trip_s
+
     def sweep(self, now: float) -> None:
         """Cut a link that has been silent for too long."""
         if now - self._heard_at > limits.PEER_SILENCE_S_MAX:

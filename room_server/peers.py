@@ -105,6 +105,11 @@ class PeerLinks:
         """Whether a link to this server stands."""
         return self._replica_ids.get(node_key) in self._links
 
+    def round_trip_s(self, node_key: NodeKey) -> float | None:
+        """Seconds to a peer and back as the operating system measures them; None while the link is down or it cannot say."""
+        link = self._links.get(self._replica_ids.get(node_key, ReplicaId(b"")))
+        return None if link is None else link.round_trip_s
+
     def replica_id(self, node_key: NodeKey) -> bytes:
         """A peer's replica id as it last said it; empty while unknown."""
         return self._replica_ids.get(node_key, b"")

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -29,6 +31,9 @@ from wire.identity import NodeIdentity, ServerAddress, key_from_certificate, key
 from wire.ids import NodeKey
 
 _RECORD_BYTES: Final = 16 * 1024
+_RTT: Final = struct.Struct("=I")
+_RTT_OFFSET: Final = 68
+"""Where struct tcp_info of Linux has tcpi_rtt, microseconds: behind 8 bytes and 15 words."""
 _SLICE_BYTES: Final = 2 * _RECORD_BYTES
 """Goes through OpenSSL's memory buffers at a time: they never give back what they once held, on each connection."""
 
@@ -140,6 +145,17 @@ class TlsConnection:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server)
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Smoothed round-trip time of the TCP connection, seconds (Linux, TCP_INFO); None where nobody knows."""
+        if self.is_broken or not isinstance(self._stream, trio.SocketStream) or not hasattr(socket, "TCP_INFO"):
+            return None
+        with suppress(OSError):
+            info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_OFFSET + _RTT.size)
+            if len(info) == _RTT_OFFSET + _RTT.size:
+                return float(_RTT.unpack_from(info, _RTT_OFFSET)[0]) / 1e6
+        return None
 
     async def handshake(self, node_key: NodeKey | None) -> None:
         """Run the handshake; with `node_key`, the other side must prove that key before our last flight leaves."""

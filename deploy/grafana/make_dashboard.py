@@ -50,6 +50,7 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
         ("Servers that rooms may still lose", "short", "next-failure-stops-rooms",
          [(gauge("samtala_rooms_by_spare_failures", "spare"), "{{spare}} more")]),
         ("Rooms that cannot decide", "short", "rooms-undecidable", [(gauge("samtala_undecidable_rooms", "instance"), "{{instance}}")]),
+        ("Rooms whose states differ", "short", "diverged-rooms", [(gauge("samtala_diverged_rooms", "instance"), "{{instance}}")]),
     ]),
     ("Commit pipeline", [
         ("Operations committed", "ops", "ack-slow", [(rate("samtala_ops_committed_total", "instance"), "{{instance}}")]),
@@ -86,6 +87,7 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
     ("Disk", [
         ("Free", "bytes", "disk-full-soon", [(f"samtala_storage_free_bytes{{{NODES}}}", "{{instance}}")]),
         ("Used", "bytes", "disk-full-soon", [(gauge("samtala_storage_bytes", "kind"), "{{kind}}")]),
+        ("Refusing for want of space", "short", "storage-full", [(gauge("samtala_storage_full", "instance"), "{{instance}}")]),
         ("Written to the log", "Bps", "fsync-slow", [(rate("samtala_wal_bytes_total", "instance"), "{{instance}}")]),
     ]),
     ("Process", [

@@ -44,6 +44,7 @@ _COMMANDS = {
     "room": ("samtala.cli.room:room", "Make rooms and look at them."),
     "rooms": ("samtala.cli.room:rooms", "List this profile's rooms."),
     "send": ("samtala.cli.talk:send", "Send one message."),
+    "status": ("samtala.cli.status:status", "How the server on this machine is, on one screen."),
     "tail": ("samtala.cli.talk:tail", "Print messages as they come."),
     "version": ("samtala.cli.version:version", "Print the version."),
 }

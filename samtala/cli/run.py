@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +32,15 @@ def run(command: Callable[[], Awaitable[None]]) -> None:
         trio.run(functools.partial(_await, command))
     except BaseExceptionGroup as group:
         _fail(_only(group))
+    except SamtalaError as error:
+        _fail(error)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What the world does wrong in this block becomes a message and an exit code."""
+    try:
+        yield
     except SamtalaError as error:
         _fail(error)
 

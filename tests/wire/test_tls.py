@@ -56,6 +56,7 @@ async def test_bytes_arrive_both_ways() -> None:
     assert await client.receive_some() == b"pong"
     assert client.peer_key == SERVER.public
     assert server.peer_key is None
+    assert client.round_trip_s is None, "nobody measures a stream in memory"
 
 
 async def test_send_of_many_pieces_is_one_socket_send() -> None:
@@ -332,7 +333,10 @@ async def test_connect_over_loopback() -> None:
         client = await connect(address)
         await client.send(b"hello")
         assert await client.receive_some() == b"hello"
+        assert client.round_trip_s is not None
+        assert 0 < client.round_trip_s < 10
         await client.aclose()
+        assert client.round_trip_s is None
         with pytest.raises(HandshakeError):
             await connect(ServerAddress("127.0.0.1", port, NodeKey(b"w" * 32)))
         nursery.cancel_scope.cancel()

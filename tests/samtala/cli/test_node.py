@@ -83,22 +83,12 @@ def test_serve_explains_a_missing_or_wrong_configuration(tmp_path: Path, capsys:
     assert main(["node", "serve", "--config", config, "--set", "nonsense"]) == 2
 
 
-def test_overrides_are_typed() -> None:
-    from samtala.cli.node import _overrides
-
-    assert _overrides(["dht.enabled=false", "limits.rooms=5", "log.level=debug"]) == {
-        "dht.enabled": False,
-        "limits.rooms": 5,
-        "log.level": "debug",
-    }
-
-
 def test_defaults_are_the_services_for_root_and_the_persons_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    from samtala.cli.node import _default_config, _default_data
+    from samtala.cli.node_settings import default_config, default_data
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert _default_data() == Path("/var/lib/samtala")
+    assert default_data() == Path("/var/lib/samtala")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert _default_data().parts[-2:] == ("samtala", "node")
-    assert _default_config().name == "node.toml"
+    assert default_data().parts[-2:] == ("samtala", "node")
+    assert default_config().name == "node.toml"

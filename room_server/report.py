@@ -1,0 +1,320 @@
+"""What a node says about itself to its operator: values for the admin socket, gathered when somebody asks.
+
+    replicas, links, disk, DHT ─▶ Reporter ─▶ NodeReport (one screen), RoomReport (one row of `top`)
+
+Rooms are shown by `logs.room_label`, a short hash: the report of a node may be pasted into an issue. Only the loop may look
+at replicas, so it does, some hundred at a time; the disk is looked at in a worker thread. Nothing is kept between
+questions: who wants rates waits while the rooms are watched.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
+from typing import Final, assert_never
+
+import msgspec
+import trio
+
+from room_server import limits
+from room_server.clients import ClientServer
+from room_server.logs import room_label
+from room_server.margin import members_up
+from room_server.metrics import ROOM_STATES
+from room_server.monitor import room_state, stored_bytes
+from room_server.peers import PeerLinks
+from room_server.rooms import Rooms
+from room_server.status import spare_failures
+from vr.host import Host
+from vr.replica import Replica
+from vr.types import GroupId, ReplicaIndex
+from wire.ids import NodeKey
+
+_ROOMS_AT_ONCE: Final = 500
+_MS: Final = 1e3
+
+
+class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured peer. `lag_ops`: what it has not acknowledged in the worst room led here. `rtt_ms`: None if unknown."""
+
+    name: str
+    address: str
+    up: bool
+    lag_ops: int
+    rtt_ms: float | None
+
+
+class RoomsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All rooms hosted here. `margin`: failures that the worst of them survives, -1 none and it has stopped; None: no room."""
+
+    hosted: int
+    led: int
+    states: dict[str, int]
+    margin: int | None
+    at_margin: int
+    """Rooms that survive no more than `margin`."""
+    diverged: int
+    undecidable: int
+
+
+class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the data folder is. `full`: new requests are refused for want of space."""
+
+    data: str
+    free_bytes: int
+    total_bytes: int
+    log_bytes: int
+    history_bytes: int
+    full: bool
+
+
+class DhtReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The discovery network as seen from here."""
+
+    nodes: int
+    oldest_record_age_s: float
+
+
+class ClientsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections of people's programs and what waits for them."""
+
+    connections: int
+    waiting_bytes: int
+
+
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One screen about a node. `not_ready_because`: None when it is ready. `pid`: of its process."""
+
+    name: str
+    version: str
+    protocol: int
+    pid: int
+    address: str
+    replica_id: str
+    uptime_s: float
+    not_ready_because: str | None
+    rooms: RoomsReport
+    peers: tuple[PeerReport, ...]
+    disk: DiskReport
+    clients: ClientsReport
+    dht: DhtReport | None
+
+
+class RoomReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One room hosted here. `lag_ops`: the farthest that a living member is behind, if led here. `op`: grows with each write."""
+
+    room: str
+    state: str
+    led: bool
+    view: int
+    op: int
+    commit: int
+    margin: int
+    lag_ops: int
+    subscribers: int
+    ops_per_s: float
+    bytes_per_s: float
+
+
+class RoomOrder(StrEnum):
+    """What puts a room first: operations per second, bytes per second, the lag of its members, or a small margin."""
+
+    RATE = "rate"
+    BYTES = "bytes"
+    LAG = "lag"
+    MARGIN = "margin"
+
+
+class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while a node runs."""
+
+    name: str
+    version: str
+    protocol: int
+    address: str
+    replica_id: str
+    data: str
+
+
+class Reporter:
+    """Gathers reports.
+
+    Args:
+        facts: what does not change.
+        host: whose replicas are told.
+        rooms: the rooms hosted here.
+        peers: the links.
+        clients: the connections.
+        not_ready_because: why this node is not ready, or None.
+        dht: how discovery is, or None where it is off.
+    """
+
+    def __init__(
+        self,
+        facts: NodeFacts,
+        *,
+        host: Host,
+        rooms: Rooms,
+        peers: PeerLinks,
+        clients: ClientServer,
+        not_ready_because: Callable[[], str | None],
+        dht: Callable[[], DhtReport | None],
+    ) -> None:
+        self._facts = facts
+        self._host = host
+        self._rooms = rooms
+        self._peers = peers
+        self._clients = clients
+        self._not_ready_because = not_ready_because
+        self._dht = dht
+        self._started_at = trio.current_time()
+
+    async def node(self) -> NodeReport:
+        """One screen."""
+        lags = dict.fromkeys(self._peers.peers, 0)
+        rooms = await self._gather_rooms(lags)
+        disk = await trio.to_thread.run_sync(_disk, self._facts.data, self._host.is_disk_full)
+        facts = self._facts
+        return NodeReport(
+            name=facts.name,
+            version=facts.version,
+            protocol=facts.protocol,
+            pid=os.getpid(),
+            address=facts.address,
+            replica_id=facts.replica_id,
+            uptime_s=trio.current_time() - self._started_at,
+            not_ready_because=self._not_ready_because(),
+            rooms=rooms,
+            peers=tuple(
+                PeerReport(
+                    name=peer.name,
+                    address=f"{peer.host}:{peer.port}",
+                    up=self._peers.is_up(key),
+                    lag_ops=lags[key],
+                    rtt_ms=_milliseconds(self._peers.round_trip_s(key)),
+                )
+                for key, peer in self._peers.peers.items()
+            ),
+            disk=disk,
+            clients=ClientsReport(connections=len(self._clients), waiting_bytes=self._clients.send_queue_bytes),
+            dht=self._dht(),
+        )
+
+    async def rooms(self, count_max: int, order: RoomOrder, *, over_s: float = limits.RATE_OVER_S) -> list[RoomReport]:
+        """The first rooms in an order, watched for `over_s` seconds to know their rates."""
+        before = {group: (int(replica.head_op), self._published(group)) async for group, replica in self._replicas()}
+        await trio.sleep(over_s)
+        ranked: list[tuple[float, bytes]] = []
+        async for group, replica in self._replicas():
+            op, published = before.get(group, (replica.head_op, 0))
+            grown = (replica.head_op - op, self._published(group) - published)
+            ranked.append((_rank(replica, order, grown), group))
+            before[group] = grown
+        chosen = heapq.nlargest(count_max, ranked)
+        return [self._room(GroupId(group), before[GroupId(group)], over_s) for _, group in chosen]
+
+    def _published(self, group: GroupId) -> int:
+        room = self._rooms.get(group)
+        return 0 if room is None else room.feed.published_bytes
+
+    def _room(self, group: GroupId, grown: tuple[int, int], over_s: float) -> RoomReport:
+        replica = self._host.replica(group)
+        room = self._rooms.get(group)
+        return RoomReport(
+            room=room_label(group),
+            state=room_state(replica),
+            led=replica.is_primary,
+            view=replica.view,
+            op=replica.head_op,
+            commit=replica.commit_number,
+            margin=_margin(replica),
+            lag_ops=_worst_lag(replica),
+            subscribers=0 if room is None else room.feed.live_count,
+            ops_per_s=grown[0] / over_s,
+            bytes_per_s=grown[1] / over_s,
+        )
+
+    async def _replicas(self) -> AsyncIterator[tuple[GroupId, Replica]]:
+        for number, group in enumerate(tuple(self._host.groups())):
+            yield group, self._host.replica(group)
+            if number % _ROOMS_AT_ONCE == _ROOMS_AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+
+    async def _gather_rooms(self, lags: dict[NodeKey, int]) -> RoomsReport:
+        """Count rooms; raises each peer's lag in `lags` to what it is in a room led here."""
+        states: Counter[str] = Counter()
+        margins: Counter[int] = Counter()
+        led = diverged = undecidable = 0
+        async for _, replica in self._replicas():
+            states[room_state(replica)] += 1
+            margins[_margin(replica)] += 1
+            diverged += replica.divergence is not None
+            undecidable += replica.undecided is not None and replica.undecided.is_final
+            if replica.is_primary:
+                led += 1
+                for key, lag_ops in _lags(replica).items():
+                    if key in lags:
+                        lags[key] = max(lags[key], lag_ops)
+        worst = min(margins, default=None)
+        return RoomsReport(
+            hosted=states.total(),
+            led=led,
+            states={state: states[state] for state in ROOM_STATES if states[state]},
+            margin=worst,
+            at_margin=0 if worst is None else margins[worst],
+            diverged=diverged,
+            undecidable=undecidable,
+        )
+
+
+def _margin(replica: Replica) -> int:
+    return spare_failures(members_up(replica), replica.configuration.quorum)
+
+
+def _lags(replica: Replica) -> dict[NodeKey, int]:
+    """By server key, the operations that each other member of a room led here has not acknowledged."""
+    lags: dict[NodeKey, int] = {}
+    for index, member in enumerate(replica.configuration.members):
+        if index != replica.index:
+            acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
+            lags[NodeKey(member.node_key)] = replica.head_op - max(acknowledged, 0)
+    return lags
+
+
+def _worst_lag(replica: Replica) -> int:
+    return max(_lags(replica).values(), default=0) if replica.is_primary else 0
+
+
+def _rank(replica: Replica, order: RoomOrder, grown: tuple[int, int]) -> float:
+    """How far up a room belongs; `grown`: its operations and bytes of late."""
+    match order:
+        case RoomOrder.RATE:
+            return grown[0]
+        case RoomOrder.BYTES:
+            return grown[1]
+        case RoomOrder.LAG:
+            return _worst_lag(replica)
+        case RoomOrder.MARGIN:
+            return -_margin(replica)
+        case _:
+            assert_never(order)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * _MS, 3)
+
+
+def _disk(data: str, full: bool) -> DiskReport:
+    stored = stored_bytes(data)
+    space = os.statvfs(data)
+    return DiskReport(
+        data=data,
+        free_bytes=space.f_bavail * space.f_frsize,
+        total_bytes=space.f_blocks * space.f_frsize,
+        log_bytes=stored["log"],
+        history_bytes=stored["history"],
+        full=full,
+    )

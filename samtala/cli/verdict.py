@@ -1,0 +1,131 @@
+"""What is wrong with a node, judged from its own report: `status`, `check` and `doctor` say the same. Pure.
+
+    NodeReport ─▶ judge ─▶ findings, the worst first; each one line why, and the command or page that mends it
+
+Severity follows the alerts of `deploy/prometheus`: critical is what pages somebody at night.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from room_server.report import NodeReport
+from samtala.cli.units import counted, milliseconds, size
+
+FREE_FRACTION_MIN: Final = 0.10
+"""Of the disk: below, somebody should make room this week."""
+RTT_MS_MAX: Final = 400.0
+"""Between servers: above, every message waits noticeably (alert PeerSlow)."""
+LAG_OPS_MAX: Final = 1000
+"""Operations a living peer may be behind: above, it would take seconds to take over."""
+
+
+class Severity(IntEnum):
+    """How bad; the numbers are exit codes of `samtala check` (Nagios plugin API)."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that should not be so. `why` is one line; `fix` a command to type or a page to read."""
+
+    severity: Severity
+    name: str
+    why: str
+    fix: str
+
+
+def worst(findings: list[Finding]) -> Severity:
+    """The severity of the whole; UNKNOWN never hides CRITICAL."""
+    severities = {finding.severity for finding in findings}
+    for severity in (Severity.CRITICAL, Severity.UNKNOWN, Severity.WARNING):
+        if severity in severities:
+            return severity
+    return Severity.OK
+
+
+def ranked(findings: list[Finding]) -> list[Finding]:
+    """The worst first."""
+    order = (Severity.CRITICAL, Severity.UNKNOWN, Severity.WARNING, Severity.OK)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def judge(report: NodeReport) -> list[Finding]:
+    """Everything that is wrong, the worst first."""
+    return ranked([*_rooms(report), *_disk(report), *_peers(report), *_readiness(report), *_discovery(report)])
+
+
+def _rooms(report: NodeReport) -> list[Finding]:
+    rooms, found = report.rooms, []
+    if rooms.diverged:
+        why = f"another server's copy of {counted(rooms.diverged, 'room')} differs from ours: one of them is wrong"
+        found.append(_critical("diverged-rooms", why, _page("diverged-rooms")))
+    if rooms.undecidable:
+        why = f"{counted(rooms.undecidable, 'room')} cannot go on: disks lost an operation that may be committed"
+        found.append(_critical("rooms-undecidable", why, _page("rooms-undecidable")))
+    if rooms.margin is not None and rooms.margin < 0:
+        why = f"{counted(rooms.at_margin, 'room')} without a majority of the servers: read-only"
+        found.append(
+            _critical("rooms-unavailable", why, f"start the servers that are down; {_page('rooms-unavailable')}")
+        )
+    elif rooms.margin == 0:
+        why = f"{counted(rooms.at_margin, 'room')} will stop when one more server fails"
+        found.append(_warning("next-failure-stops-rooms", why, _page("next-failure-stops-rooms")))
+    return found
+
+
+def _disk(report: NodeReport) -> list[Finding]:
+    disk = report.disk
+    left = f"{size(disk.free_bytes)} of {size(disk.total_bytes)} free where {disk.data} is"
+    if disk.full:
+        return [_critical("storage-full", f"new messages are refused: {left}", _page("storage-full"))]
+    if disk.free_bytes < disk.total_bytes * FREE_FRACTION_MIN:
+        return [_warning("disk-full-soon", left, f"du -xh {disk.data} | sort -h | tail; {_page('disk-full-soon')}")]
+    return []
+
+
+def _peers(report: NodeReport) -> list[Finding]:
+    found = []
+    for peer in report.peers:
+        if not peer.up:
+            why = f"no link to {peer.name} at {peer.address}"
+            fix = f"on {peer.name}: samtala status; {_page('peer-unreachable')}"
+            found.append(_warning("peer-unreachable", why, fix))
+        elif peer.lag_ops > LAG_OPS_MAX:
+            why = f"{peer.name} is {peer.lag_ops} operations behind"
+            found.append(_warning("peer-lagging", why, f"on {peer.name}: samtala doctor; {_page('peer-lagging')}"))
+        if peer.up and peer.rtt_ms is not None and peer.rtt_ms > RTT_MS_MAX:
+            why = f"{milliseconds(peer.rtt_ms)} to {peer.name} and back: every message waits for that"
+            found.append(_warning("peer-slow", why, f"mtr {peer.address.rpartition(':')[0]}"))
+    return found
+
+
+def _readiness(report: NodeReport) -> list[Finding]:
+    if report.not_ready_because is None:
+        return []
+    return [_warning("not-ready", report.not_ready_because, "samtala status --watch")]
+
+
+def _discovery(report: NodeReport) -> list[Finding]:
+    if report.dht is None or report.dht.nodes or not any(peer.up for peer in report.peers):
+        return []
+    why = "no other node of the discovery network is known: links may not be found"
+    return [_warning("dht-empty", why, f"open UDP {report.address} in the firewall; {_page('links-go-stale')}")]
+
+
+def _page(name: str) -> str:
+    return f"docs/runbooks/{name}.md"
+
+
+def _critical(name: str, why: str, fix: str) -> Finding:
+    return Finding(severity=Severity.CRITICAL, name=name, why=why, fix=fix)
+
+
+def _warning(name: str, why: str, fix: str) -> Finding:
+    return Finding(severity=Severity.WARNING, name=name, why=why, fix=fix)

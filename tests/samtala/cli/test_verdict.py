@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from room_server.report import DhtReport, NodeReport
+from samtala.cli.verdict import Severity, judge, worst
+from tests.samtala.cli.reports import GB, node_report, peer, rooms
+
+RUNBOOKS = Path(__file__).parent.parent.parent.parent / "docs" / "runbooks"
+LONELY = DhtReport(nodes=0, oldest_record_age_s=0.0)
+
+FAULTS = [
+    (node_report(rooms=rooms(diverged=1)), "diverged-rooms", Severity.CRITICAL),
+    (node_report(rooms=rooms(undecidable=2)), "rooms-undecidable", Severity.CRITICAL),
+    (node_report(rooms=rooms(margin=-1)), "rooms-unavailable", Severity.CRITICAL),
+    (node_report(full=True), "storage-full", Severity.CRITICAL),
+    (node_report(rooms=rooms(margin=0)), "next-failure-stops-rooms", Severity.WARNING),
+    (node_report(free_bytes=9 * GB), "disk-full-soon", Severity.WARNING),
+    (node_report(peers=(peer("b", up=False), peer("c"))), "peer-unreachable", Severity.WARNING),
+    (node_report(peers=(peer("b", lag_ops=5000),)), "peer-lagging", Severity.WARNING),
+    (node_report(peers=(peer("b", rtt_ms=600.0),)), "peer-slow", Severity.WARNING),
+    (node_report(not_ready_because="draining"), "not-ready", Severity.WARNING),
+    (node_report(dht=LONELY), "dht-empty", Severity.WARNING),
+]
+
+
+def test_healthy_node_has_no_findings() -> None:
+    assert judge(node_report()) == []
+    assert worst([]) is Severity.OK
+
+
+@pytest.mark.parametrize(("report", "name", "severity"), FAULTS, ids=[name for _, name, _ in FAULTS])
+def test_each_fault_is_found_alone_with_a_way_out(report: NodeReport, name: str, severity: Severity) -> None:
+    [finding] = judge(report)
+
+    assert (finding.name, finding.severity) == (name, severity)
+    assert "\n" not in finding.why
+    assert finding.fix
+    for word in finding.fix.split():
+        if word.startswith("docs/runbooks/"):
+            assert (RUNBOOKS / Path(word).name).exists(), word
+
+
+def test_worst_comes_first() -> None:
+    findings = judge(node_report(full=True, peers=(peer("b", up=False),), rooms=rooms(margin=0, undecidable=1)))
+
+    assert [finding.severity for finding in findings] == sorted(
+        (finding.severity for finding in findings), reverse=True
+    )
+    assert worst(findings) is Severity.CRITICAL
+
+
+def test_nobody_asks_for_discovery_while_no_peer_is_there_or_it_is_off() -> None:
+    assert judge(node_report(dht=None)) == []
+    assert [finding.name for finding in judge(node_report(dht=LONELY, peers=(peer("b", up=False),)))] == [
+        "peer-unreachable"
+    ]
