@@ -14,9 +14,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal, cast, get_type_hints
+from typing import Annotated, Final, Literal, cast, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from room_server.errors import ConfigError
 from wire import limits as wire_limits
@@ -43,64 +44,79 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
 
 
 class PeerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Another server of this cluster. `address` is `HOST:PORT#KEY`, as `samtala node init` printed it there."""
+    """Another server of this cluster."""
 
-    name: str
-    address: str
+    name: Annotated[str, Meta(description="What operators call it; short.")]
+    address: Annotated[str, Meta(description="`HOST:PORT#KEY`, as `samtala node init` printed it there.")]
 
 
 class DhtConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The discovery network. `listen`: UDP, by default the same as for clients. `bootstrap`: by default the peers.
+    """The discovery network, in which links are looked up."""
 
-    `private`: only this cluster's servers and `allow` enter the routing table; anyone may ask.
-    """
-
-    enabled: bool = True
-    listen: str = ""
-    bootstrap: tuple[str, ...] = ()
-    private: bool = True
-    allow: tuple[str, ...] = ()
+    enabled: Annotated[bool, Meta(description="Take part in it. Without, links must name a server that is up.")] = True
+    listen: Annotated[str, Meta(description="`HOST:PORT`, UDP; empty: as `listen`.")] = ""
+    bootstrap: Annotated[
+        tuple[str, ...], Meta(description="`HOST:PORT` of nodes to find the first neighbours with; empty: the peers.")
+    ] = ()
+    private: Annotated[
+        bool, Meta(description="Only this cluster's servers and `allow` enter the routing table; anyone may ask.")
+    ] = True
+    allow: Annotated[tuple[str, ...], Meta(description="`HOST:PORT` of further nodes in a private network.")] = ()
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where `/metrics`, `/livez` and `/readyz` answer; empty: nowhere. Keep it off public addresses."""
+    """For Prometheus and orchestrators."""
 
-    listen: str = "127.0.0.1:7612"
+    listen: Annotated[
+        str,
+        Meta(
+            description="`HOST:PORT` of `/metrics`, `/livez` and `/readyz`; empty: nowhere. Keep it off public addresses."
+        ),
+    ] = "127.0.0.1:7612"
 
 
 class AdminConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`socket`: path of the Unix socket for `samtala status` and the like; empty: admin.sock in the data folder."""
+    """For `samtala status`, `top`, `check` and `doctor`."""
 
-    socket: str = ""
+    socket: Annotated[
+        str, Meta(description="Unix socket that `samtala status` and the like ask; empty: `admin.sock` in `data`.")
+    ] = ""
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`connections`: clients at once. `rooms`: hosted at most. `ring_mb`: recent deliveries kept in memory, MiB."""
+    """What a node holds at most."""
 
-    connections: int = 10_000
-    rooms: int = 10_000
-    ring_mb: int = 256
+    connections: Annotated[int, Meta(description="Connections at once, peers included.")] = 10_000
+    rooms: Annotated[int, Meta(description="Rooms hosted.")] = 10_000
+    ring_mb: Annotated[int, Meta(description="Recent deliveries kept in memory, MiB.")] = 256
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`format` auto: lines for people on a terminal, JSON otherwise."""
+    """What is logged to standard error, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="From which level on.")] = "info"
+    format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="`auto`: lines for people on a terminal, JSON otherwise."),
+    ] = "auto"
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything a node is told. Endpoints are `host:port`; `advertise` (default: `listen`) is what others dial.
+    """Everything a node is told."""
 
-    `replica_id` (32 hex digits, written by `node init`) makes the node refuse a data folder that is not its own.
-    """
-
-    name: str
-    data: str
-    listen: str = "0.0.0.0:7610"
-    advertise: str = ""
-    replica_id: str = ""
-    peers: tuple[PeerConfig, ...] = ()
+    name: Annotated[str, Meta(description="What operators call this server; short, unlike its peers' names.")]
+    data: Annotated[str, Meta(description="The data folder.")]
+    listen: Annotated[
+        str, Meta(description="`HOST:PORT`, TCP, for clients and peers; the DHT uses the same port over UDP.")
+    ] = "0.0.0.0:7610"
+    advertise: Annotated[str, Meta(description="`HOST:PORT` that others dial; empty: as `listen`.")] = ""
+    replica_id: Annotated[
+        str,
+        Meta(
+            description="32 hex digits, written by `samtala node init`: the node refuses a data folder of another node."
+        ),
+    ] = ""
+    peers: Annotated[tuple[PeerConfig, ...], Meta(description="The other servers of this cluster.")] = ()
     dht: DhtConfig = DhtConfig()
     metrics: MetricsConfig = MetricsConfig()
     admin: AdminConfig = AdminConfig()
@@ -142,6 +158,17 @@ def load_config(
     Raises:
         ConfigError: an unreadable file, an unknown key, a wrong type or value; the text names key and origin.
     """
+    return load_with_origins(path, overrides=overrides, environ=environ)[0]
+
+
+def load_with_origins(
+    path: Path | None, *, overrides: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[NodeConfig, dict[str, str]]:
+    """As `load_config`; also where each dotted key that was set comes from: a file, a variable or `flag`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     merged: dict[str, object] = {}
     origins: dict[str, str] = {}
     if path is not None:
@@ -158,7 +185,7 @@ def load_config(
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, origins)) from error
     _check_values(config)
-    return config
+    return config, origins
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -239,12 +266,13 @@ def _environment_key(variable: str) -> str | None:
         return key
     if "." in key or difflib.get_close_matches(key, list(known), n=1, cutoff=_SINGLE_WORD_LIKENESS):
         near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-        spelled = f"; did you mean {_environment_name(near[0])}?" if near else ""
+        spelled = f"; did you mean {environment_name(near[0])}?" if near else ""
         raise ConfigError(f"environment: unknown key {variable}{spelled}")
     return None
 
 
-def _environment_name(key: str) -> str:
+def environment_name(key: str) -> str:
+    """The variable that sets a dotted key."""
     return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
 
 
