@@ -103,5 +103,7 @@ class NodeLiveness(Generic[Peer]):
         """When `tick` has something to say, in monotonic seconds; in the past when it has already."""
         if self._changed:
             return 0.0
+        if not self._suspected:
+            return min(self._heartbeat_at, *self._suspect_at.values()) if self._suspect_at else self._heartbeat_at
         waiting = [deadline for peer, deadline in self._suspect_at.items() if peer not in self._suspected]
         return min([self._heartbeat_at, *waiting])

@@ -269,7 +269,9 @@ class ReplicaState:
     @property
     def is_primary(self) -> bool:
         """Are we the primary of our view, and at work?"""
-        return self.status is Status.NORMAL and self.primary == self.index
+        if self._primary_view != self.view:
+            return self.status is Status.NORMAL and self.primary == self.index
+        return self._primary == self.index and self.status is Status.NORMAL
 
     @property
     def is_serving(self) -> bool:

@@ -22,8 +22,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from vr import limits
 from vr.configuration import Configuration
 from vr.log import Entry
@@ -34,7 +32,6 @@ from vr.simulator.errors import Violation
 from vr.simulator.ledger import Ledger, Mark, Write
 from vr.types import CHECKSUM_BYTES, OpNumber, ReplicaIndex
 
-Bound = tuple[str, Callable[[Replica], int], int]  # what, how to measure it, its limit
 RequestKey = tuple[bytes, int, int]  # client, session, number
 
 
@@ -46,7 +43,7 @@ class Checkers:
         self.ledger = Ledger(count, initial_view=configuration.initial_view())
         self.logs = LogChecker(configuration.genesis_checksum())
         self.sessions = SessionChecker()
-        self.progress = ProgressChecker(count, _bounds(configuration))
+        self.progress = ProgressChecker(count, configuration.pipeline_ops_max)
         self._frozen: dict[tuple[int, int], bytes] = {}
         self._quorum = configuration.quorum
 
@@ -104,9 +101,10 @@ class Checkers:
 
     def on_stepped(self, node: int, replica: Replica) -> None:
         """The replica has done something."""
-        if replica.is_primary and replica.view not in self.progress.primaries:
+        is_primary = replica.is_primary
+        if is_primary and replica.view not in self.progress.primaries:
             self._require_fresh_count(node, replica)
-        self.progress.on_stepped(node, replica)
+        self.progress.on_stepped(node, replica, is_primary=is_primary)
 
     def _require_fresh_count(self, node: int, replica: Replica) -> None:
         # Who acknowledged something in this view made its log view durable first.
@@ -118,19 +116,6 @@ class Checkers:
                         "counts_its_own_view",
                         f"node {node} counts op {acknowledged} of node {index}, which is not in view {replica.view:#x}",
                     )
-
-
-def _bounds(configuration: Configuration) -> tuple[Bound, ...]:
-    return (
-        ("pending requests", lambda replica: replica.pending_count, limits.PENDING_REQUESTS_MAX),
-        ("queued requests", lambda replica: replica.queue_count, limits.QUEUE_REQUESTS_MAX),
-        ("operations in flight", _in_flight, configuration.pipeline_ops_max),
-        ("differences of state", lambda replica: replica.dropped["state_machine_diverged"], 0),
-    )
-
-
-def _in_flight(replica: Replica) -> int:
-    return replica.head_op - replica.commit_number if replica.is_primary else 0
 
 
 def writes_of(ready: Ready) -> Write:
@@ -250,27 +235,36 @@ def _name(key: RequestKey) -> str:
 class ProgressChecker:
     """Views and commits per node, over restarts; one primary per view; bounded queues."""
 
-    def __init__(self, node_count: int, bounds: Sequence[Bound] = ()) -> None:
+    def __init__(self, node_count: int, pipeline_ops_max: int) -> None:
         self.view = [0] * node_count
         self.log_view = [0] * node_count
         self.commit = [0] * node_count
         self.primaries: dict[int, int] = {}
-        self._bounds = tuple(bounds)
+        self._pipeline_ops_max = pipeline_ops_max
 
-    def on_stepped(self, node: int, replica: Replica) -> None:
+    def on_stepped(self, node: int, replica: Replica, *, is_primary: bool) -> None:
         """Compare with the step before."""
         view, log_view, commit = replica.view, replica.log_view, replica.commit_number
-        if (view, log_view, commit) != (self.view[node], self.log_view[node], self.commit[node]):
+        if commit != self.commit[node] or view != self.view[node] or log_view != self.log_view[node]:
             self._advance("view", self.view, node, view)
             self._advance("log view", self.log_view, node, log_view)
             self._advance("commit number", self.commit, node, commit)
             if log_view > view:
                 raise Violation("monotone", f"node {node}: log view {log_view:#x} above view {view:#x}")
-        if replica.is_primary and self.primaries.setdefault(view, node) != node:
+        if is_primary and self.primaries.setdefault(view, node) != node:
             raise Violation("one_primary_per_view", f"view {view:#x}: {self.primaries[view]}, {node}")
-        for name, measure, limit in self._bounds:
-            if measure(replica) > limit:
-                raise Violation("bounded", f"node {node}: {name} {measure(replica)} above {limit}")
+        self._require_bounded(node, replica)
+
+    def _require_bounded(self, node: int, replica: Replica) -> None:
+        if replica.pending_count > limits.PENDING_REQUESTS_MAX:
+            raise Violation("bounded", f"node {node}: {replica.pending_count} pending requests")
+        if "state_machine_diverged" in replica.dropped:
+            raise Violation("bounded", f"node {node}: its state differs from another's")
+        if replica.queue_count > limits.QUEUE_REQUESTS_MAX:
+            raise Violation("bounded", f"node {node}: {replica.queue_count} queued requests")
+        in_flight = replica.head_op - replica.commit_number
+        if in_flight > self._pipeline_ops_max and replica.is_primary:
+            raise Violation("bounded", f"node {node}: operations {replica.commit_number}..{replica.head_op} in flight")
 
     def _advance(self, what: str, table: list[int], node: int, value: int) -> None:
         if value < table[node]:

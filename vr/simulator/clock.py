@@ -27,7 +27,7 @@ class NodeClock:
 
     def delay_us(self, deadline_s: float) -> int:
         """How long the world has to wait until this node's clock shows `deadline_s`, rounded up."""
-        remaining_s = deadline_s - self.now_s()
+        remaining_s = deadline_s - (self._offset_s + self._schedule.now_us * self._rate / SECOND_US)
         return int(remaining_s * SECOND_US / self._rate) + 1 if remaining_s > 0 else 0
 
     def wall_us(self) -> int:

@@ -68,6 +68,7 @@ class Process:
         self._world = world
         self._surroundings = surroundings
         self._clock = NodeClock(world.schedule, world.random, world.swarm.process)
+        self._peers = [ReplicaIndex(peer) for peer in range(world.swarm.node_count)]
         self._incarnation = 0
         self._fuse: int | None = None
         self._frozen = False
@@ -75,6 +76,7 @@ class Process:
         self._paused_until_us = 0
         self._backlog: list[tuple[Action, tuple[object, ...]]] = []
         self._turn_due = False
+        self._turn_us_max = world.swarm.process.turn_us_max
         self._is_dirty = False  # the replica had an input since its last turn
         self._timer_us: float = math.inf
         self._unsaved: list[CommittedOp] = []
@@ -263,43 +265,42 @@ class Process:
             action(*arguments)
             if not self._is_dirty:
                 self._arm_timer(self.replica)
-            elif self._world.swarm.process.turn_us_max == 0:
+            elif self._turn_us_max == 0:
                 self._turn()
             elif not self._turn_due:
                 self._turn_due = True
-                delay_us = self._world.random.randrange(self._world.swarm.process.turn_us_max)
+                delay_us = self._world.random.randrange(self._turn_us_max)
                 self._world.schedule.after(delay_us, self._run_turn, incarnation)
         except (ProcessKilled, StoragePoisoned) as death:
             self._die(death)
 
     def _run_turn(self, incarnation: int) -> None:
-        if incarnation == self._incarnation:
-            self._turn_due = False
-            if self._paused_until_us and self.replica is not None:
-                self._backlog.append((self._turn, ()))
-                return
-        self._run_now(incarnation, self._turn)
-
-    def _run_now(self, incarnation: int, action: Callable[[], None]) -> None:
-        if incarnation == self._incarnation and self.replica is not None:
-            try:
-                action()
-            except (ProcessKilled, StoragePoisoned) as death:
-                self._die(death)
+        if incarnation != self._incarnation:
+            return
+        self._turn_due = False
+        if self.replica is None:
+            return
+        if self._paused_until_us:
+            self._backlog.append((self._turn, ()))
+            return
+        try:
+            self._turn()
+        except (ProcessKilled, StoragePoisoned) as death:
+            self._die(death)
 
     def receive(self, source: int, data: bytes) -> None:
         """A packet arrives."""
         if data is HEARTBEAT and self.replica is not None and not self._paused_until_us:
             # Most heartbeats say nothing new: the replica is not touched, as in the real host.
-            peer = ReplicaIndex(source)
-            if not self._liveness.is_suspected(peer):
-                self._liveness.on_heard(peer, self._clock.now_s())
+            liveness, peer = self._liveness, self._peers[source]
+            if not liveness.is_suspected(peer):
+                liveness.on_heard(peer, self._clock.now_s())
                 return
         self._run(self._incarnation, self._on_packet, source, data)
 
     def _on_packet(self, source: int, data: bytes) -> None:
         now_s = self._clock.now_s()
-        self._liveness.on_heard(ReplicaIndex(source), now_s)
+        self._liveness.on_heard(self._peers[source], now_s)
         if data is not HEARTBEAT:
             message = decode(data)
             if self._world.story.messages:

@@ -6,8 +6,8 @@ platform. Cancelling is left to the actions (they compare an incarnation number 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 
 Action = Callable[..., None]
 
@@ -29,8 +29,8 @@ class Schedule:
     def after(self, delay_us: int, action: Action, *arguments: object) -> None:
         """Run `action(*arguments)` in `delay_us` microseconds (never in the past)."""
         assert delay_us >= 0, "time does not run backwards"
-        self._sequence += 1
-        heapq.heappush(self._heap, (self.now_us + delay_us, self._sequence, action, arguments))
+        self._sequence = sequence = self._sequence + 1
+        heappush(self._heap, (self.now_us + delay_us, sequence, action, arguments))
 
     def run(self, until_us: int, *, stop: Callable[[], bool] | None = None, events_max: int = 1_000_000) -> bool:
         """Run actions up to and including `until_us`, or until `stop()` holds after one of them.
@@ -39,15 +39,14 @@ class Schedule:
         whether the bound was enough.
         """
         heap = self._heap
-        budget = events_max
-        while heap and heap[0][0] <= until_us and budget > 0:
-            self.now_us, _, action, arguments = heapq.heappop(heap)
+        last = self.events + events_max
+        while heap and heap[0][0] <= until_us and self.events < last:
+            self.now_us, _, action, arguments = heappop(heap)
             action(*arguments)
-            budget -= 1
             self.events += 1
             if stop is not None and stop():
                 return True
-        if budget == 0:
+        if self.events == last:
             return False
         self.now_us = max(self.now_us, until_us)
         return True
