@@ -330,7 +330,7 @@ class RoomConnection:
 
     @property
     def is_caught_up(self) -> bool:
-        """Everything that the room held when this connection was made has been given to `events`."""
+        """Everything that anybody was promised before this connection was made has been given to `events`."""
         return self._protocol.is_caught_up
 
     async def wait_caught_up(self) -> None:

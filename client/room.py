@@ -189,7 +189,10 @@ class Room:
         return StateReader(self._driver)
 
     async def caught_up(self) -> None:
-        """Return when all that the servers had when we connected has been read, or the room is over."""
+        """Return when all that anybody was promised before we connected has been read, or the room is over.
+
+        A majority of the servers has to say what that is: the server that we are attached to may have been away.
+        """
         while not self._driver.is_current and not self._driver.is_over:
             await self._driver.news.wait()
 

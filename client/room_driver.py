@@ -47,6 +47,10 @@ Act: TypeAlias = Callable[[], None]
 _Result = TypeVar("_Result")
 
 
+def _nothing() -> None:
+    """An act for the sake of the step after it, which looks at the connection again."""
+
+
 class StoreAccess(Protocol):
     """The profile's store, from trio: one call at a time, in a thread."""
 
@@ -207,6 +211,7 @@ class RoomDriver:
     def __init__(self, core: RoomCore, store: StoreAccess, *, join_secret: bytes) -> None:
         self.room_id = core.keys.room_id
         self.is_current = False
+        self._is_awaiting_level = False
         """We are connected, and have read all that our server had then."""
         self.state = StateChanged(ConnectionState.CONNECTING, None, "not connected yet")
         self.failure: SamtalaError | None = None
@@ -328,7 +333,7 @@ class RoomDriver:
                     trio.open_nursery() as nursery,
                 ):
                     self.connection = connection
-                    nursery.start_soon(self._listen, connection)
+                    nursery.start_soon(self._listen, connection, nursery)
                     await self._own(connection, nursery)
                     nursery.cancel_scope.cancel()
         finally:
@@ -485,11 +490,14 @@ class RoomDriver:
 
     # Beside the owner
 
-    async def _listen(self, connection: RoomConnection) -> None:
+    async def _listen(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
         events = connection.events()
         try:
             async for event in events:
                 await self._take_event(event)
+                if connection.state is ConnectionState.LIVE and not self._is_awaiting_level:
+                    self._is_awaiting_level = True
+                    nursery.start_soon(self._await_level, connection)
         finally:
             # Read to its end, the generator leaves nothing for the garbage collector to complain about.
             connection.close()
@@ -505,6 +513,12 @@ class RoomDriver:
         self.state_news.set()
         self.state_news = trio.Event()
         await self._acts.send(functools.partial(self._on_state, event))
+
+    async def _await_level(self, connection: RoomConnection) -> None:
+        """Step once more when the connection has caught up: no delivery need come with that."""
+        await connection.wait_caught_up()
+        self._is_awaiting_level = False
+        await self._acts.send(_nothing)
 
     def _on_state(self, event: StateChanged) -> None:
         # A server that contradicts the room is tried again and again; it is one alarm.

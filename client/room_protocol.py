@@ -1,7 +1,7 @@
 """What we say to a server about one room, and what we make of its answers. Sans-IO; lives on across connections.
 
     connected ─▶ Prove READ, Subscribe, Prove WRITE, open calls      in one flight, nothing waits for an answer
-                   ◀ Proved, Subscribed ─▶ live      ◀ Deliver, Deliver, … ─▶ caught up
+                   ◀ Proved, Subscribed ─▶ live      ◀ RoomTip, Deliver, Deliver, … ─▶ caught up
                    ◀ Proved(WRITE) ─▶ OpenSession, once there is something to append ─▶ Append, everything unanswered again
     disconnected ─▶ the same on another server, behind the last delivery that was given out
 
@@ -45,6 +45,7 @@ from wire.messages import (
     Proved,
     Refused,
     RoomCondition,
+    RoomTip,
     SessionOpened,
     Subscribe,
     Subscribed,
@@ -149,7 +150,7 @@ class RoomProtocol:
         room_id: the room.
         events: what happened; the embedder takes them out.
         is_live: attached to a server: reading goes on, answers come.
-        is_caught_up: what the room held when this connection subscribed has been given out.
+        is_caught_up: all that anybody was promised before this connection subscribed has been given out.
         spare_failures: as the server says (`RoomCondition`); None until it does.
         answers: messages so far that answered appends.
     """
@@ -169,7 +170,6 @@ class RoomProtocol:
         self._chain = chain
         self._ids = itertools.count(1)
         self._tickets: dict[CallTicket, int] = {}
-        self._subscriptions_asked = 0
         self._reset(None)
 
     def _reset(self, prover: Prover | None) -> None:
@@ -184,6 +184,9 @@ class RoomProtocol:
         self._subscription = _Subscription.NONE
         self._target: tuple[int, bytes] | None = None
         """Where the server stood when we subscribed: its last sequence and the chain hash through it."""
+        self._subscribe_call = 0
+        self._tip: int | None = None
+        """Everything below was promised to somebody before we subscribed; None until a majority has said so."""
         self._is_opening = False
         self._now = 0.0
         self._prove_at = self._resend_at = self._open_at = math.inf
@@ -332,13 +335,21 @@ class RoomProtocol:
                     self._on_append_refused(message)
                 case Pong():
                     pass
-                case RoomCondition():
-                    if message.room_id == self.room_id:
-                        self.spare_failures = message.spare_failures
+                case RoomTip() | RoomCondition():
+                    self._on_news(message)
                 case _:
                     self._on_answer(message)
         if not self.is_live:
             self._check_live()
+
+    def _on_news(self, message: RoomTip | RoomCondition) -> None:
+        if message.room_id != self.room_id:
+            return
+        if isinstance(message, RoomCondition):
+            self.spare_failures = message.spare_failures
+        elif message.id == self._subscribe_call:
+            self._tip = message.next_sequence
+            self._check_caught_up()
 
     # --- proofs and subscription ---------------------------------------------------------------------------------
 
@@ -409,12 +420,12 @@ class RoomProtocol:
 
     def _subscribe(self) -> None:
         self._subscription = _Subscription.ASKED
-        self._subscriptions_asked += 1
         build = partial(Subscribe, room_id=self.room_id, after=self.after)
-        self._send(build, partial(self._on_subscribed, self._subscriptions_asked))
+        self._tip = None
+        self._subscribe_call = self._send(build, self._on_subscribed)
 
-    def _on_subscribed(self, asked: int, answer: Message) -> None:
-        if asked != self._subscriptions_asked:
+    def _on_subscribed(self, answer: Message) -> None:
+        if isinstance(answer, Refused | Subscribed) and answer.id != self._subscribe_call:
             return  # `follow` has asked for something else since.
         if isinstance(answer, Refused):
             self._subscription = _Subscription.NONE
@@ -466,6 +477,7 @@ class RoomProtocol:
     def _check_caught_up(self) -> None:
         if self._target is not None and self._target[0] <= self._after:
             self._target = None
+        if self._tip is not None and self._tip <= self._after + 1:
             self.is_caught_up = True
 
     def _alarm(self, text: str) -> None:

@@ -45,6 +45,7 @@ class Attachment:
         "read_epoch",
         "room",
         "stale_blocks",
+        "subscribe_call",
         "subscription",
         "write_epoch",
     )
@@ -60,6 +61,8 @@ class Attachment:
         self.generation = room.service.generation
         """That of the room when WRITE was proven."""
         self.subscription: Subscription | None = None
+        self.subscribe_call: int | None = None
+        """The call that began the subscription, until its client is told where the log ends."""
         self.margin_told: int | None = None
         """What the client was told last of how the room stands."""
 

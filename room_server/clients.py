@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from room_server import limits
+from room_server.attachment import Attachment
 from room_server.edge import ClientEdge
 from room_server.errors import ConnectionCutError, HistoryGapError, RefusedError
 from room_server.feed import Subscription
@@ -42,6 +43,7 @@ class ClientServices:
     Attributes:
         create_room: host a room of this encoded genesis, durably; raises RefusedError.
         read_history: a page of deliveries of a room from a sequence on, contiguous, possibly empty.
+        read_tip: the sequence above everything that anybody was promised before; waits for a majority; raises RefusedError.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class ClientServices:
         *,
         create_room: Callable[[bytes], Awaitable[RoomId]],
         read_history: Callable[[HostedRoom, Sequence], Awaitable[list[Delivery]]],
+        read_tip: Callable[[HostedRoom], Awaitable[Sequence]],
     ) -> None:
         self.create_room = create_room
         self.read_history = read_history
+        self.read_tip = read_tip
 
 
 class ClientConnection:
@@ -81,7 +85,7 @@ class ClientConnection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, services)
-                    cause = await self._read(first, services)
+                    cause = await self._read(first, services, nursery)
                     self.finish(cause)
         finally:
             self.edge.close()
@@ -107,11 +111,13 @@ class ClientConnection:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    async def _read(self, messages: Many[Message], services: ClientServices) -> str:
+    async def _read(self, messages: Many[Message], services: ClientServices, nursery: trio.Nursery) -> str:
         """Handle messages until the end; returns its cause."""
         try:
             while True:
                 await self._handle(messages, services)
+                while self.edge.tips_wanted:
+                    nursery.start_soon(self._tell_tip, self.edge.tips_wanted.pop(), services)
                 while self.edge.outbox.is_full:
                     self._drained = trio.Event()
                     await self._drained.wait()
@@ -140,6 +146,15 @@ class ClientConnection:
             self.edge.reply(RoomCreated(message.id, await services.create_room(message.genesis)))
         except RefusedError as error:
             self.edge.refuse(message.id, error)
+
+    async def _tell_tip(self, attachment: Attachment, services: ClientServices) -> None:
+        """Find out where the log of a room ends; at most one task for each room of the connection."""
+        try:
+            while (call := attachment.subscribe_call) is not None:
+                self.edge.tell_tip(attachment, call, await services.read_tip(attachment.room))
+        except RefusedError as error:
+            # The room has ended here, and so will this connection.
+            log.debug("tip_not_read", room=room_label(attachment.room.room_id), reason=error.text)
 
     # --- writing -------------------------------------------------------------------------------------------------
 

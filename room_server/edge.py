@@ -26,7 +26,7 @@ from room_server.rooms import Backend, HostedRoom
 from wire import limits as wire_limits
 from wire.errors import RefusalCode
 from wire.frames import encode_frame
-from wire.ids import RoomId
+from wire.ids import RoomId, Sequence
 from wire.messages import (
     NONCE_BYTES,
     PROTOCOL_VERSION,
@@ -46,6 +46,7 @@ from wire.messages import (
     Proved,
     Refused,
     RoomCondition,
+    RoomTip,
     ServerHello,
     StoredWelcomeReply,
     Subscribe,
@@ -69,6 +70,8 @@ class ClientEdge:
         self.outbox = Outbox()
         self.behind: dict[Subscription, Attachment] = {}
         """Subscriptions that the shell must bring up to date when the outbox has room."""
+        self.tips_wanted: list[Attachment] = []
+        """Whose clients the shell must tell where the log ends, when a majority has said so (`tell_tip`)."""
         self._backend = backend
         self._nonce = nonce
         self._on_output = on_output
@@ -222,6 +225,9 @@ class ClientEdge:
         self.reply(Subscribed(message.id, message.room_id, service.next_sequence, service.epoch, service.chain))
         subscription = Subscription(self, after=message.after, read_epoch=attachment.read_epoch)
         attachment.subscription = subscription
+        if attachment.subscribe_call is None:
+            self.tips_wanted.append(attachment)
+        attachment.subscribe_call = message.id
         self._by_subscription[subscription] = attachment
         self.fell_behind(subscription)
 
@@ -236,6 +242,13 @@ class ClientEdge:
             self.behind.pop(subscription, None)
             del self._by_subscription[subscription]
             attachment.subscription = None
+
+    def tell_tip(self, attachment: Attachment, call: int, next_sequence: Sequence) -> None:
+        """Tell the client of the subscription of `call` where the log ends, unless it has subscribed anew since."""
+        if attachment.subscribe_call == call:
+            attachment.subscribe_call = None
+            if attachment.subscription is not None:
+                self.reply(RoomTip(call, attachment.room.room_id, next_sequence))
 
     def offer(self, frame: bytes) -> bool:
         """Take a delivery into the outbox if there is room (`feed.Sink`)."""

@@ -190,6 +190,22 @@ class Hosting:
         log.info("room_created", room=room_label(room.room_id), replicas=len(genesis.members))
         self._on_created(room)
 
+    async def read_tip(self, room: HostedRoom) -> Sequence:
+        """The sequence above everything that anybody was promised before this call. Without a majority it waits.
+
+        Raises:
+            RefusedError: the room is not served here any more.
+        """
+        while True:
+            try:
+                await self.host.read_index(room.group)
+            except Busy as error:
+                await trio.sleep(error.retry_after_s)
+            except HostError as error:
+                raise RefusedError(RefusalCode.UNAVAILABLE, str(error)) from error
+            else:
+                return room.service.next_sequence
+
     async def read_history(self, room: HostedRoom, sequence: Sequence) -> list[Delivery]:
         """A page of deliveries that begins at or before `sequence`; empty when nothing is stored there yet.
 

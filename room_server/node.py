@@ -164,7 +164,10 @@ class _Node:
             self.config.name, self.identity.public, self.replica_id, advertised.host, advertised.port, True
         )
         face = NodeFace(own=own, hosting=self.hosting, peers=lambda: self.peers, metrics=self.metrics)
-        services = ClientServices(create_room=self.hosting.create_room, read_history=self.hosting.read_history)
+        hosting = self.hosting
+        services = ClientServices(
+            create_room=hosting.create_room, read_history=hosting.read_history, read_tip=hosting.read_tip
+        )
         return ClientServer(face, services, nonce=lambda: secrets.token_bytes(NONCE_BYTES))
 
     def make_door(self, clients: ClientServer) -> Door:

@@ -6,7 +6,7 @@ Every frame (`wire.frames`) holds one message: a msgpack array whose first eleme
       Hello(nonce) ────────────────────▶
       ◀──────────────── ServerHello(nonce)
       Prove(room, READ, epoch, signature) ▶   ◀ Proved
-      Subscribe(room, after) ──────────▶      ◀ Subscribed(next, chain), Deliver, Deliver, …
+      Subscribe(room, after) ──────────▶      ◀ Subscribed(next, chain), RoomTip, Deliver, Deliver, …
       OpenSession(room, client_id) ────▶      ◀ SessionOpened(session)
       Append(room, session, n, blocks) ▶      ◀ Appended(room, session, [(n, result), …])
 
@@ -205,6 +205,17 @@ class Subscribed(_Message, frozen=True, tag=23):
     chain: bytes
 
 
+class RoomTip(_Message, frozen=True, tag=28):
+    """Pushed once for each Subscribed, with its id: what anybody was promised before has a sequence below `next_sequence`.
+
+    The server asks a majority for it (VRR 6.3, ReadIndex): its own state may be old. Without a majority it does not come.
+    """
+
+    id: int
+    room_id: RoomId
+    next_sequence: Sequence
+
+
 class Deliver(_Message, frozen=True, tag=24):
     """Accepted blocks, in order, without gaps within one subscription."""
 
@@ -336,7 +347,7 @@ class PeerGenesis(_Message, frozen=True, tag=52):
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
-    | RoomCondition | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
+    | RoomCondition | RoomTip | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
     | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 import trio
 
 from client.client import Client, open_client
+from client.connection import ConnectionState
 from client.errors import OutcomeUnknownError, SamtalaError, UnavailableError, UsageError
 from client.room import Room
 from samtala.cli.settings import Settings
@@ -107,4 +109,9 @@ async def caught_up_in_time(room: Room, timeout_s: float) -> None:
     with trio.move_on_after(timeout_s):
         await room.caught_up()
         return
+    if room.connection.state is ConnectionState.LIVE:
+        raise UnavailableError(
+            f"a server of {room.name!r} answers, but too few of the others: within {timeout_s:g} s no majority said where"
+            f" the room's history ends. What that server has: samtala tail {shlex.quote(room.name)} --since 0"
+        )
     raise UnavailableError(f"no server of {room.name!r} was reached within {timeout_s:g} s; tried:", room.failures)

@@ -36,6 +36,7 @@ from wire.messages import (
     Refused,
     RoomCondition,
     RoomStatus,
+    RoomTip,
     ServerHello,
     SessionOpened,
     Subscribe,
@@ -323,6 +324,7 @@ class _Session:
         spare = -1 if self._server.is_cut_off else 1
         return [
             Subscribed(message.id, message.room_id, Sequence(log.next_sequence), RoomEpoch(self._epoch), chain),
+            RoomTip(message.id, message.room_id, Sequence(log.next_sequence)),
             *([RoomCondition(message.room_id, spare)] if self._server.says_so else []),
         ]
 

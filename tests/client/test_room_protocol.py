@@ -27,6 +27,7 @@ from wire.messages import (
     Prove,
     Proved,
     Refused,
+    RoomTip,
     ServerHello,
     SessionOpened,
     Subscribe,
@@ -112,6 +113,7 @@ class Talk:
                 answers.append(Proved(message.id, ROOM_ID, message.purpose, RoomEpoch(room_epoch)))
             elif isinstance(message, Subscribe):
                 answers.append(Subscribed(message.id, ROOM_ID, Sequence(next_sequence), RoomEpoch(room_epoch), chain))
+                answers.append(RoomTip(message.id, ROOM_ID, Sequence(next_sequence)))
         return self.hear(*answers)
 
     def append(self, epoch: int = 0) -> Ticket:
@@ -360,6 +362,37 @@ def test_caught_up_when_all_that_there_was_is_here() -> None:
     talk.protocol.disconnected()
 
     assert not talk.protocol.is_caught_up
+
+
+def test_a_server_that_lags_is_not_all_that_there_is() -> None:
+    """Only a majority knows what was promised to others; a server that was away does not."""
+    talk = Talk()
+    prove, subscribe, *_ = talk.connect()
+    assert isinstance(subscribe, Subscribe)
+    assert isinstance(prove, Prove)
+    proved = Proved(prove.id, ROOM_ID, prove.purpose, RoomEpoch(0))
+    talk.hear(proved, Subscribed(subscribe.id, ROOM_ID, Sequence(2), RoomEpoch(0), b""), deliver(delivery(1)))
+    assert not talk.protocol.is_caught_up
+
+    talk.hear(RoomTip(subscribe.id, ROOM_ID, Sequence(3)))
+    assert not talk.protocol.is_caught_up
+    talk.hear(deliver(delivery(2)))
+
+    assert talk.protocol.is_caught_up
+
+
+def test_where_the_log_ended_for_an_earlier_subscription_is_no_news() -> None:
+    talk = Talk()
+    talk.attach(next_sequence=9)
+    talk.protocol.follow(Sequence(4), None)
+    (subscribe,) = [message for message in talk.said() if isinstance(message, Subscribe)]
+    talk.hear(Subscribed(subscribe.id, ROOM_ID, Sequence(1), RoomEpoch(0), b""))
+
+    talk.hear(RoomTip(subscribe.id - 1, ROOM_ID, Sequence(1)))
+    assert not talk.protocol.is_caught_up
+    talk.hear(RoomTip(subscribe.id, ROOM_ID, Sequence(1)))
+
+    assert talk.protocol.is_caught_up
 
 
 @pytest.mark.parametrize("next_sequence", [1, 3, 8])

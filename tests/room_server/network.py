@@ -10,7 +10,7 @@ import trio
 
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import ServerAddress
-from wire.messages import Deliver, Hello, Message, RoomCondition, ServerHello, decode, encode
+from wire.messages import Deliver, Hello, Message, RoomCondition, RoomTip, ServerHello, decode, encode
 from wire.room import Delivery
 from wire.tls import TlsConnection, connect
 
@@ -19,12 +19,13 @@ Kind = TypeVar("Kind", bound=Message)
 
 
 class NetworkClient:
-    """One connection. Deliveries are set aside in `deliveries`, conditions in `conditions`; all else comes from `hear`."""
+    """One connection. What is pushed is set aside: `deliveries`, `conditions`, `tips`; all else comes from `hear`."""
 
     def __init__(self, tls: TlsConnection) -> None:
         self.tls = tls
         self.deliveries: list[Delivery] = []
         self.conditions: list[int] = []
+        self.tips: list[RoomTip] = []
         self.server_nonce = b""
         self._decoder = FrameDecoder()
         self._heard: list[Message] = []
@@ -43,6 +44,8 @@ class NetworkClient:
                 self.deliveries.extend(message.deliveries)
             elif isinstance(message, RoomCondition):
                 self.conditions.append(message.spare_failures)
+            elif isinstance(message, RoomTip):
+                self.tips.append(message)
             else:
                 self._heard.append(message)
         return bool(data)
@@ -70,6 +73,13 @@ class NetworkClient:
             while len(self.deliveries) < count:
                 assert await self._receive(), "closed while deliveries were awaited"
         return self.deliveries
+
+    async def tip(self) -> RoomTip:
+        """Wait until the server has said where the log of a room ended."""
+        with trio.fail_after(20):
+            while not self.tips:
+                assert await self._receive(), "closed while the end of the log was awaited"
+        return self.tips[-1]
 
     async def closed(self) -> list[Message]:
         """Wait until the server closes; what it said until then."""

@@ -22,6 +22,7 @@ from wire.ids import RoomId, Sequence
 from wire.messages import (
     Appended,
     CreateRoom,
+    Done,
     Hello,
     OpenSession,
     Ping,
@@ -33,6 +34,7 @@ from wire.messages import (
     SessionOpened,
     Subscribe,
     Subscribed,
+    Unsubscribe,
     encode,
 )
 from wire.room import Delivery, Purpose
@@ -51,7 +53,12 @@ class World:
         self.history_error: HistoryGapError | None = None
         self.history_reads = 0
         self.created: list[bytes] = []
-        services = ClientServices(create_room=self._create_room, read_history=self._read_history)
+        self.may_read_tip = trio.Event()
+        self.may_read_tip.set()
+        self.tips_read = 0
+        services = ClientServices(
+            create_room=self._create_room, read_history=self._read_history, read_tip=self._read_tip
+        )
         self.server = ClientServer(backend, services, nonce=lambda: b"s" * 32)
         self._nursery = nursery
         self._context = server_context(IDENTITY)
@@ -63,6 +70,11 @@ class World:
             raise RefusedError(RefusalCode.MALFORMED, "no genesis")
         self.created.append(encoded)
         return ROOM_ID
+
+    async def _read_tip(self, room: HostedRoom) -> Sequence:
+        await self.may_read_tip.wait()
+        self.tips_read += 1
+        return room.service.next_sequence
 
     async def _read_history(self, room: HostedRoom, sequence: Sequence) -> list[Delivery]:
         await trio.lowlevel.checkpoint()
@@ -333,3 +345,35 @@ async def test_vanished_client_leaves_no_trace(backend: LocalBackend) -> None:
         assert room is not None
         assert (len(world.server), room.feed.live_count, room.routes) == (0, 0, {})
         assert backend.forgotten == [session]
+
+
+async def test_where_the_log_ends_is_told_when_a_majority_has_said_so(backend: LocalBackend) -> None:
+    async with world_of(backend) as world:
+        world.may_read_tip = trio.Event()
+        reader = await world.member()
+        await reader.call(Subscribe(1, ROOM_ID, Sequence(0)), Subscribed)
+        await reader.call(Subscribe(2, ROOM_ID, Sequence(0)), Subscribed)
+        await reader.call(Ping(3), Pong)
+        assert world.tips_read == 0
+
+        world.may_read_tip.set()
+
+        await trio.testing.wait_all_tasks_blocked()
+        await reader.call(Ping(4), Pong)
+        assert [(tip.id, tip.next_sequence) for tip in reader.tips] == [(2, 1)]
+        assert world.tips_read == 2  # What was asked for the first subscription is too old for the second.
+
+
+async def test_who_unsubscribed_is_not_told_where_the_log_ends(backend: LocalBackend) -> None:
+    async with world_of(backend) as world:
+        world.may_read_tip = trio.Event()
+        reader = await world.member()
+        await reader.call(Subscribe(1, ROOM_ID, Sequence(0)), Subscribed)
+        await reader.call(Unsubscribe(2, ROOM_ID), Done)
+
+        world.may_read_tip.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await reader.call(Ping(3), Pong)
+
+        assert world.tips_read == 1
+        assert reader.tips == []

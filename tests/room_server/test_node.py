@@ -60,3 +60,23 @@ async def test_room_survives_the_loss_of_a_node_which_then_catches_up(tmp_path: 
             chain = chain_next(chain, one)
         status = await status_when(leader, ROOM, lambda status: status.next_sequence == 9)
         assert status.chain == chain
+
+
+async def test_only_a_majority_says_where_the_log_ends(tmp_path: Path) -> None:
+    async with cluster_of(tmp_path) as cluster:
+        await cluster.create_room(ROOM)
+        alone, other, third = cluster.nodes
+        async with member_of(alone, ROOM) as writer:
+            session = await open_session(writer, ROOM, CLIENT)
+            await appended(writer, Append(ROOM, CLIENT, session, 1, (app(0, 2),)))
+            for node in (other, third):
+                await cluster.kill(node)
+
+            # What this server alone has is delivered; whether others were promised more, it cannot know.
+            await writer.call(Subscribe(5, ROOM, Sequence(0)), Subscribed)
+            assert [delivery.first_sequence for delivery in await writer.delivered(1)] == [1]
+            await status_when(alone, ROOM, lambda status: status.spare_failures < 0)
+            assert writer.tips == []
+            await cluster.start(other)
+
+            assert (await writer.tip()).next_sequence == 3
