@@ -2,6 +2,7 @@
 
     GET /status               report.NodeReport
     GET /rooms?top=N&order=O  a list of report.RoomReport, watched for a second
+    GET /tasks                what every trio task waits for
     GET /metrics              as on the metrics port, which may be off
 
 HTTP with JSON bodies, so that `curl --unix-socket` does. Who may open the file may ask: it has mode 0600 from the moment
@@ -27,6 +28,7 @@ from room_server.errors import StartError
 from room_server.health import HealthSource, metrics_answer
 from room_server.http import JSON, Answer, Routes, serve_http
 from room_server.report import Reporter, RoomOrder
+from room_server.tasks import task_tree
 
 _MODE: Final = 0o600
 _BACKLOG: Final = 16
@@ -62,6 +64,7 @@ async def serve_admin(listener: trio.SocketListener, reporter: Reporter, health:
     routes: Routes = {
         b"/status": partial(_status, reporter),
         b"/rooms": partial(_rooms, reporter),
+        b"/tasks": _tasks,
         b"/metrics": partial(metrics_answer, health),
     }
     await serve_http(listener, routes)
@@ -69,6 +72,10 @@ async def serve_admin(listener: trio.SocketListener, reporter: Reporter, health:
 
 async def _status(reporter: Reporter, _query: bytes) -> Answer:
     return Answer(msgspec.json.encode(await reporter.node()), JSON)
+
+
+async def _tasks(_query: bytes) -> Answer:
+    return Answer(task_tree().encode())
 
 
 async def _rooms(reporter: Reporter, query: bytes) -> Answer:

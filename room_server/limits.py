@@ -130,3 +130,6 @@ ADMIN_ROOMS_MAX: Final = 1000
 
 RATE_OVER_S: Final = 1.0
 """Seconds for which rooms are watched to tell their rates: `samtala top` draws as often."""
+
+TASKS_SHOWN_MAX: Final = 5000
+"""Tasks in one dump: some 100 bytes each, and three per connection."""

@@ -43,7 +43,7 @@ def init_node(config_path: Path, *, name: str, data: Path, listen: str, advertis
     if config_path.exists():
         raise StartError(f"{config_path} exists already; `samtala node serve` starts that node")
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         identity = NodeIdentity.generate()
         identity.save(data / IDENTITY_NAME)
         folder = Folder.open(RealFileSystem(), str(data))

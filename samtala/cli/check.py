@@ -15,7 +15,7 @@ from room_server.report import NodeReport
 from samtala.cli.node_client import ask
 from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.show import put, put_json
-from samtala.cli.verdict import Finding, Severity, judge, worst
+from samtala.operate.verdict import Finding, Severity, judge, worst
 
 
 @click.command()

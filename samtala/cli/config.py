@@ -17,7 +17,7 @@ from samtala.cli.lazy import LazyGroup
 from samtala.cli.node_settings import default_config, fail, overrides, with_config, with_settings
 from samtala.cli.run import with_json
 from samtala.cli.show import put, put_json, say
-from samtala.cli.units import counted
+from samtala.operate.units import counted
 
 _COMMENT_COLUMN = 48
 

@@ -16,8 +16,8 @@ from samtala.cli.node_client import ask
 from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
 from samtala.cli.show import put
-from samtala.cli.units import counted, milliseconds, size, span
-from samtala.cli.verdict import Finding, Severity, judge
+from samtala.operate.units import counted, milliseconds, size, span
+from samtala.operate.verdict import Finding, Severity, judge
 
 EXIT_UNWELL = 1
 _LABEL_COLUMNS = 10

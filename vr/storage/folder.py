@@ -57,7 +57,7 @@ class Folder:
         lock = file_system.lock(f"{path}/{LOCK_NAME}")
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
-            replica_id = _read_replica_id(file_system, path)
+            replica_id = read_replica_id(file_system, path)
             if replica_id is None and expected is not None:
                 raise FolderEmpty(
                     f"{path} is empty, but others know this node as {expected.hex()}; starting it would forget what it"
@@ -85,7 +85,14 @@ class Folder:
         self._lock.release()
 
 
-def _read_replica_id(file_system: FileSystem, path: str) -> ReplicaId | None:
+def read_replica_id(file_system: FileSystem, path: str) -> ReplicaId | None:
+    """Whose folder it is; None if nobody's yet. Looks only: neither locks nor makes anything.
+
+    Raises:
+        WrongFolder: an unreadable identity, or a log without one.
+        WrongFormat: another version of this program wrote it.
+        OSError: the disk refused.
+    """
     names = file_system.list(path)
     if REPLICA_ID_NAME not in names:
         if LOG_NAME in names and file_system.list(f"{path}/{LOG_NAME}"):

@@ -9,7 +9,7 @@ import pytest
 from room_server.report import NodeReport
 from samtala.cli import main
 from tests.samtala.cli.admin_double import serving_answers
-from tests.samtala.cli.reports import node_report, peer, rooms
+from tests.samtala.operate.reports import node_report, peer, rooms
 
 CASES = [
     (node_report(), 0, "SAMTALA OK - a is ready, 3 rooms | rooms=3 rooms_led=1 peers_up=2"),

@@ -9,9 +9,9 @@ import pytest
 from room_server.report import NodeReport
 from samtala.cli import main
 from samtala.cli.status import status_lines
-from samtala.cli.verdict import judge
+from samtala.operate.verdict import judge
 from tests.samtala.cli.admin_double import serving_answers
-from tests.samtala.cli.reports import node_report, peer, rooms
+from tests.samtala.operate.reports import node_report, peer, rooms
 
 
 def screen(report: NodeReport) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from room_server.report import NodeReport
-from samtala.cli.units import counted, milliseconds, size
+from samtala.operate.units import counted, milliseconds, size
 
 FREE_FRACTION_MIN: Final = 0.10
 """Of the disk: below, somebody should make room this week."""
@@ -39,6 +39,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     why: str
     fix: str
+    subject: str = ""
+    """Which of several, as the name of a peer."""
 
 
 def worst(findings: list[Finding]) -> Severity:
@@ -65,18 +67,18 @@ def _rooms(report: NodeReport) -> list[Finding]:
     rooms, found = report.rooms, []
     if rooms.diverged:
         why = f"another server's copy of {counted(rooms.diverged, 'room')} differs from ours: one of them is wrong"
-        found.append(_critical("diverged-rooms", why, _page("diverged-rooms")))
+        found.append(critical("diverged-rooms", why, page("diverged-rooms")))
     if rooms.undecidable:
         why = f"{counted(rooms.undecidable, 'room')} cannot go on: disks lost an operation that may be committed"
-        found.append(_critical("rooms-undecidable", why, _page("rooms-undecidable")))
+        found.append(critical("rooms-undecidable", why, page("rooms-undecidable")))
     if rooms.margin is not None and rooms.margin < 0:
         why = f"{counted(rooms.at_margin, 'room')} without a majority of the servers: read-only"
         found.append(
-            _critical("rooms-unavailable", why, f"start the servers that are down; {_page('rooms-unavailable')}")
+            critical("rooms-unavailable", why, f"start the servers that are down; {page('rooms-unavailable')}")
         )
     elif rooms.margin == 0:
         why = f"{counted(rooms.at_margin, 'room')} will stop when one more server fails"
-        found.append(_warning("next-failure-stops-rooms", why, _page("next-failure-stops-rooms")))
+        found.append(warning("next-failure-stops-rooms", why, page("next-failure-stops-rooms")))
     return found
 
 
@@ -84,9 +86,9 @@ def _disk(report: NodeReport) -> list[Finding]:
     disk = report.disk
     left = f"{size(disk.free_bytes)} of {size(disk.total_bytes)} free where {disk.data} is"
     if disk.full:
-        return [_critical("storage-full", f"new messages are refused: {left}", _page("storage-full"))]
+        return [critical("storage-full", f"new messages are refused: {left}", page("storage-full"))]
     if disk.free_bytes < disk.total_bytes * FREE_FRACTION_MIN:
-        return [_warning("disk-full-soon", left, f"du -xh {disk.data} | sort -h | tail; {_page('disk-full-soon')}")]
+        return [warning("disk-full-soon", left, f"du -xh {disk.data} | sort -h | tail; {page('disk-full-soon')}")]
     return []
 
 
@@ -95,37 +97,40 @@ def _peers(report: NodeReport) -> list[Finding]:
     for peer in report.peers:
         if not peer.up:
             why = f"no link to {peer.name} at {peer.address}"
-            fix = f"on {peer.name}: samtala status; {_page('peer-unreachable')}"
-            found.append(_warning("peer-unreachable", why, fix))
+            fix = f"on {peer.name}: samtala status; {page('peer-unreachable')}"
+            found.append(warning("peer-unreachable", why, fix, subject=peer.name))
         elif peer.lag_ops > LAG_OPS_MAX:
             why = f"{peer.name} is {peer.lag_ops} operations behind"
-            found.append(_warning("peer-lagging", why, f"on {peer.name}: samtala doctor; {_page('peer-lagging')}"))
+            found.append(warning("peer-lagging", why, f"on {peer.name}: samtala doctor; {page('peer-lagging')}"))
         if peer.up and peer.rtt_ms is not None and peer.rtt_ms > RTT_MS_MAX:
             why = f"{milliseconds(peer.rtt_ms)} to {peer.name} and back: every message waits for that"
-            found.append(_warning("peer-slow", why, f"mtr {peer.address.rpartition(':')[0]}"))
+            found.append(warning("peer-slow", why, f"mtr {peer.address.rpartition(':')[0]}"))
     return found
 
 
 def _readiness(report: NodeReport) -> list[Finding]:
     if report.not_ready_because is None:
         return []
-    return [_warning("not-ready", report.not_ready_because, "samtala status --watch")]
+    return [warning("not-ready", report.not_ready_because, "samtala status --watch")]
 
 
 def _discovery(report: NodeReport) -> list[Finding]:
     if report.dht is None or report.dht.nodes or not any(peer.up for peer in report.peers):
         return []
     why = "no other node of the discovery network is known: links may not be found"
-    return [_warning("dht-empty", why, f"open UDP {report.address} in the firewall; {_page('links-go-stale')}")]
+    return [warning("dht-empty", why, f"open UDP {report.address} in the firewall; {page('links-go-stale')}")]
 
 
-def _page(name: str) -> str:
+def page(name: str) -> str:
+    """Where a runbook is."""
     return f"docs/runbooks/{name}.md"
 
 
-def _critical(name: str, why: str, fix: str) -> Finding:
-    return Finding(severity=Severity.CRITICAL, name=name, why=why, fix=fix)
+def critical(name: str, why: str, fix: str, *, subject: str = "") -> Finding:
+    """Something that should wake somebody."""
+    return Finding(severity=Severity.CRITICAL, name=name, why=why, fix=fix, subject=subject)
 
 
-def _warning(name: str, why: str, fix: str) -> Finding:
-    return Finding(severity=Severity.WARNING, name=name, why=why, fix=fix)
+def warning(name: str, why: str, fix: str, *, subject: str = "") -> Finding:
+    """Something for the morning."""
+    return Finding(severity=Severity.WARNING, name=name, why=why, fix=fix, subject=subject)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from room_server.report import DhtReport, NodeReport
-from samtala.cli.verdict import Severity, judge, worst
-from tests.samtala.cli.reports import GB, node_report, peer, rooms
+from samtala.operate.verdict import Severity, judge, worst
+from tests.samtala.operate.reports import GB, node_report, peer, rooms
 
-RUNBOOKS = Path(__file__).parent.parent.parent.parent / "docs" / "runbooks"
+RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 LONELY = DhtReport(nodes=0, oldest_record_age_s=0.0)
 
 FAULTS = [

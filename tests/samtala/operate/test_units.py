@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from samtala.cli.units import counted, milliseconds, size, span
+from samtala.operate.units import counted, milliseconds, size, span
 
 
 @pytest.mark.parametrize(
