@@ -216,7 +216,7 @@ def on_refuse(state: ReplicaState, message: Refuse) -> None:
 def enqueue(state: ReplicaState, requests: Sequence[Request]) -> list[Rejected]:
     """Queue requests for the next operations; gives those that are refused. Repeats are neither."""
     assert state.is_primary
-    is_log_full = state.head_op - state.log.base_op >= limits.LOG_ENTRIES_MAX
+    is_log_full = state.head_op - state.log.base_op >= limits.LOG_ENTRIES_MAX or is_short_of_space(state)
     rejected = []
     for request in requests:
         if request.session != 0 and request.number != 0:
@@ -228,6 +228,11 @@ def enqueue(state: ReplicaState, requests: Sequence[Request]) -> list[Rejected]:
         if reason is not None:
             rejected.append(_rejection(request, reason))
     return rejected
+
+
+def is_short_of_space(state: ReplicaState) -> bool:
+    """Is what is left of our disk needed for promises already made? Then new requests are refused, whoever brings them."""
+    return state.is_short_of_space
 
 
 def _is_queue_full(state: ReplicaState, request: Request) -> bool:

@@ -103,6 +103,10 @@ class Replica:
         """A client went away: its pending requests may still commit, but nobody here waits for them."""
         forwarding.forget(self._state, client, session)
 
+    def note_space(self, *, is_short: bool) -> None:
+        """The disk is nearly full, or no longer: as a primary, refuse new requests (BUSY) while it is. Votes go on."""
+        self._state.is_short_of_space = is_short
+
     def read_index(self, number: int, now: float, *, min_op: OpNumber | None = None) -> bool:
         """Ask when a read may look at the service; a later Ready has a ReadDone of this `number`, which the caller chose.
 

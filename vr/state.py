@@ -235,6 +235,7 @@ class ReplicaState:
         self.queue: deque[Request] = deque()
         self.queue_bytes = 0
         self.prepared: dict[SessionNumber, RequestNumber] = {}
+        self.is_short_of_space = False
         self.registering: set[tuple[ClientId, bytes]] = set()
         self.commit_told = OpNumber(0)
         self.view_announced = ViewNumber(-1)

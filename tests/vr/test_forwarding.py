@@ -176,3 +176,28 @@ def test_a_primary_of_the_past_does_not_deny_a_session_of_a_later_view() -> None
     group.submit(past, request(session, 1))
     group.run(3)
     assert [reply.number for reply in group.replies[past]] == [1]
+
+
+def test_a_primary_short_of_space_refuses_new_requests_from_everywhere_and_still_commits() -> None:
+    group = Group()
+    backup = group.backups()[0]
+    session = group.register(backup)
+    group.submit(backup, request(session, 1))
+    leader = group.replica(group.first)
+    group.collect(backup)
+    group.deliver()
+    leader.note_space(is_short=True)
+
+    group.settle()  # what was taken before is a promise
+    group.submit(backup, request(session, 2))
+    group.submit(group.first, request(session, 2))
+    group.settle()
+
+    assert group.services[0].bodies == [b"body 1"]
+    refused = [rejected.reason for index in (backup, group.first) for rejected in group.rejected[index]]
+    assert refused == [RejectReason.BUSY] * 2
+
+    leader.note_space(is_short=False)
+    group.submit(backup, request(session, 2))
+    group.settle()
+    assert group.services[0].bodies == [b"body 1", b"body 2"]

@@ -103,7 +103,7 @@ class Host:
     @property
     def is_disk_full(self) -> bool:
         """Whether new requests are refused for want of space."""
-        return self._loop.writer.free_bytes < self._options.free_bytes_min
+        return self._loop.is_disk_full
 
     def groups(self) -> Iterable[GroupId]:
         """The groups that run here."""

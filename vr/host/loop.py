@@ -77,6 +77,7 @@ class Loop:
         self._checkpoints_due: dict[HostedGroup, None] = {}
         self._backlog_bytes = 0
         self._are_pins_asked = False
+        self._is_short_of_space = False
 
     def wake(self) -> None:
         """Have a turn soon."""
@@ -91,6 +92,7 @@ class Loop:
         """Begin to run a group."""
         now = trio.current_time()
         self.groups[hosted.group] = hosted
+        hosted.replica.note_space(is_short=self._is_short_of_space)
         self.neighbours.add_group(hosted, self.replica_id, now)
         self._dirty[hosted] = None
         self.wake()
@@ -101,6 +103,7 @@ class Loop:
         """Take what came in, step the cores, carry out what they want."""
         now = trio.current_time()
         self.statistics.turns += 1
+        self._watch_space()
         self._take_messages(now)
         self._take_submitted(now)
         self._take_fates(now)
@@ -111,6 +114,21 @@ class Loop:
             if not self._durable:
                 break
             self._carry_out(now)
+
+    @property
+    def is_disk_full(self) -> bool:
+        """Is what is left of the disk needed for promises already made?"""
+        return self.writer.free_bytes < self.options.free_bytes_min
+
+    def _watch_space(self) -> None:
+        """Primaries here refuse what others forward as well; whether space was freed is seen while somebody asks."""
+        is_short = self.is_disk_full
+        if is_short:
+            self.writer.look_again()
+        if is_short != self._is_short_of_space:
+            self._is_short_of_space = is_short
+            for hosted in self.groups.values():
+                hosted.replica.note_space(is_short=is_short)
 
     def _carry_out(self, now: float) -> None:
         self._take_durable(now)

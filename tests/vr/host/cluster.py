@@ -180,10 +180,14 @@ def configuration_of(nodes: Sequence[Node], group: GroupId = GROUP) -> Configura
 
 
 @contextlib.asynccontextmanager
-async def cluster(folder: Path, *, size: int = 3, options: HostOptions | None = None) -> AsyncIterator[list[Node]]:
+async def cluster(
+    folder: Path, *, size: int = 3, options: HostOptions | None = None, file_systems: Sequence[FileSystem] = ()
+) -> AsyncIterator[list[Node]]:
     """Running nodes that share a group."""
     links = Links()
     nodes = [Node(folder / f"node-{index}", links, options=options) for index in range(size)]
+    for node, file_system in zip(nodes, file_systems, strict=False):
+        node.file_system = file_system
     async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
             await stack.enter_async_context(node.running())

@@ -25,6 +25,7 @@ from vr.host.limits import SUBMITTED_REQUESTS_MAX
 from vr.host.peer_frame import encode_peer_frames
 from vr.log import Request
 from vr.messages import Commit, encode
+from vr.ready import RejectReason
 from vr.replica import ReplicaOptions, Status
 from vr.storage.errors import FolderEmpty, FolderInUse, StoragePoisoned
 from vr.storage.file_system import File, RealFile, RealFileSystem
@@ -427,6 +428,38 @@ async def test_a_nearly_full_disk_refuses_requests_but_lives(tmp_path: Path) -> 
                 node.host.submit(GROUP, [Request(CLIENT, SessionNumber(0), RequestNumber(0), b"")])
             assert node.host.is_disk_full
             await node.until(lambda: node.host.replica(GROUP).status is Status.NORMAL)
+
+
+class FillingFileSystem(RealFileSystem):
+    """Says that nothing is left when the test says so."""
+
+    is_full = False
+
+    def free_bytes(self, path: str) -> int:
+        return 0 if self.is_full else super().free_bytes(path)
+
+
+async def test_a_primary_with_a_nearly_full_disk_refuses_what_others_forward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vr.host.writer.FREE_CHECK_S", 0.0)  # each job looks
+    options = HostOptions(segment_bytes=SEGMENT_BYTES, free_bytes_min=1, seed=1)
+    disks = [FillingFileSystem() for _ in range(3)]
+    with trio.fail_after(PATIENCE_S):
+        async with cluster(tmp_path, options=options, file_systems=disks) as nodes:
+            leader = int(nodes[0].host.replica(GROUP).primary_index)
+            backup = nodes[leader - 1]
+            session = await backup.register(CLIENT)
+            disks[leader].is_full = True
+            await backup.call(CLIENT, session, 1, b"the write after which it looks")
+            backup.host.submit(GROUP, [Request(CLIENT, session, RequestNumber(2), b"too much")])
+            await backup.until(lambda: backup.rejected)
+            assert nodes[leader].host.is_disk_full
+            assert backup.rejected.pop().reason is RejectReason.BUSY
+
+            disks[leader].is_full = False
+            await backup.call(CLIENT, session, 2, b"room again")
+            assert backup.bodies() == [b"the write after which it looks", b"room again"]
 
 
 async def test_bad_frames_are_the_link_s_end_and_change_nothing(tmp_path: Path) -> None:
