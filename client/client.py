@@ -46,6 +46,8 @@ from client.room_core import RoomCore
 from client.room_driver import RoomDriver
 from client.room_state import Phase, RoomMemory
 from client.store import RoomRecord, Store, StoreDamagedError, StoredRoom
+from client.whereabouts import servers_of
+from wire.certificate import RoomServers
 from wire.errors import AddressError, DecodeError, LocalError
 from wire.identity import parse_node_address
 from wire.ids import RoomId
@@ -227,8 +229,9 @@ class Client:
         )
         link = current_link(_parse_link(stored.record.link), group)
         found = await (await self._search(link, stored.descriptor)).first()
+        known = await self._believed(stored.room_id, found)
         return await override_room(
-            group, keys_of(link), _mixed(found.servers), admin_seed=admin_seed_of(stored.record.root_seed)
+            group, keys_of(link), _places(found, known), admin_seed=admin_seed_of(stored.record.root_seed), known=known
         )
 
     # Recovery
@@ -336,7 +339,8 @@ class Client:
         found = await search.first()
         is_attempt = stored is not None and stored.phase is Phase.JOINING
         self._newcomer = Newcomer(link, identity, self._store, old_group=old_group, is_attempt=is_attempt)
-        await self._newcomer.join(_mixed(found.servers))
+        known = servers_of(found.item, found.descriptor)
+        await self._newcomer.join(_places(found, known), known=known)
         await self._remember(link.room_id, search)
         joined = await self._store.run(lambda store: store.room(link.room_id))
         assert joined is not None, "a newcomer stores the room"
@@ -406,7 +410,8 @@ class Client:
     async def _run_room(self, driver: RoomDriver, found: Found, link: Link) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_for_servers, driver, found, link)
-            await driver.run(_mixed(found.servers))
+            known = await self._believed(link.room_id, found)
+            await driver.run(_places(found, known), known=known)
             nursery.cancel_scope.cancel()
 
     async def _look_for_servers(self, driver: RoomDriver, found: Found, link: Link) -> None:
@@ -422,8 +427,15 @@ class Client:
 
     def _move(self, driver: RoomDriver, found: Found) -> bool:
         if driver.connection is not None and found.servers:
-            driver.connection.set_servers(_mixed(found.servers))
+            known = servers_of(found.item, found.descriptor)
+            driver.connection.owner_says(known, _places(found, known))
         return False
+
+    async def _believed(self, room_id: RoomId, found: Found) -> RoomServers:
+        """The owner's word, unless the servers that it names have moved the room since."""
+        signed = servers_of(found.item, found.descriptor)
+        followed = await self._store.run(lambda store: store.servers(room_id))
+        return signed if followed is None or followed.epoch <= signed.epoch else followed
 
     async def _search(self, link: Link, cached: bytes) -> Discovery:
         encoded = await self._store.run(lambda store: store.get(_KNOWN_NODES))
@@ -512,8 +524,10 @@ def _restored(memory: RoomMemory, identity: Identity) -> mls.Group:
         raise StoreDamagedError(f"what is stored of the room does not fit together: {error}; join again") from error
 
 
-def _mixed(servers: list[ServerAddress]) -> list[ServerAddress]:
-    """The servers in an order of our own, so that not everybody sits on the first."""
+def _places(found: Found, known: RoomServers) -> list[ServerAddress]:
+    """Where to go, in an order of our own, so that not everybody sits on the first server."""
+    is_followed = known.epoch > found.item.seq >> 32
+    servers = (known.addresses if is_followed else []) or found.servers
     if not servers:
         raise UnavailableError("the room's servers have no addresses; ask its founder for a newer link")
     return secrets.SystemRandom().sample(servers, len(servers))

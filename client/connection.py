@@ -16,22 +16,29 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from enum import Enum
 from typing import Final, TypeAlias
 
-import msgspec
 import trio
 
 from client import connection_limits as limits
 from client.append_window import AppendWindow, EntryTicket, SessionState, Ticket
+from client.connection_events import ConnectionState, Event, EventQueue, StateChanged
 from client.errors import RefusedError, StaleEpochError, UnavailableError, UsageError
 from client.liveness import Liveness, Verdict
-from client.room_protocol import Alarm, CallTicket, Deliveries, Keys, RoomProtocol, ServerUnfitError
+from client.room_protocol import (
+    Alarm,
+    CallTicket,
+    Deliveries,
+    Keys,
+    RoomProtocol,
+    ServersMoved,
+    ServerUnfitError,
+)
 from client.standstill import Standstill
 from wire import limits as wire_limits
+from wire.certificate import RoomServers
 from wire.channel import ClientChannel, connect_channel
 from wire.errors import ClosedError, DecodeError, PeerError
 from wire.identity import ServerAddress
@@ -42,7 +49,7 @@ from wire.room import BlockResult, ResultKind, chain_start, decode_block_header,
 
 __all__ = [
     "Alarm", "ConnectionState", "Deliveries", "Event", "Keys", "PendingAppend", "PendingEntry",
-    "RoomConnection", "ServerAddress", "SessionState", "StateChanged", "open_room_connection",
+    "RoomConnection", "ServerAddress", "ServersMoved", "SessionState", "StateChanged", "open_room_connection",
 ]  # fmt: skip
 
 AGENT: Final = "samtala-client"
@@ -54,30 +61,6 @@ Refresh: TypeAlias = Callable[[], Awaitable[Sequence[ServerAddress]]]
 """Finds the room's servers again."""
 
 _JITTER: Final = random.SystemRandom()
-
-
-class ConnectionState(Enum):
-    """What to tell a person honestly."""
-
-    CONNECTING = "connecting"
-    LIVE = "live"
-    OFFLINE = "offline"
-    CLOSED = "closed"
-
-
-class StateChanged(msgspec.Struct, frozen=True):
-    """The connection's state, the server it is about, and a few words for a person.
-
-    `alarm`: the connection was ended because that server contradicts the room's history.
-    """
-
-    state: ConnectionState
-    server: ServerAddress | None
-    text: str
-    alarm: Alarm | None = None
-
-
-Event: TypeAlias = Deliveries | StateChanged
 
 
 class PendingAppend(Ticket):
@@ -132,58 +115,6 @@ def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable
     return call
 
 
-class _EventQueue:
-    """Events for a consumer that may be slow, bounded in bytes and number."""
-
-    def __init__(self) -> None:
-        self._queue: deque[tuple[Event, int]] = deque()
-        self._bytes = 0
-        self._filled = trio.Event()
-        self._drained = trio.Event()
-        self._is_closed = False
-
-    def put(self, event: Event) -> None:
-        """Queue an event. Changes of state are dropped when nobody takes them; deliveries never."""
-        size = 0
-        if type(event) is Deliveries:
-            size = sum([len(delivery.block) for delivery in event.deliveries])
-        elif len(self._queue) >= limits.EVENT_QUEUE_MAX and isinstance(event, StateChanged):
-            return
-        self._queue.append((event, size))
-        self._bytes += size
-        self._filled.set()
-
-    @property
-    def is_full(self) -> bool:
-        """Nothing more should be read."""
-        return self._bytes >= limits.EVENT_QUEUE_BYTES_MAX or len(self._queue) >= limits.EVENT_QUEUE_MAX
-
-    async def wait_drained(self) -> None:
-        """Wait until there is space."""
-        while self.is_full:
-            self._drained = trio.Event()
-            await self._drained.wait()
-
-    def close(self) -> None:
-        """No more; what is queued can still be taken."""
-        self._is_closed = True
-        self._filled.set()
-
-    async def take_all(self) -> AsyncIterator[Event]:
-        """Take events until closed."""
-        while True:
-            while self._queue:
-                event, size = self._queue.popleft()
-                self._bytes -= size
-                if not self.is_full:
-                    self._drained.set()
-                yield event
-            if self._is_closed:
-                return
-            self._filled = trio.Event()
-            await self._filled.wait()
-
-
 class RoomConnection:
     """See the module. Made by `open_room_connection`; belongs to one task tree.
 
@@ -207,7 +138,7 @@ class RoomConnection:
         self._failures: dict[ServerAddress, str] = {}
         self._protocol = protocol
         self._window = window
-        self._events = _EventQueue()
+        self._events = EventQueue()
         self._wake = trio.Event()
         self._live = trio.Event()
         self._caught_up = trio.Event()
@@ -216,6 +147,7 @@ class RoomConnection:
         self._liveness = Liveness(-math.inf)
         self._standstill = Standstill()
         self._is_read_only = False
+        self._is_left_behind = False
         self._timer = trio.CancelScope()
 
     # --- for the owner -------------------------------------------------------------------------------------------
@@ -249,6 +181,11 @@ class RoomConnection:
         """The room has moved; takes effect with the next connection."""
         assert servers, "a room has servers"
         self._servers = list(servers[: limits.SERVERS_MAX])
+
+    def owner_says(self, known: RoomServers, servers: Sequence[ServerAddress]) -> None:
+        """The room's owner names these servers; older words than what we know are passed over."""
+        if self._protocol.believe(known):
+            self.set_servers(servers)
 
     def keys_changed(self) -> None:
         """We are in another epoch, or have become a member: prove it."""
@@ -422,7 +359,7 @@ class RoomConnection:
     async def _converse(self, channel: ClientChannel) -> None:
         assert self.server is not None, "set by _attempt"
         self._standstill.begin(self.server, self._servers)
-        self._is_read_only = False
+        self._is_read_only = self._is_left_behind = False
         self._protocol.connected(channel.proof)
         try:
             async with trio.open_nursery() as nursery:
@@ -441,6 +378,8 @@ class RoomConnection:
                 protocol.received(messages, trio.current_time())
             finally:
                 self._after_step()
+            if self._is_left_behind:
+                raise ServerUnfitError("the room has moved to other servers")
             if self._events.is_full:
                 await self._events.wait_drained()
             messages = await channel.receive()
@@ -478,8 +417,17 @@ class RoomConnection:
         for event in events:
             if isinstance(event, Alarm):
                 self._alarm = event
-            else:
-                self._events.put(event)
+                continue
+            if isinstance(event, ServersMoved):
+                self._move(event.known)
+            self._events.put(event)
+
+    def _move(self, known: RoomServers) -> None:
+        """Go where the room is now; all its clients do, so each in an order of its own."""
+        addresses = known.addresses
+        if addresses:
+            self.set_servers(_JITTER.sample(addresses, len(addresses)))
+        self._is_left_behind = self.server is not None and self.server.node_key not in known.node_keys
 
     def _due(self) -> float:
         is_waiting = self._protocol.is_waiting
@@ -569,6 +517,7 @@ async def open_room_connection(
     is_chain_tracked: bool = True,
     session: SessionState | None = None,
     refresh: Refresh | None = None,
+    known: RoomServers | None = None,
 ) -> AsyncIterator[RoomConnection]:
     """A connection to a room for the time of the block; connects in the background, see `events` and `wait_live`.
 
@@ -582,13 +531,14 @@ async def open_room_connection(
         is_chain_tracked: compare histories with the servers'; costs 2 µs a block and 1 µs a KiB.
         session: of an earlier run.
         refresh: finds the servers again, called after each round in which all failed.
+        known: whom to believe where the room is; its successors are followed and told as `ServersMoved`.
     """
     kept = session or SessionState(0, 1)
     restored = [_ticket(block, number) for number, block in kept.unanswered]
     window = AppendWindow(client_id, session=kept.session, next_number=kept.next_number, restored=restored)
     if chain is None and after == FIRST:
         chain = chain_start(room_id)
-    protocol = RoomProtocol(room_id, keys, window, after=after, chain=chain if is_chain_tracked else None)
+    protocol = RoomProtocol(room_id, keys, window, after=after, chain=chain if is_chain_tracked else None, known=known)
     connection = RoomConnection(servers, protocol=protocol, window=window, refresh=refresh)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)

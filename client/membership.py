@@ -27,6 +27,7 @@ from client.joining import JoinAttempt, has_won, prepare_join
 from client.room_driver import StoreAccess
 from client.room_state import Cursor, InFlight, Phase, RoomKeys, RoomMemory
 from client.store import RoomRecord
+from wire.certificate import RoomServers
 from wire.errors import DecodeError
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch
 from wire.link import Link
@@ -93,8 +94,12 @@ class Newcomer:
         """Servers that could not be used, and why."""
         return () if self._connection is None else tuple(self._connection.failures)
 
-    async def join(self, servers: list[ServerAddress]) -> None:
+    async def join(self, servers: list[ServerAddress], *, known: RoomServers | None = None) -> None:
         """Get in; afterwards the store has the room. Time limits are the caller's affair.
+
+        Args:
+            servers: where to begin.
+            known: whom to believe where the room has moved.
 
         Raises:
             RefusedError: the link does not open this room, or the race was lost too often.
@@ -103,7 +108,7 @@ class Newcomer:
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         failure: SamtalaError | None = None
         async with open_room_connection(
-            self._link.room_id, servers, _JoinKeys(self._link), client_id=client_id
+            self._link.room_id, servers, _JoinKeys(self._link), client_id=client_id, known=known
         ) as connection:
             self._connection = connection
             try:

@@ -15,6 +15,7 @@ from client.commits import override_block
 from client.connection import RoomConnection, ServerAddress, open_room_connection
 from client.errors import RefusedError, SamtalaError
 from client.room_state import RoomKeys
+from wire.certificate import RoomServers
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
 from wire.room import ResultKind
 
@@ -43,7 +44,12 @@ class _AdminKeys:
 
 
 async def override_room(
-    group: mls.Group, keys: RoomKeys, servers: list[ServerAddress], *, admin_seed: bytes
+    group: mls.Group,
+    keys: RoomKeys,
+    servers: list[ServerAddress],
+    *,
+    admin_seed: bytes,
+    known: RoomServers | None = None,
 ) -> Sequence:
     """Send the room back to the epoch of `group`; returns the place in the log. Time limits are the caller's affair.
 
@@ -53,8 +59,9 @@ async def override_room(
     """
     block = override_block(group, keys, secrets.token_bytes)
     outcome: Sequence | SamtalaError
+    client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
     async with open_room_connection(
-        keys.room_id, servers, _AdminKeys(admin_seed), client_id=ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
+        keys.room_id, servers, _AdminKeys(admin_seed), client_id=client_id, known=known
     ) as connection:
         try:
             outcome = await _append(connection, block.data)

@@ -31,6 +31,7 @@ from client.connection import (
     Event,
     PendingAppend,
     RoomConnection,
+    ServersMoved,
     StateChanged,
     open_room_connection,
 )
@@ -39,6 +40,7 @@ from client.room_core import RoomCore
 from client.room_state import ChangeOutcome, Effects, Outcome, OutcomeKind, Outgoing, Phase
 from client.seals import EpochSecrets
 from client.store import Store, StoreError
+from wire.certificate import RoomServers
 from wire.identity import ServerAddress
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
 from wire.room import BlockResult, Delivery, ResultKind
@@ -316,11 +318,12 @@ class RoomDriver:
 
     # The owner
 
-    async def run(self, servers: list[ServerAddress]) -> None:
+    async def run(self, servers: list[ServerAddress], *, known: RoomServers | None = None) -> None:
         """Be in the room until cancelled, removed or failed.
 
         Args:
             servers: where to begin.
+            known: whom to believe where the room moves; it is stored then.
         """
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         after, chain = self._core.cursor.sequence, self._core.cursor.chain
@@ -328,7 +331,7 @@ class RoomDriver:
             with self._scope:
                 async with (
                     open_room_connection(
-                        self.room_id, servers, self._keys, client_id=client_id, after=after, chain=chain
+                        self.room_id, servers, self._keys, client_id=client_id, after=after, chain=chain, known=known
                     ) as connection,
                     trio.open_nursery() as nursery,
                 ):
@@ -509,6 +512,9 @@ class RoomDriver:
         if isinstance(event, Deliveries):
             await self._acts.send(event.deliveries)
             return
+        if isinstance(event, ServersMoved):
+            await self._remember_servers(event.known)
+            return
         self.state = event
         self.state_news.set()
         self.state_news = trio.Event()
@@ -519,6 +525,12 @@ class RoomDriver:
         await connection.wait_caught_up()
         self._is_awaiting_level = False
         await self._acts.send(_nothing)
+
+    async def _remember_servers(self, known: RoomServers) -> None:
+        try:
+            await self._store.run(lambda store: store.set_servers(self.room_id, known))
+        except StoreError as error:
+            self.failure = error
 
     def _on_state(self, event: StateChanged) -> None:
         # A server that contradicts the room is tried again and again; it is one alarm.

@@ -13,6 +13,7 @@
 | DRAINING, UNAVAILABLE, UNKNOWN_ROOM, a refused proof | go elsewhere |
 | nothing can be appended here | go elsewhere, if there is somewhere (`client.standstill`) |
 | deliveries with a gap or a repeat, another chain hash | alarm the owner, go elsewhere |
+| the room has other servers | believe it if those before them signed it (`client.whereabouts`); else alarm, go elsewhere |
 
 A member who was away holds keys of an old epoch: it may read on from there, and cannot write until it has caught up.
 """
@@ -24,12 +25,14 @@ import math
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NoReturn, Protocol, TypeAlias
 
 import msgspec
 
 from client import connection_limits as limits
 from client.append_window import AppendWindow, Failure
+from client.whereabouts import Whereabouts
+from wire.certificate import RoomServers
 from wire.errors import PeerError, RefusalCode
 from wire.frames import encode_frame
 from wire.ids import RoomEpoch, RoomId, Sequence
@@ -46,6 +49,7 @@ from wire.messages import (
     Refused,
     RoomCondition,
     RoomTip,
+    ServersChanged,
     SessionOpened,
     Subscribe,
     Subscribed,
@@ -110,7 +114,13 @@ class Alarm(msgspec.Struct, frozen=True):
     sequence: Sequence
 
 
-ProtocolEvent: TypeAlias = Deliveries | Alarm
+class ServersMoved(msgspec.Struct, frozen=True):
+    """The room has other servers than before; those before them signed it. To be remembered."""
+
+    known: RoomServers
+
+
+ProtocolEvent: TypeAlias = Deliveries | Alarm | ServersMoved
 
 
 class CallTicket:
@@ -145,6 +155,7 @@ class RoomProtocol:
         window: what is to be appended.
         after: deliver what follows this sequence.
         chain: the hash through `after`; None: do not track it.
+        known: the room's servers, whose successors are believed; None: follow nobody.
 
     Attributes:
         room_id: the room.
@@ -156,7 +167,14 @@ class RoomProtocol:
     """
 
     def __init__(
-        self, room_id: RoomId, keys: Keys, window: AppendWindow, *, after: Sequence, chain: bytes | None
+        self,
+        room_id: RoomId,
+        keys: Keys,
+        window: AppendWindow,
+        *,
+        after: Sequence,
+        chain: bytes | None,
+        known: RoomServers | None = None,
     ) -> None:
         self.events: list[ProtocolEvent] = []
         self.is_live = False
@@ -166,6 +184,7 @@ class RoomProtocol:
         self.room_id = room_id
         self._keys = keys
         self._window = window
+        self._whereabouts = Whereabouts(room_id, known)
         self._after: int = after
         self._chain = chain
         self._ids = itertools.count(1)
@@ -232,6 +251,9 @@ class RoomProtocol:
         """Begin on a new connection whose hellos are exchanged."""
         self._reset(prover)
         self._window.resend()
+        introduction = self._whereabouts.introduction()
+        if introduction is not None:
+            self._frames.append(encode_frame(encode(introduction)))
         self._introduce()
         for ticket in tuple(self._tickets):
             self._send_call(ticket)
@@ -240,6 +262,10 @@ class RoomProtocol:
     def disconnected(self) -> None:
         """The connection is gone."""
         self._reset(None)
+
+    def believe(self, known: RoomServers) -> bool:
+        """Take the owner's word for where the room is, unless we know better; tells whether it was taken."""
+        return self._whereabouts.believe(known)
 
     def keys_changed(self) -> None:
         """The owner is in another epoch, or has become a member."""
@@ -335,14 +361,17 @@ class RoomProtocol:
                     self._on_append_refused(message)
                 case Pong():
                     pass
-                case RoomTip() | RoomCondition():
+                case RoomTip() | RoomCondition() | ServersChanged():
                     self._on_news(message)
                 case _:
                     self._on_answer(message)
         if not self.is_live:
             self._check_live()
 
-    def _on_news(self, message: RoomTip | RoomCondition) -> None:
+    def _on_news(self, message: RoomTip | RoomCondition | ServersChanged) -> None:
+        if isinstance(message, ServersChanged):
+            self._on_servers_changed(message)
+            return
         if message.room_id != self.room_id:
             return
         if isinstance(message, RoomCondition):
@@ -480,9 +509,18 @@ class RoomProtocol:
         if self._tip is not None and self._tip <= self._after + 1:
             self.is_caught_up = True
 
-    def _alarm(self, text: str) -> None:
+    def _alarm(self, text: str) -> NoReturn:
         self.events.append(Alarm(text, self.after))
         raise ServerUnfitError(text)
+
+    def _on_servers_changed(self, message: ServersChanged) -> None:
+        try:
+            has_moved = self._whereabouts.follow(message)
+        except PeerError as error:
+            self._alarm(f"a server names other servers without proof: {error}")
+        if has_moved:
+            assert self._whereabouts.known is not None, "it was followed"
+            self.events.append(ServersMoved(self._whereabouts.known))
 
     # --- appends and calls ---------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from client import limits
 from client.errors import SamtalaError
 from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
 from client.timeline import ItemKind, Sender, TimelineItem
+from wire.certificate import RoomServers
 from wire.ids import RoomEpoch, RoomId, Sequence
 
 FORMAT: Final = 1
@@ -60,7 +61,7 @@ CREATE TABLE unsent (
 _ITEM_COLUMNS: Final = (
     "id, sequence, part, timestamp_us, kind, sender_name, sender_key, is_verified, is_mine, message_id, text"
 )
-_EPOCH, _RATCHET, _EVIDENCE, _RENEWED = "epoch", "ratchet", "evidence/", "renewed"
+_EPOCH, _RATCHET, _EVIDENCE, _RENEWED, _SERVERS = "epoch", "ratchet", "evidence/", "renewed", "servers"
 _Row: TypeAlias = tuple[Any, ...]
 """What SQLite gives and takes. `Any` ends at the functions below that build our own types."""
 
@@ -329,6 +330,16 @@ class Store:
         """Note that this device began an epoch."""
         with self._transaction(is_promise=False):
             self._set_state(self._number(room_id), _RENEWED, msgspec.msgpack.encode((epoch, when_s)))
+
+    def servers(self, room_id: RoomId) -> RoomServers | None:
+        """The servers that the room moved to since its owner said where it is, if it did."""
+        row = self._one("SELECT value FROM states WHERE room = ? AND part = ?", (self._number(room_id), _SERVERS))
+        return None if row is None else msgspec.msgpack.decode(row[0], type=RoomServers)
+
+    def set_servers(self, room_id: RoomId, known: RoomServers) -> None:
+        """Remember where a room has moved."""
+        with self._transaction(is_promise=False):
+            self._set_state(self._number(room_id), _SERVERS, msgspec.msgpack.encode(known))
 
     def _add_evidence(self, room: int, found: tuple[bytes, ...]) -> None:
         if not found:

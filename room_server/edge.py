@@ -38,6 +38,7 @@ from wire.messages import (
     GetWelcome,
     Hello,
     JoinBundle,
+    KnownServers,
     Message,
     OpenSession,
     Ping,
@@ -48,6 +49,7 @@ from wire.messages import (
     RoomCondition,
     RoomTip,
     ServerHello,
+    ServersChanged,
     StoredWelcomeReply,
     Subscribe,
     Subscribed,
@@ -170,6 +172,11 @@ class ClientEdge:
 
     def _on_get_room_status(self, message: GetRoomStatus) -> None:
         self.reply(self._backend.room_status(message.id, self._hosted(message.room_id)))
+
+    def _on_known_servers(self, message: KnownServers) -> None:
+        later = self._hosted(message.room_id).certificates[max(message.epoch, 0) :]
+        if later:
+            self.reply(ServersChanged(message.room_id, tuple(later[: wire_limits.CERTIFICATES_PER_FRAME_MAX])))
 
     def _hosted(self, room_id: RoomId) -> HostedRoom:
         room = self._backend.rooms.get(room_id)
@@ -329,6 +336,7 @@ class ClientEdge:
         Ping: _on_ping,
         GetNodeInfo: _on_get_node_info,
         GetRoomStatus: _on_get_room_status,
+        KnownServers: _on_known_servers,
         Prove: _on_prove,
         Subscribe: _on_subscribe,
         Unsubscribe: _on_unsubscribe,

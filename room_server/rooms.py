@@ -93,7 +93,18 @@ class JoinRate:
 class HostedRoom:
     """One room on this node."""
 
-    __slots__ = ("announced", "encoded_genesis", "feed", "genesis", "joins", "opens", "room_id", "routes", "service")
+    __slots__ = (
+        "announced",
+        "certificates",
+        "encoded_genesis",
+        "feed",
+        "genesis",
+        "joins",
+        "opens",
+        "room_id",
+        "routes",
+        "service",
+    )
 
     def __init__(self, genesis: Genesis, encoded_genesis: bytes, budget: RingBudget) -> None:
         self.room_id: RoomId = genesis.room_id
@@ -104,6 +115,8 @@ class HostedRoom:
         self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
         self.opens: dict[ClientId, tuple[Recipient, int]] = {}
         self.joins = JoinRate()
+        self.certificates: list[bytes] = []
+        """Encoded `wire.certificate.EpochCertificate`s, of epoch 1 first: how the room came to its servers of now."""
         self.announced = b""
         """The descriptor that this node answers with; empty while it answers with none."""
 

@@ -7,6 +7,7 @@
 | `ClientId` | 16 | random, one per client and room; names a VR session across reconnects, never a person |
 | `Sequence` | int | position of an entry in a room, first is 1, no gaps, the same for everyone |
 | `RoomEpoch` | int | MLS epoch of a room (RFC 9420 §4); not the VR epoch |
+| `GroupEpoch` | int | epoch of a room's replication group: counts which servers it has had, first is 0 |
 """
 
 from typing import NewType
@@ -16,6 +17,7 @@ NodeKey = NewType("NodeKey", bytes)
 ClientId = NewType("ClientId", bytes)
 Sequence = NewType("Sequence", int)
 RoomEpoch = NewType("RoomEpoch", int)
+GroupEpoch = NewType("GroupEpoch", int)
 
 ROOM_ID_BYTES = 16
 NODE_KEY_BYTES = 32

@@ -58,3 +58,12 @@ HANDSHAKE_BYTES_MAX: Final = 64 * 1024
 
 CLOSE_S_MAX: Final = 0.5
 """Seconds that a goodbye may take: whoever does not read must not keep us."""
+
+SERVERS_PER_ROOM_MAX: Final = 7
+"""Servers with a vote in one room: replication's bound."""
+
+CERTIFICATE_BYTES_MAX: Final = 8 * 1024
+"""One epoch certificate: twice seven servers with host names, a configuration, seven signatures."""
+
+CERTIFICATES_PER_FRAME_MAX: Final = 64
+"""Epoch certificates sent at once; whoever was away for longer gets the next ones after saying where it is."""

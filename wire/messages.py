@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from wire.errors import DecodeError, RefusalCode
-from wire.ids import ClientId, NodeKey, RoomEpoch, RoomId, Sequence
+from wire.ids import ClientId, GroupEpoch, NodeKey, RoomEpoch, RoomId, Sequence
 from wire.room import MALFORMED, Delivery, Purpose
 
 PROTOCOL_VERSION: Final = 1
@@ -240,6 +240,26 @@ class RoomCondition(_Message, frozen=True, tag=27):
     spare_failures: int
 
 
+class KnownServers(_Message, frozen=True, tag=44):
+    """The client knows the room's servers of this epoch; answered with `ServersChanged` if there are later ones, else not.
+
+    Needs no proof: who knows a room's id may know where it is.
+    """
+
+    room_id: RoomId
+    epoch: GroupEpoch
+
+
+class ServersChanged(_Message, frozen=True, tag=45):
+    """The room has other servers since the epoch that the client said it knows; pushed when that comes to be.
+
+    `certificates` are encoded `wire.certificate.EpochCertificate`s, one for each epoch since then, in order.
+    """
+
+    room_id: RoomId
+    certificates: tuple[bytes, ...]
+
+
 class Done(_Message, frozen=True, tag=26):
     """A call without other answer is done."""
 
@@ -347,8 +367,8 @@ class PeerGenesis(_Message, frozen=True, tag=52):
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
-    | RoomCondition | RoomTip | Done | OpenSession | SessionOpened | Append | Appended | AppendRefused | GetJoinBundle | JoinBundle
-    | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
+    | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
+    | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -27,6 +27,7 @@ from wire.messages import (
     Deliver,
     GetRoomStatus,
     Hello,
+    KnownServers,
     Message,
     OpenSession,
     Ping,
@@ -38,6 +39,7 @@ from wire.messages import (
     RoomStatus,
     RoomTip,
     ServerHello,
+    ServersChanged,
     SessionOpened,
     Subscribe,
     Subscribed,
@@ -193,9 +195,12 @@ class ServerDouble:
         self.is_cut_off = False
         """Greets and delivers, but takes no append any further: alone on its side of a partition."""
         self.says_so = False
+        self.certificates: tuple[bytes, ...] = ()
+        """Of all epochs of the room's servers, the first epoch's (1) first."""
         self.connections = 0
         self.received: list[Message] = []
         self._context = server_context(self.identity)
+        self.sessions: set[_Session] = set()
         self._scopes: set[trio.CancelScope] = set()
 
     @asynccontextmanager
@@ -212,18 +217,28 @@ class ServerDouble:
         for scope in tuple(self._scopes):
             scope.cancel()
 
+    async def move(self, *certificates: bytes) -> None:
+        """The room has other servers from now on: tell all clients that asked."""
+        self.certificates = (*self.certificates, *certificates)
+        for session in tuple(self.sessions):
+            await session.tell(certificates)
+
     async def _handle(self, stream: trio.SocketStream) -> None:
         self.connections += 1
+        session: _Session | None = None
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
                 channel = MessageChannel(await accept(stream, self._context))
                 async with trio.open_nursery() as nursery:
-                    await _Session(self, channel, nursery).run()
+                    session = _Session(self, channel, nursery)
+                    self.sessions.add(session)
+                    await session.run()
                     nursery.cancel_scope.cancel()
             except* (PeerError, _CutError):
                 pass
             finally:
+                self.sessions = {kept for kept in self.sessions if kept is not session}
                 self._scopes.discard(scope)
                 await trio.aclose_forcefully(stream)
 
@@ -241,6 +256,7 @@ class _Session:
         self._read_epoch = -1
         self._write_epoch = -1
         self._feed = trio.CancelScope()
+        self._asks_for_moves = False
 
     async def run(self) -> None:
         while True:
@@ -254,6 +270,10 @@ class _Session:
                 answers = self._answer(message, fault)
                 if answers:
                     await self._send(*answers)
+
+    async def tell(self, certificates: tuple[bytes, ...]) -> None:
+        if self._asks_for_moves:
+            await self._send(ServersChanged(ROOM_ID, certificates))
 
     async def _send(self, *messages: Message) -> None:
         async with self._sending:
@@ -272,6 +292,10 @@ class _Session:
                 return [ServerHello(PROTOCOL_VERSION, NONCE, self._server.identity.public, "double", 0)]
             case Ping():
                 return [Pong(message.id)]
+            case KnownServers():
+                self._asks_for_moves = True
+                later = self._server.certificates[message.epoch :]
+                return [ServersChanged(message.room_id, later)] if later else []
             case Prove():
                 return [self._prove(message)]
             case Subscribe():

@@ -15,15 +15,18 @@ from client.connection import (
     ConnectionState,
     Deliveries,
     RoomConnection,
+    ServersMoved,
     SessionState,
     StateChanged,
     open_room_connection,
 )
 from client.errors import OutcomeUnknownError, StaleEpochError, UnavailableError, UsageError
 from tests.client.room_server_double import ROOM_ID, Fault, Faults, OwnKeys, ServerDouble, SharedLog, no_faults
+from tests.wire.certificates import encoded
 from wire import limits as wire_limits
+from wire.certificate import RoomServers, Server
 from wire.identity import NodeIdentity, ServerAddress
-from wire.ids import ClientId, RoomEpoch, Sequence
+from wire.ids import ClientId, GroupEpoch, RoomEpoch, Sequence
 from wire.messages import Append, OpenSession, Ping
 from wire.room import (
     CommitBody,
@@ -68,12 +71,15 @@ class Member:
         self.connection = connection
         self.deliveries: list[Delivery] = []
         self.states: list[StateChanged] = []
+        self.moves: list[RoomServers] = []
         self.grew = trio.Event()
 
     async def listen(self) -> None:
         async for event in self.connection.events():
             if isinstance(event, Deliveries):
                 self.deliveries += event.deliveries
+            elif isinstance(event, ServersMoved):
+                self.moves.append(event.known)
             else:
                 self.states.append(event)
             self.grew.set()
@@ -90,14 +96,25 @@ class Member:
 
 @asynccontextmanager
 async def member_of(
-    servers: list[ServerDouble], *, keys: OwnKeys | None = None, after: int = 0, session: SessionState | None = None
+    servers: list[ServerDouble],
+    *,
+    keys: OwnKeys | None = None,
+    after: int = 0,
+    session: SessionState | None = None,
+    known: RoomServers | None = None,
 ) -> AsyncIterator[Member]:
     """A member that listens."""
     addresses = [server.address for server in servers]
     with trio.fail_after(20):
         async with (
             open_room_connection(
-                ROOM_ID, addresses, keys or OwnKeys(), client_id=CLIENT, after=Sequence(after), session=session
+                ROOM_ID,
+                addresses,
+                keys or OwnKeys(),
+                client_id=CLIENT,
+                after=Sequence(after),
+                session=session,
+                known=known,
             ) as connection,
             trio.open_nursery() as nursery,
         ):
@@ -689,3 +706,89 @@ async def test_joiner_follows_from_where_it_joined() -> None:
 def test_delivered_blocks_have_headers() -> None:
     assert decode_block_header(commit_block(0)).count == 1
     assert len(chain_start(ROOM_ID)) == 32
+
+
+def servers_among(epoch: int, doubles: list[ServerDouble]) -> RoomServers:
+    return RoomServers(
+        GroupEpoch(epoch),
+        tuple(
+            Server(bytes([place]) * 16, double.address.node_key, double.address.host, double.address.port)
+            for place, double in enumerate(doubles)
+        ),
+    )
+
+
+async def test_client_moves_along_with_the_room_and_loses_nothing() -> None:
+    async with doubles(*[no_faults] * 6) as servers:
+        old, new = servers[:3], servers[3:]
+        first, second = servers_among(0, old), servers_among(1, new)
+        move = encoded(second, signers=(1, 3))
+        async with member_of(old, known=first) as member:
+            await member.connection.append_entry(EPOCH, b"before")
+            for double in old:
+                double.is_cut_off = True
+            pending = [member.connection.append_soon(EPOCH, b"meanwhile %d" % number) for number in range(20)]
+            for double in old:
+                await double.move(move)
+            for entry in pending:
+                await entry.result()
+            await member.connection.append_entry(EPOCH, b"after")
+            await member.until(lambda: len(member.entries) == 22)
+
+            assert member.entries == [b"before", *(b"meanwhile %d" % number for number in range(20)), b"after"]
+            assert member.moves == [second]
+            assert member.connection.server in {double.address for double in new}
+            assert sum(double.connections for double in old) == 1
+            assert not any(state.alarm for state in member.states)
+
+
+async def test_client_who_comes_late_follows_the_chain() -> None:
+    async with doubles(*[no_faults] * 4) as servers:
+        first, second, third = (servers_among(place, [servers[place]]) for place in range(3))
+        for double in servers[:3]:
+            double.certificates = (encoded(second, signers=(1,)), encoded(third, signers=(2,)))
+        async with member_of(servers[:1], known=first) as member:
+            await member.until(lambda: member.moves)
+            await member.until(lambda: member.connection.server == servers[2].address)
+            await member.connection.append_entry(EPOCH, b"here")
+
+            assert member.moves == [third]
+
+
+async def test_server_that_stays_is_kept_when_others_come() -> None:
+    async with doubles(no_faults, no_faults) as servers:
+        grown = servers_among(1, servers)
+        async with member_of(servers[:1], known=servers_among(0, servers[:1])) as member:
+            await member.connection.append_entry(EPOCH, b"before")
+            await servers[0].move(encoded(grown, signers=(1,)))
+            await member.connection.append_entry(EPOCH, b"after")
+            await member.until(lambda: member.moves)
+
+            assert servers[0].connections == 1
+            servers[0].cut_all()
+            await member.connection.append_entry(EPOCH, b"anywhere")
+
+
+@pytest.mark.parametrize("signers", [(), (1,), (4, 5, 6), (1, 2, 9)])
+async def test_room_that_did_not_move_raises_an_alarm_and_its_server_is_left(signers: tuple[int, ...]) -> None:
+    async with doubles(*[no_faults] * 3) as servers:
+        known, lie = servers_among(0, servers), encoded(servers_among(1, servers[:1]), signers=signers)
+        servers[0].certificates = (lie,)
+        async with member_of(servers, known=known) as member:
+            await member.connection.append_entry(EPOCH, b"said elsewhere")
+            await member.until(lambda: any(state.alarm for state in member.states))
+
+            assert not member.moves
+            assert member.connection.server != servers[0].address
+
+
+async def test_replayed_move_raises_an_alarm() -> None:
+    async with doubles(no_faults) as servers:
+        known = servers_among(0, servers)
+        move = encoded(servers_among(1, servers), signers=(1,))
+        async with member_of(servers, known=known) as member:
+            await member.connection.append_entry(EPOCH, b"before")
+            await servers[0].move(move, move)
+            await member.until(lambda: any(state.alarm for state in member.states))
+
+            assert not member.moves

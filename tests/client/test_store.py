@@ -15,6 +15,7 @@ from client import limits
 from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
 from client.store import RoomRecord, Store, StoreError, open_store
 from client.timeline import ItemKind, Sender, TimelineItem
+from tests.wire.certificates import servers
 from wire.ids import RoomEpoch, RoomId, Sequence
 
 KEY = b"k" * 32
@@ -340,3 +341,15 @@ def test_the_last_change_of_keys_is_remembered(store: Store) -> None:
     store.set_renewed(ROOM, RoomEpoch(4), 1_800_000_001)
 
     assert store.renewed(ROOM) == (4, 1_800_000_001)
+
+
+def test_servers_that_the_room_moved_to_are_remembered(store: Store, path: Path) -> None:
+    assert store.servers(ROOM) is None
+
+    store.set_servers(ROOM, servers(1, (1, 2, 3)))
+    store.set_servers(ROOM, servers(2, (4, 5)))
+    store.close()
+
+    store = open_store(path, KEY)
+    assert store.servers(ROOM) == servers(2, (4, 5))
+    store.close()

@@ -16,8 +16,9 @@ from tests.room_server.fakes import (
     proof,
     refusal,
 )
+from wire import limits as wire_limits
 from wire.errors import RefusalCode
-from wire.ids import ClientId, RoomEpoch, RoomId, Sequence
+from wire.ids import ClientId, GroupEpoch, RoomEpoch, RoomId, Sequence
 from wire.messages import (
     Append,
     Deliver,
@@ -28,6 +29,7 @@ from wire.messages import (
     GetWelcome,
     Hello,
     JoinBundle,
+    KnownServers,
     Message,
     NodeInfo,
     OpenSession,
@@ -36,6 +38,7 @@ from wire.messages import (
     RoomCondition,
     RoomStatus,
     ServerHello,
+    ServersChanged,
     StoredWelcomeReply,
     Subscribe,
     Subscribed,
@@ -266,3 +269,28 @@ def test_refusals_are_counted_by_reason(member: Client) -> None:
     member.say(GetRoomStatus(1, NOWHERE))
 
     assert b'samtala_requests_rejected_total{reason="unknown_room"} 1.0' in member.backend.metrics.render()
+
+
+def test_client_is_told_of_servers_that_came_after_those_it_knows(backend: LocalBackend) -> None:
+    client = Client(backend)
+    room = backend.rooms.get(ROOM_ID)
+    assert room is not None
+    assert client.say(KnownServers(ROOM_ID, GroupEpoch(0))) == []
+
+    room.certificates = [b"to 1", b"to 2"]
+
+    assert client.say(KnownServers(ROOM_ID, GroupEpoch(0))) == [ServersChanged(ROOM_ID, (b"to 1", b"to 2"))]
+    assert client.say(KnownServers(ROOM_ID, GroupEpoch(1))) == [ServersChanged(ROOM_ID, (b"to 2",))]
+    assert client.say(KnownServers(ROOM_ID, GroupEpoch(2)), KnownServers(ROOM_ID, GroupEpoch(9))) == []
+    assert client.say(KnownServers(ROOM_ID, GroupEpoch(-1))) == [ServersChanged(ROOM_ID, (b"to 1", b"to 2"))]
+    assert refusal(client.say(KnownServers(NOWHERE, GroupEpoch(0)))) is RefusalCode.UNKNOWN_ROOM
+
+
+def test_long_chain_of_servers_is_told_in_parts(backend: LocalBackend) -> None:
+    room = backend.rooms.get(ROOM_ID)
+    assert room is not None
+    room.certificates = [b"%d" % number for number in range(wire_limits.CERTIFICATES_PER_FRAME_MAX + 1)]
+
+    changed = Client(backend).one(KnownServers(ROOM_ID, GroupEpoch(0)), ServersChanged)
+
+    assert changed.certificates == tuple(room.certificates[:-1])
