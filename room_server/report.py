@@ -207,14 +207,14 @@ class Reporter:
         """The first rooms in an order, watched for `over_s` seconds to know their rates."""
         before = {group: (int(replica.head_op), self._published(group)) async for group, replica in self._replicas()}
         await trio.sleep(over_s)
-        ranked: list[tuple[float, bytes]] = []
+        ranked: list[tuple[float, int, bytes]] = []
         async for group, replica in self._replicas():
             op, published = before.get(group, (replica.head_op, 0))
             grown = (replica.head_op - op, self._published(group) - published)
-            ranked.append((_rank(replica, order, grown), group))
+            ranked.append((_rank(replica, order, grown), replica.head_op, group))
             before[group] = grown
         chosen = heapq.nlargest(count_max, ranked)
-        return [self._room(GroupId(group), before[GroupId(group)], over_s) for _, group in chosen]
+        return [self._room(GroupId(group), before[GroupId(group)], over_s) for _, _, group in chosen]
 
     def _published(self, group: GroupId) -> int:
         room = self._rooms.get(group)
@@ -289,7 +289,7 @@ def _worst_lag(replica: Replica) -> int:
 
 
 def _rank(replica: Replica, order: RoomOrder, grown: tuple[int, int]) -> float:
-    """How far up a room belongs; `grown`: its operations and bytes of late."""
+    """How far up a room belongs; `grown`: its operations and bytes of late; ties go to the older room."""
     match order:
         case RoomOrder.RATE:
             return grown[0]

@@ -49,6 +49,7 @@ _COMMANDS = {
     "send": ("samtala.cli.talk:send", "Send one message."),
     "status": ("samtala.cli.status:status", "How the server on this machine is, on one screen."),
     "tail": ("samtala.cli.talk:tail", "Print messages as they come."),
+    "top": ("samtala.cli.top:top", "The busiest rooms of the server on this machine, live."),
     "version": ("samtala.cli.version:version", "Print the version."),
 }
 

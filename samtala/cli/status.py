@@ -83,19 +83,26 @@ def _rooms(rooms: RoomsReport) -> str:
     return f"{rooms.hosted} hosted, {rooms.led} led here" + (f" · {states}" if states else "")
 
 
-def _margin(rooms: RoomsReport) -> str:
+def margin_text(rooms: RoomsReport) -> str:
+    """How many failures the rooms survive, in words."""
     if rooms.margin is None:
         return "no room yet"
     every = rooms.at_margin == rooms.hosted
     some = f"{rooms.at_margin} of {counted(rooms.hosted, 'room')}"
     if rooms.margin < 0:
-        return _bad(f"{'no room has' if every else f'{some} without'} a majority: read-only")
+        return f"{'no room has' if every else f'{some} without'} a majority: read-only"
     if rooms.margin == 0:
-        text = "no room survives another failure" if every else f"{some} would not survive another failure"
-        return click.style(text, fg="yellow")
+        return "no room survives another failure" if every else f"{some} would not survive another failure"
     return (
         f"every room survives {rooms.margin} more" if every else f"{some} survive {rooms.margin} more, the others more"
     )
+
+
+def _margin(rooms: RoomsReport) -> str:
+    text = margin_text(rooms)
+    if rooms.margin is None or rooms.margin > 0:
+        return text
+    return click.style(text, fg="yellow") if rooms.margin == 0 else _bad(text)
 
 
 def _peers(report: NodeReport) -> list[str]:
