@@ -101,8 +101,8 @@ PEER_BACKOFF_S_MIN: Final = 0.05
 PEER_BACKOFF_S_MAX: Final = 0.25
 """Seconds between dials of a peer that stays away: it may be back, and be needed, when the next one fails."""
 
-PEER_DIAL_S_MAX: Final = 3.0
-"""Seconds for one dial, hellos included: TCP's own patience with a silent host grows far beyond."""
+PEER_DIAL_S_MAX: Final = 2.0
+"""Seconds for one dial, hellos included. TCP sends its first packet again after 1 s, and then only after 3: dial anew before."""
 
 PEER_ROOMS_MAX: Final = 1024
 """Room ids of one message between peers."""
@@ -110,10 +110,14 @@ PEER_ROOMS_MAX: Final = 1024
 PEER_ROOMS_ASKED_MAX: Final = 16_384
 """Rooms whose genesis is awaited from one peer: more than a node hosts."""
 
-PEER_SILENCE_S_MAX: Final = 5.0
-"""Seconds without a frame after which a peer link is closed and dialled again."""
+PEER_SILENCE_S_MAX: Final = 2.5
+"""Seconds without a frame after which a peer link is closed and dialled again.
 
-PEER_PING_S: Final = 1.5
+TCP waits ever longer before it tries again: a link over a network that was parted for a while would stay silent for as long
+once more. By then the peer is suspected anyway (`vr.liveness`), so that nothing is lost with the link.
+"""
+
+PEER_PING_S: Final = 0.8
 """Seconds between signs of life on a link, also when no room is shared."""
 
 HTTP_REQUEST_BYTES_MAX: Final = 16 * 1024
