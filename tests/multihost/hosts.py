@@ -165,7 +165,8 @@ def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
 
 
 def fill(folder: Path) -> None:
-    """Fill the disk that `folder` is on to the last byte."""
+    """Fill the disk of its own that `folder` is (`small_disk`) to the last byte."""
+    assert folder.is_mount(), "the machine's own disk is not ours to fill"
     free = os.statvfs(folder)
     with (folder / BALLAST).open("wb") as file, suppress(OSError):
         for _ in range(free.f_bavail * free.f_frsize // PIECE_BYTES + 2):

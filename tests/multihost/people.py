@@ -17,7 +17,7 @@ from samtala.demo.story import PEOPLE, Report, Story, story_on
 from tests.multihost.faults import OF_THE_PRIMARY, Fault, draw, inject, undo
 from tests.multihost.hosts import Hosts, open_hosts
 from tests.multihost.network import Network, inside, open_network
-from tests.multihost.rounds import CLIENTS, Plan
+from tests.multihost.rounds import CLIENTS, Plan, possible
 
 PROGRESS_S_MAX = 30.0
 POLL_S = 0.05
@@ -92,6 +92,7 @@ def talk(plan: Plan, folder: Path) -> PeopleReport:
         NetworkError: not permitted here; ask `network.why_not` first.
         ServerFailedError: a server does not come up.
     """
+    plan = possible(msgspec.structs.replace(plan, has_clocks=False, disk_mib=0))
     names = [f"n{number}" for number in range(1, plan.servers + 1)]
     with open_network((*names, CLIENTS)) as network, inside(network, CLIENTS):
         return trio.run(_talk, plan, network, folder)

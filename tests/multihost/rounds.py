@@ -45,6 +45,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     disk_mib: int = 0
 
 
+def possible(plan: Plan) -> Plan:
+    """The plan without what cannot be done here: clocks that jump need a library, full disks a disk of their own."""
+    has_clocks = plan.has_clocks and FAKETIME is not None
+    impossible = {Kind.CLOCK: not has_clocks, Kind.FULL_DISK: not plan.disk_mib}
+    kinds = tuple(kind for kind in plan.kinds if not impossible.get(kind))
+    return msgspec.structs.replace(plan, kinds=kinds, has_clocks=has_clocks)
+
+
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """What happened in one round. `recovered_s`: from the undoing until every member was acknowledged again."""
 
@@ -214,10 +222,7 @@ def play(plan: Plan, folder: Path, tell: Callable[[Round], None]) -> Report:
         NetworkError: not permitted here; ask `network.why_not` first.
         ServerFailedError: the servers do not come up at all.
     """
-    has_clocks = plan.has_clocks and FAKETIME is not None
-    impossible = {Kind.CLOCK: not has_clocks, Kind.FULL_DISK: not plan.disk_mib}
-    kinds = tuple(kind for kind in plan.kinds if not impossible.get(kind))
-    plan = msgspec.structs.replace(plan, kinds=kinds, has_clocks=has_clocks)
+    plan = possible(plan)
     names = [f"n{number}" for number in range(1, plan.servers + 1)]
     with open_network((*names, CLIENTS)) as network, inside(network, CLIENTS):
         return trio.run(_run, plan, network, folder, tell)
