@@ -33,16 +33,20 @@ from vr.host.opening import OpenStorage, open_storage
 from vr.host.peer_frame import decode_peer_frame
 from vr.host.statistics import HostStatistics
 from vr.host.write_queue import Write
-from vr.host.writer import LogWriter
+from vr.host.writer import LogWriter, ReleaseJob
 from vr.log import Request
 from vr.messages import decode
 from vr.replica import Replica, ReplicaOptions, Restored
 from vr.storage.errors import StorageError
 from vr.storage.file_system import FileSystem, RealFileSystem
+from vr.storage.frame import Record
 from vr.storage.history import HistoryEntry, StoredGroup
 from vr.storage.limits import HISTORY_READ_BYTES_MAX
 from vr.storage.meta import birth_record
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, SessionNumber
+
+OP_MAX = OpNumber((1 << 63) - 1)
+"""Above every operation: all of a group's log may go."""
 
 
 class Host:
@@ -268,12 +272,48 @@ class Host:
 
     async def _make_durable(self, configuration: Configuration, genesis: bytes) -> None:
         """The log first: a group that history knows and the log does not is one that lost its promises."""
-        write = Write(records=[birth_record(configuration.group)], size=0, is_done=trio.Event())
+        await self._write(birth_record(configuration.group))
+        stored = StoredGroup(group=configuration.group, configuration=configuration.to_bytes(), genesis=genesis)
+        await self._in_thread(lambda: self._storage.history.create_group(stored))
+
+    async def _write(self, record: Record) -> None:
+        write = Write(records=[record], size=0, is_done=trio.Event())
         self._loop.queue_write(write)
         assert write.is_done is not None
         await write.is_done.wait()
-        stored = StoredGroup(group=configuration.group, configuration=configuration.to_bytes(), genesis=genesis)
-        await self._in_thread(lambda: self._storage.history.create_group(stored))
+
+    async def forget_group(self, group: GroupId) -> None:
+        """Host a group no longer: its log, history and promises go; its notes stay. Durable when this returns.
+
+        Only for a replica that has no vote any more, or whose others can do without it for ever: what it promised is gone.
+
+        Raises:
+            UnknownGroup: not here. A damaged group may be forgotten.
+            HostClosed: cannot.
+        """
+        if self._is_closing:
+            raise HostClosed("the host is stopping")
+        hosted = self._loop.groups.get(group)
+        if hosted is None and self._damaged.pop(group, None) is None:
+            raise UnknownGroup(f"no group {group.hex()} here")
+        if hosted is not None:
+            self._loop.remove(hosted)
+        self._creating.add(group)
+        try:
+            # History first: from then on the log's promises count for nothing, whatever is cut here.
+            await self._in_thread(lambda: self._storage.history.forget_group(group))
+            await self._write(birth_record(group))
+        finally:
+            self._creating.discard(group)
+        self._loop.writer.submit(ReleaseJob(bases=[(group, OP_MAX)]))
+
+    async def keep_note(self, group: GroupId, note: int, data: bytes) -> None:
+        """Keep a small fact of the embedder beside a group that is or was hosted here; durable when this returns."""
+        await self._in_thread(lambda: self._storage.history.keep_note(group, note, data))
+
+    def notes(self) -> Mapping[GroupId, Sequence[bytes]]:
+        """What was kept by `keep_note` when the host was opened, in the order of the notes' numbers."""
+        return self._storage.notes
 
     def _start_group(self, stored: StoredGroup, restored: Restored) -> None:
         configuration = Configuration.from_bytes(stored.configuration)

@@ -97,6 +97,25 @@ class Loop:
         self._dirty[hosted] = None
         self.wake()
 
+    def remove(self, hosted: HostedGroup) -> None:
+        """Run a group no longer: what still comes in for it is let go, as is what history lacks of it."""
+        del self.groups[hosted.group]
+        self.neighbours.remove_group(hosted)
+        self._timers.set(hosted, math.inf)
+        self._dirty.pop(hosted, None)
+        self._checkpoints_due.pop(hosted, None)
+        self._take_backlog(hosted)
+        self.inbox = deque(item for item in self.inbox if item[0] is not hosted)
+        self.submitted = [item for item in self.submitted if item[0] is not hosted]
+        self._waiting.drop(hosted)
+        self._peer_reads = [read for read in self._peer_reads if read.group != hosted.group]
+        self._chunk_reads = [read for read in self._chunk_reads if read.group != hosted.group]
+        self._snapshots = [item for item in self._snapshots if item[0] != hosted.group]
+        for read in self.reads:
+            if read.group == hosted.group:
+                read.is_done.set()
+        self.reads = [read for read in self.reads if read.group != hosted.group]
+
     # --- a turn -------------------------------------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -164,7 +183,7 @@ class Loop:
     def _take_durable(self, now: float) -> None:
         durable, self._durable = self._durable, []
         for write in durable:
-            if write.hosted is not None:
+            if write.hosted is not None and self.groups.get(write.hosted.group) is write.hosted:
                 self._queue_messages(write.hosted, write.sends)
                 write.hosted.replica.storage_done(write.token, now)
                 self._dirty[write.hosted] = None
@@ -419,14 +438,16 @@ class Loop:
         """A job is done: its checkpoints are durable, its reads have their answers."""
         now = trio.current_time()
         for group, checkpoint in job.checkpoints:
-            hosted = self.groups[group]
+            hosted = self.groups.get(group)
+            if hosted is None:
+                continue  # forgotten meanwhile
             hosted.checkpoint_op = max(hosted.checkpoint_op, checkpoint.op)
             hosted.is_checkpointing = hosted.is_checkpoint_wanted = False
             hosted.replica.checkpoint_done(checkpoint.op, now)
             self._dirty[hosted] = None
             self.statistics.checkpoints += 1
         for group, snapshot in job.snapshots:
-            self._begin_from(self.groups[group], snapshot, now)
+            self._begin_from(group, snapshot, now)
         durable = [*job.checkpoints, *job.snapshots]
         if durable:
             self.writer.submit(ReleaseJob(bases=[(group, checkpoint.op) for group, checkpoint in durable]))
@@ -438,7 +459,10 @@ class Loop:
             self._answer_chunk(chunk_read)
         self.wake()
 
-    def _begin_from(self, hosted: HostedGroup, snapshot: Checkpoint, now: float) -> None:
+    def _begin_from(self, group: GroupId, snapshot: Checkpoint, now: float) -> None:
+        hosted = self.groups.get(group)
+        if hosted is None:
+            return
         hosted.checkpoint_op = max(hosted.checkpoint_op, snapshot.op)
         hosted.replica.snapshot_saved(snapshot, now)
         self._dirty[hosted] = None
@@ -446,13 +470,15 @@ class Loop:
         self._embedder.on_status(hosted.group)
 
     def _answer_chunk(self, read: ChunkRead) -> None:
-        hosted = self.groups[read.group]
-        if read.checkpoint is not None:
+        hosted = self.groups.get(read.group)
+        if hosted is not None and read.checkpoint is not None:
             chunk = make_chunk(hosted.replica.view, hosted.replica.index, read.checkpoint, read.wanted)
             self._queue_messages(hosted, [(read.wanted.to, chunk)])
 
     def _answer(self, read: PeerRead) -> None:
-        hosted = self.groups[read.group]
+        hosted = self.groups.get(read.group)
+        if hosted is None:
+            return
         if read.entries:
             replica = hosted.replica
             data = tuple(stored.entry for stored in read.entries)

@@ -58,6 +58,13 @@ class Neighbours:
             if neighbour.liveness.is_suspected(peer):
                 self.fates.tell(hosted, index, Fate.SUSPECTED, now)
 
+    def remove_group(self, hosted: HostedGroup) -> None:
+        """The group does not run here any more. Its peers stay: their links do."""
+        for neighbour in self._by_id.values():
+            neighbour.groups = [(other, index) for other, index in neighbour.groups if other is not hosted]
+        for _ in self.fates.take(hosted):
+            pass
+
     # --- what was heard -----------------------------------------------------------------------------------------------
 
     def on_heard(self, peer: ReplicaId, now: float) -> None:

@@ -29,6 +29,7 @@ class OpenStorage(msgspec.Struct, kw_only=True):
     history: History
     restored: Sequence[tuple[StoredGroup, Restored]]
     damaged: dict[GroupId, str]
+    notes: dict[GroupId, list[bytes]]
     report: list[str]
 
     def close(self) -> None:
@@ -61,7 +62,9 @@ def open_storage(file_system: FileSystem, path: str, *, options: HostOptions) ->
                 restored.append((stored, restore_group(stored.group, recovery.groups.get(stored.group), history)))
             except GroupDamaged as error:
                 damaged[stored.group] = str(error)
-        damaged |= _forgotten(recovery, known={stored.group for stored in history.groups()})
+        known = {stored.group for stored in history.groups()} | history.forgotten_groups()
+        damaged |= _forgotten(recovery, known=known)
+        notes = history.notes()
         undo.pop_all()
     return OpenStorage(
         folder=folder,
@@ -69,6 +72,7 @@ def open_storage(file_system: FileSystem, path: str, *, options: HostOptions) ->
         history=history,
         restored=restored,
         damaged=damaged,
+        notes=notes,
         report=[*recovery.report, *damaged.values()],
     )
 

@@ -47,6 +47,11 @@ class WriteQueue:
         self._waiting.append(write)
         self._bytes += write.size
 
+    def drop(self, hosted: HostedGroup) -> None:
+        """Let go of what one group wanted written."""
+        self._waiting = deque(write for write in self._waiting if write.hosted is not hosted)
+        self._bytes = sum(write.size for write in self._waiting)
+
     def take(self, bytes_max: int) -> list[Write]:
         """The next writes, together at most so many bytes, but one at least if there is one."""
         if self._bytes <= bytes_max:

@@ -1,9 +1,10 @@
 """Committed history in SQLite: what the log no longer has to hold, and what operators may look into with their own tools.
 
 ```
- groups       number, group, configuration, genesis
+ groups       number, group, configuration, genesis         without a configuration: it was hosted here once
  entries      group number, op, mark, entry, results        every committed operation, once, ascending
  checkpoints  group number, op, checkpoint, hash            the newest two of each group
+ notes        group number, note, data                      an embedder's own, kept when the group is forgotten
 ```
 
 Written from one worker thread at a time. Appends are not synced by themselves; `create_group` and `save_checkpoint` are,
@@ -37,6 +38,9 @@ CREATE INDEX IF NOT EXISTS entries_by_mark ON entries (group_number, mark);
 CREATE TABLE IF NOT EXISTS checkpoints (
     group_number INTEGER NOT NULL, op INTEGER NOT NULL, checkpoint BLOB NOT NULL, hash BLOB NOT NULL,
     PRIMARY KEY (group_number, op)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (
+    group_number INTEGER NOT NULL, note INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (group_number, note)) WITHOUT ROWID;
 """
 _CHECKPOINTS_KEPT = 2
 _results_decoder = msgspec.msgpack.Decoder(list[bytes])
@@ -44,7 +48,7 @@ _checkpoint_decoder = msgspec.msgpack.Decoder(Checkpoint)
 
 
 class StoredGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """A group as created: encoded configuration, and the bytes its service starts from."""
+    """A group: the encoded configuration that holds, and the bytes its service starts from."""
 
     group: GroupId
     configuration: bytes
@@ -90,21 +94,62 @@ class History:
     # --- groups -----------------------------------------------------------------------------------------------------
 
     def create_group(self, group: StoredGroup) -> None:
-        """Remember a group; durable when this returns. Nothing when it exists."""
+        """Remember a group; durable when this returns. Nothing when it exists and was not forgotten."""
         with self._transaction(synced=True):
             cursor = self._connection.execute(
-                "INSERT OR IGNORE INTO groups (group_id, configuration, genesis) VALUES (?, ?, ?) RETURNING number",
+                "INSERT INTO groups (group_id, configuration, genesis) VALUES (?1, ?2, ?3) ON CONFLICT (group_id)"
+                " DO UPDATE SET configuration = ?2, genesis = ?3 WHERE configuration = x'' RETURNING number",
                 (group.group, group.configuration, group.genesis),
             )
             rows = cursor.fetchall()
         if rows:
             self._numbers[group.group] = rows[0][0]
 
+    def forget_group(self, group: GroupId) -> None:
+        """The group is not hosted here any more: keep that it was, and its notes; durable when this returns.
+
+        What the log still holds of it then counts for nothing.
+        """
+        number = self._number(group)
+        with self._transaction(synced=True):
+            for table in ("entries", "checkpoints"):
+                self._connection.execute(f"DELETE FROM {table} WHERE group_number = ?", (number,))  # noqa: S608 - fixed
+            self._connection.execute("UPDATE groups SET configuration = x'', genesis = x'' WHERE number = ?", (number,))
+
     def groups(self) -> list[StoredGroup]:
-        """All groups, oldest first."""
+        """All groups that are hosted here, oldest first."""
         with _translated():
-            rows = self._connection.execute("SELECT group_id, configuration, genesis FROM groups ORDER BY number")
+            rows = self._connection.execute(
+                "SELECT group_id, configuration, genesis FROM groups WHERE configuration != x'' ORDER BY number"
+            )
             return [StoredGroup(group=GroupId(row[0]), configuration=row[1], genesis=row[2]) for row in rows]
+
+    def forgotten_groups(self) -> set[GroupId]:
+        """Groups that were hosted here once and are not any more."""
+        with _translated():
+            rows = self._connection.execute("SELECT group_id FROM groups WHERE configuration = x''")
+            return {GroupId(row[0]) for row in rows}
+
+    # --- notes ------------------------------------------------------------------------------------------------------
+
+    def keep_note(self, group: GroupId, note: int, data: bytes) -> None:
+        """Keep small facts of the embedder beside a group, by number; durable when this returns."""
+        with self._transaction(synced=True):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO notes (group_number, note, data) VALUES (?, ?, ?)",
+                (self._number(group), note, data),
+            )
+
+    def notes(self) -> dict[GroupId, list[bytes]]:
+        """All notes by group, in the order of their numbers; those of forgotten groups too."""
+        found: dict[GroupId, list[bytes]] = {}
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT group_id, data FROM notes JOIN groups ON number = group_number ORDER BY group_number, note"
+            )
+            for group, data in rows:
+                found.setdefault(GroupId(group), []).append(data)
+        return found
 
     # --- entries ----------------------------------------------------------------------------------------------------
 

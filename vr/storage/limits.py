@@ -32,7 +32,7 @@ ZERO_CHUNK_BYTES = 1024 * 1024
 HISTORY_READ_BYTES_MAX = 1024 * 1024
 """Default size of one answer from history: one peer frame."""
 
-FORMAT = 2
+FORMAT = 3
 """Of the log, durable states, checkpoints and history. Raise it whenever their bytes change: tests/vr/storage/test_format.py
 notices. A folder of another format is refused, never guessed at."""
 

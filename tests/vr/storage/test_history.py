@@ -138,3 +138,27 @@ def test_a_checkpoint_is_found_by_its_operation(history: History) -> None:
 
     assert history.load_checkpoint_at(GROUP, 5) == checkpoint(5)
     assert history.load_checkpoint_at(GROUP, 4) is None
+
+
+def test_forgotten_group_leaves_its_notes_and_can_be_made_anew(history: History, path: str) -> None:
+    history.append(GROUP, [committed(1)])
+    history.save_checkpoint(GROUP, checkpoint(1))
+    history.keep_note(GROUP, 2, b"second")
+    history.keep_note(GROUP, 1, b"first")
+    history.keep_note(GROUP, 2, b"other second")
+
+    history.forget_group(GROUP)
+    history.close()
+
+    again = History.open(path)
+    assert [one.group for one in again.groups()] == [OTHER_GROUP]
+    assert again.forgotten_groups() == {GROUP}
+    assert again.notes() == {GROUP: [b"first", b"other second"]}
+
+    again.create_group(StoredGroup(group=GROUP, configuration=b"later", genesis=b"genesis"))
+    assert [one.configuration for one in again.groups()] == [b"later", b"configuration"]
+    assert again.forgotten_groups() == set()
+    assert again.last_op(GROUP) == 0
+    assert again.load_checkpoint(GROUP) is None
+    assert again.notes() == {GROUP: [b"first", b"other second"]}
+    again.close()
