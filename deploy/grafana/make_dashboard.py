@@ -44,13 +44,17 @@ def quantiles(name: str, by: str = "") -> list[Query]:
 
 ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
     ("Are users fine?", [
+        ("Probe, sent until read", "s", "probe-failing", [("samtala_probe_duration_seconds", "{{instance}}")]),
+        ("Probes that arrive", "percentunit", "probe-failing",
+         [("avg_over_time(samtala_probe_success[5m])", "{{instance}}")]),
         ("Acknowledgement", "s", "ack-slow", quantiles("samtala_ack_duration_seconds")),
         ("Delivery", "s", "ack-slow", quantiles("samtala_delivery_duration_seconds")),
         ("Rooms by state", "short", "rooms-unavailable", [(gauge("samtala_rooms", "state"), "{{state}}")]),
         ("Servers that rooms may still lose", "short", "next-failure-stops-rooms",
          [(gauge("samtala_rooms_by_spare_failures", "spare"), "{{spare}} more")]),
-        ("Rooms that cannot decide", "short", "rooms-undecidable", [(gauge("samtala_undecidable_rooms", "instance"), "{{instance}}")]),
-        ("Rooms whose states differ", "short", "diverged-rooms", [(gauge("samtala_diverged_rooms", "instance"), "{{instance}}")]),
+        ("Rooms that need a person", "short", "diverged-rooms",
+         [(gauge("samtala_diverged_rooms", "instance"), "states differ, {{instance}}"),
+          (gauge("samtala_undecidable_rooms", "instance"), "cannot decide, {{instance}}")]),
     ]),
     ("Commit pipeline", [
         ("Operations committed", "ops", "ack-slow", [(rate("samtala_ops_committed_total", "instance"), "{{instance}}")]),
@@ -82,7 +86,6 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
         ("Nodes known", "short", "links-go-stale", [(gauge("samtala_dht_nodes", "instance"), "{{instance}}")]),
         ("Age of the oldest record", "s", "links-go-stale", [(f"samtala_dht_oldest_record_age_seconds{{{NODES}}}", "{{instance}}")]),
         ("Publications", "ops", "links-go-stale", [(rate("samtala_dht_publications_total", "result"), "{{result}}")]),
-        ("Length of a publication", "s", "links-go-stale", quantiles("samtala_dht_lookup_duration_seconds")),
     ]),
     ("Disk", [
         ("Free", "bytes", "disk-full-soon", [(f"samtala_storage_free_bytes{{{NODES}}}", "{{instance}}")]),

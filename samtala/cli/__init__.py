@@ -43,6 +43,7 @@ _COMMANDS = {
     "leave": ("samtala.cli.talk:leave", "Leave a room and delete it from this profile."),
     "me": ("samtala.cli.account:me", "Who you are, and the number to compare with somebody."),
     "node": ("samtala.cli.node:node", "Run a server."),
+    "probe": ("samtala.cli.probe:probe", "Measure how long a message takes from one member to another."),
     "recovery": ("samtala.cli.account:recovery", "Come back after losing everything."),
     "room": ("samtala.cli.room:room", "Make rooms and look at them."),
     "rooms": ("samtala.cli.room:rooms", "List this profile's rooms."),

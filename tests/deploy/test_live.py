@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from room_server.http import Answer, serve_http
 from samtala.demo.cluster import HOST, Cluster, free_port, get, open_cluster
+from samtala.operate.probe import Outcome, ProbeMetrics
 from tests.deploy.test_grafana import GRAPHS
 from tests.deploy.test_prometheus import alerts
 
@@ -40,13 +42,30 @@ def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 @asynccontextmanager
-async def open_prometheus(folder: Path, cluster: Cluster) -> AsyncIterator[int]:
+async def open_probe() -> AsyncIterator[int]:
+    """What a probe that has measured once tells, at the port given."""
+    metrics = ProbeMetrics()
+    metrics.note(Outcome(success=True, duration_s=0.02))
+
+    async def tell(_query: bytes) -> Answer:
+        return Answer(metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+
+    [listener] = await trio.open_tcp_listeners(0, host=HOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_http, listener, {b"/metrics": tell})
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_prometheus(folder: Path, cluster: Cluster, probe_port: int) -> AsyncIterator[int]:
     """Its port, once it has scraped every server twice."""
     port = free_port()
     targets = ", ".join(f'"{HOST}:{server.place.metrics_port}"' for server in cluster.servers)
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: samtala, static_configs: [{{targets: [{targets}]}}]}}]\n"
+        f"scrape_configs: [{{job_name: samtala, static_configs: [{{targets: [{targets}]}}]}}, "
+        f"{{job_name: probe, static_configs: [{{targets: ['{HOST}:{probe_port}']}}]}}]\n"
     )
     process = start(folder, port)
     try:
@@ -70,7 +89,11 @@ async def series(port: int, expression: str) -> int:
 async def test_every_alert_and_panel_has_series(tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed: apt install prometheus")
-    async with open_cluster(tmp_path, has_gates=False) as cluster, open_prometheus(tmp_path, cluster) as port:
+    async with (
+        open_cluster(tmp_path, has_gates=False) as cluster,
+        open_probe() as probe_port,
+        open_prometheus(tmp_path, cluster, probe_port) as port,
+    ):
         missing = [name for name, expression in expressions().items() if not await series(port, expression)]
 
     assert missing == []

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from room_server.metrics import NodeMetrics
+from samtala.operate.probe import ProbeMetrics
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -25,7 +26,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def exported() -> set[str]:
-    text = NodeMetrics(version="0", peers=["b"]).render().decode()
+    text = (NodeMetrics(version="0", peers=["b"]).render() + ProbeMetrics().render()).decode()
     return {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
 
 
