@@ -58,6 +58,7 @@ from wire.room import (
     BlockKind,
     BlockResult,
     Delivery,
+    Move,
     ResultKind,
     chain_next,
     decode_block_header,
@@ -393,7 +394,7 @@ class RoomCore:
         except DecodeError:
             self._break(delivery.first_sequence, "a server delivered what is no block")
             return
-        if isinstance(body, Ack):
+        if isinstance(body, Ack | Move):
             return
         if (epoch, body.write_key) != (self.epoch, self._secrets.write_key):
             self._break(delivery.first_sequence, _UNDONE)

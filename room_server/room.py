@@ -9,6 +9,7 @@
 | R2 | a COMMIT of epoch n is stored whole (GroupInfo, Welcomes, next keys) and begins n+1; who loses that race gets CONFLICT with the sequence of the winner |
 | R3 | servers cannot tell a commit from garbage. Any block accepted in n+1 shows that somebody could apply it: it is acknowledged. Without that for 30 s of agreed time, another COMMIT of n is accepted in its place |
 | R4 | an admin may send the room back to an epoch whose keys honest members hold |
+| Move | an admin says which servers come next: kept here, carried out by the servers (`room_server.moves`) |
 
 That the author *may* write (the proof of the epoch's write key, or the admin's) is checked where the client is attached,
 before the block enters the log; every replica then applies the same bytes with the same result, in the order that VR
@@ -42,6 +43,7 @@ from wire.room import (
     BlockResult,
     Delivery,
     Genesis,
+    Move,
     Override,
     ResultKind,
     chain_next,
@@ -91,6 +93,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     overrides: tuple[Overridden, ...]
     join_key: bytes
     descriptor: bytes
+    move: bytes
     welcomes: tuple[KeptWelcome, ...]
 
 
@@ -104,9 +107,10 @@ class _StoredResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number: RequestNumber
 
 
-_STATE_VERSION: Final = 2
+_STATE_VERSION: Final = 3
 _STORED_RESULT_DECODER: Final[msgspec.msgpack.Decoder[_StoredResult]] = msgspec.msgpack.Decoder(_StoredResult)
 _STATE_DECODER: Final[msgspec.msgpack.Decoder[_State]] = msgspec.msgpack.Decoder(_State)
+_MOVE_DECODER: Final[msgspec.msgpack.Decoder[Move]] = msgspec.msgpack.Decoder(Move)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -131,6 +135,8 @@ class RoomService:
         self.commit_sequence = Sequence(0)
         self.commit_chain = self.chain
         self.generation = 0
+        self.move: Move | None = None
+        """The newest of the owner's wishes for other servers, carried out or not."""
         self._commit_us = 0
         self._ended_write_key = b""
         """Write key of the epoch before, as long as nothing shows that the commit which ended it works (R3)."""
@@ -204,6 +210,8 @@ class RoomService:
             self._ended_write_key = self.write_key
         if body.join_key:
             self.join_key, self.descriptor = body.join_key, body.descriptor
+            if self.move is not None:
+                self.move = msgspec.structs.replace(self.move, descriptor=b"")  # It opens with the old link only.
         self._commit_us = timestamp_us
         self._begin(RoomEpoch(header.epoch + 1), body.next_write_key, body.next_read_key)
         self._place(sequence, body.group_info)
@@ -231,6 +239,8 @@ class RoomService:
         body = decode_control(request.body)
         if isinstance(body, Override):
             return self._apply_override(header, body, request, timestamp_us)
+        if isinstance(body, Move):
+            return self._apply_move(header, body, request, timestamp_us)
         if header.epoch != self.epoch:
             return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
         if not self._ended_write_key:
@@ -250,6 +260,15 @@ class RoomService:
         self.generation += 1
         self._overrides = [*self._overrides, Overridden(sequence, header.epoch)][-limits.OVERRIDES_MAX :]
         return BlockResult(ResultKind.ACCEPTED, sequence, self.epoch)
+
+    def _apply_move(self, header: BlockHeader, body: Move, request: Request, timestamp_us: int) -> BlockResult:
+        if header.epoch != self.epoch:
+            return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
+        last = 0 if self.move is None else self.move.epoch
+        if not max(last, 1) <= body.epoch <= last + 1:
+            return BlockResult(ResultKind.CONFLICT, Sequence(0), self.epoch)
+        self.move = body
+        return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
 
     def _forget_welcomes_of(self, sequence: Sequence) -> None:
         for reference in [kept.reference for kept in self._welcomes.values() if kept.sequence == sequence]:
@@ -294,6 +313,7 @@ class RoomService:
             overrides=tuple(self._overrides),
             join_key=self.join_key,
             descriptor=self.descriptor,
+            move=b"" if self.move is None else _ENCODER.encode(self.move),
             welcomes=tuple(self._welcomes.values()),
         )
         return _ENCODER.encode(state)
@@ -305,6 +325,7 @@ class RoomService:
             SnapshotError: the bytes are no state of this room; nothing changed.
         """
         state = _decode_state(snapshot, self.room_id)
+        move = _decode_move(state.move)
         keys = [
             state.read_keys[start : start + NODE_KEY_BYTES] for start in range(0, len(state.read_keys), NODE_KEY_BYTES)
         ]
@@ -322,6 +343,7 @@ class RoomService:
         self._overrides = list(state.overrides)
         self.join_key = state.join_key
         self.descriptor = state.descriptor
+        self.move = move
         self._read_keys = {RoomEpoch(epoch): key for epoch, key in enumerate(keys, first)}
         self._welcomes = {kept.reference: kept for kept in state.welcomes}
         self._welcome_bytes = sum(len(kept.welcome) for kept in state.welcomes)
@@ -342,6 +364,13 @@ def _decode_state(snapshot: bytes, room_id: RoomId) -> _State:
     if state.version != _STATE_VERSION or state.room_id != room_id or not sizes_fit or len(state.chain) != CHAIN_BYTES:
         raise SnapshotError("checkpoint is of another room or version")
     return state
+
+
+def _decode_move(data: bytes) -> Move | None:
+    try:
+        return _MOVE_DECODER.decode(data) if data else None
+    except msgspec.MsgspecError as error:
+        raise SnapshotError("checkpoint holds a move that does not decode") from error
 
 
 def _encode_result(result: BlockResult, request: Request) -> bytes:

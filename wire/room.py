@@ -9,7 +9,7 @@ write-ahead log and history to every subscriber. Only this header is in clear (e
 |---|---|---|
 | APP | 1..128 | msgpack array of entries, each an MLS PrivateMessage of that epoch |
 | COMMIT | 1 | msgpack `CommitBody`: everything one new epoch needs, stored or refused as a whole |
-| CONTROL | 1 | msgpack `Ack` (its epoch works) or `Override` (an admin says which epoch is right) |
+| CONTROL | 1 | msgpack `Ack` (its epoch works), `Override` (an admin says which epoch is right) or `Move` (and which servers) |
 
 The room accepts a block or refuses it with a typed result (R1 to R4). An accepted block takes `count` sequence numbers.
 What was accepted is delivered to subscribers as `Delivery` values; the chain hash covers them in order, so that two
@@ -26,8 +26,9 @@ from typing import Final, TypeAlias, assert_never
 import msgspec
 
 from wire import limits
+from wire.certificate import Server, check_servers
 from wire.errors import DecodeError
-from wire.ids import NODE_KEY_BYTES, ROOM_ID_BYTES, NodeKey, RoomEpoch, RoomId, Sequence
+from wire.ids import NODE_KEY_BYTES, ROOM_ID_BYTES, GroupEpoch, NodeKey, RoomEpoch, RoomId, Sequence
 
 CHAIN_BYTES: Final = 32
 GENESIS_VERSION: Final = 1
@@ -103,7 +104,21 @@ class Override(msgspec.Struct, frozen=True, array_like=True, tag=2, kw_only=True
     group_info: bytes
 
 
-ControlBody: TypeAlias = Ack | Override
+class Move(msgspec.Struct, frozen=True, array_like=True, tag=3, kw_only=True, gc=False):
+    """The room's servers of `epoch` (counting memberships), to be made so as soon as they are ready. Needs the admin key.
+
+    `servers` have a vote; `standbys` get everything and have none. `descriptor` is the owner's signed record of where the
+    room is then, published once it is so; servers hold its bytes, never the key (dht.md §3). A later Move for the same
+    epoch takes the place of one that is not carried out yet.
+    """
+
+    epoch: GroupEpoch
+    servers: tuple[Server, ...]
+    standbys: tuple[Server, ...] = ()
+    descriptor: bytes = b""
+
+
+ControlBody: TypeAlias = Ack | Override | Move
 
 
 class ResultKind(IntEnum):
@@ -276,11 +291,25 @@ def decode_control(block: bytes) -> ControlBody:
         raise DecodeError("malformed control block") from error
     if isinstance(body, Override) and {len(body.write_key), len(body.read_key)} != {NODE_KEY_BYTES}:
         raise DecodeError("epoch key of a wrong size")
+    if isinstance(body, Move):
+        _check_move(body)
     return body
 
 
+def _check_move(move: Move) -> None:
+    check_servers(move.servers)
+    if move.standbys:
+        check_servers(move.standbys)
+        keys = {server.node_key for server in (*move.servers, *move.standbys)}
+        ids = {server.replica_id for server in (*move.servers, *move.standbys)}
+        if {len(keys), len(ids)} != {len(move.servers) + len(move.standbys)}:
+            raise DecodeError("a server is named twice")
+    if move.epoch <= 0 or len(move.descriptor) > limits.DESCRIPTOR_ITEM_BYTES_MAX:
+        raise DecodeError("epoch or descriptor of a move out of bounds")
+
+
 def needed_proof(block: bytes) -> Purpose:
-    """The proof that opens the log for a block: ADMIN for an override or a new link, JOIN for an external commit, else WRITE.
+    """The proof that opens the log for a block: ADMIN for an override, a move or a new link, JOIN for an external commit, else WRITE.
 
     WRITE of the block's epoch serves external commits as well.
 
@@ -297,7 +326,7 @@ def needed_proof(block: bytes) -> Purpose:
                 return Purpose.ADMIN
             return Purpose.JOIN if body.external else Purpose.WRITE
         case BlockKind.CONTROL:
-            return Purpose.ADMIN if isinstance(decode_control(block), Override) else Purpose.WRITE
+            return Purpose.WRITE if isinstance(decode_control(block), Ack) else Purpose.ADMIN
         case _:
             assert_never(kind)
 

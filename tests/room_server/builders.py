@@ -43,7 +43,13 @@ def app(epoch: int, entries: int = 1, *, fill: bytes = b"x") -> bytes:
 
 
 def commit(
-    epoch: int, *, fill: bytes = b"c", welcomes: Many[tuple[bytes, bytes]] = (), external: bool = False
+    epoch: int,
+    *,
+    fill: bytes = b"c",
+    welcomes: Many[tuple[bytes, bytes]] = (),
+    external: bool = False,
+    join_key: bytes = b"",
+    descriptor: bytes = b"",
 ) -> bytes:
     body = CommitBody(
         commit=fill,
@@ -52,6 +58,8 @@ def commit(
         next_read_key=(b"r%d" % (epoch + 1)).ljust(32, fill[:1]),
         external=external,
         welcomes=tuple(StoredWelcome(reference, welcome) for reference, welcome in welcomes),
+        join_key=join_key,
+        descriptor=descriptor,
     )
     return encode_commit_block(RoomEpoch(epoch), body)
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.wire.builders import instances
+from tests.wire.certificates import server
 from wire import limits
+from wire.certificate import Server
 from wire.errors import DecodeError
-from wire.ids import NodeKey, RoomEpoch, RoomId, Sequence
+from wire.ids import GroupEpoch, NodeKey, RoomEpoch, RoomId, Sequence
 from wire.room import (
     BLOCK_HEADER_BYTES,
     CHAIN_BYTES,
@@ -23,6 +25,7 @@ from wire.room import (
     Delivery,
     Genesis,
     GenesisMember,
+    Move,
     Override,
     Purpose,
     ResultKind,
@@ -263,8 +266,13 @@ def test_chain_never_changes_its_meaning() -> None:
 OVERRIDE = Override(write_key=b"w" * 32, read_key=b"r" * 32, group_info=b"g")
 
 
-@pytest.mark.parametrize("body", [Ack(), OVERRIDE])
-def test_control_block_carries_its_statement(body: Ack | Override) -> None:
+MOVE = Move(
+    epoch=GroupEpoch(1), servers=(server(1), server(2)), standbys=(server(3),), descriptor=b"signed by the owner"
+)
+
+
+@pytest.mark.parametrize("body", [Ack(), OVERRIDE, MOVE])
+def test_control_block_carries_its_statement(body: Ack | Override | Move) -> None:
     block = encode_control_block(RoomEpoch(7), body)
 
     assert decode_block_header(block) == BlockHeader(BlockKind.CONTROL, RoomEpoch(7), 1)
@@ -279,6 +287,17 @@ def test_control_block_carries_its_statement(body: Ack | Override) -> None:
         encode_control_block(RoomEpoch(1), Ack()) + b"x",
         encode_control_block(RoomEpoch(1), msgspec.structs.replace(OVERRIDE, write_key=b"w")),
         encode_control_block(RoomEpoch(1), msgspec.structs.replace(OVERRIDE, read_key=b"")),
+        *[
+            encode_control_block(RoomEpoch(1), msgspec.structs.replace(MOVE, **change))
+            for change in (
+                {"epoch": 0},
+                {"servers": ()},
+                {"standbys": (server(2),)},
+                {"standbys": (server(3, port=0),)},
+                {"standbys": (Server(server(1).replica_id, server(4).node_key, "h", 1),)},
+                {"descriptor": bytes(limits.DESCRIPTOR_ITEM_BYTES_MAX + 1)},
+            )
+        ],
     ],
 )
 def test_what_is_no_statement_is_refused(block: bytes) -> None:
@@ -293,8 +312,9 @@ def test_each_block_names_the_proof_that_it_needs() -> None:
         encode_commit_block(RoomEpoch(1), msgspec.structs.replace(BODY, external=True)),
         encode_control_block(RoomEpoch(1), Ack()),
         encode_control_block(RoomEpoch(1), OVERRIDE),
+        encode_control_block(RoomEpoch(1), MOVE),
     ]
 
     needed = [needed_proof(block) for block in blocks]
 
-    assert needed == [Purpose.WRITE, Purpose.WRITE, Purpose.JOIN, Purpose.WRITE, Purpose.ADMIN]
+    assert needed == [Purpose.WRITE, Purpose.WRITE, Purpose.JOIN, Purpose.WRITE, Purpose.ADMIN, Purpose.ADMIN]
