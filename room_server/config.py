@@ -13,6 +13,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast, get_type_hints
 
@@ -122,6 +123,15 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     admin: AdminConfig = AdminConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
+
+
+RELOADABLE: Final = frozenset({"log.level", "log.format", "limits.connections", "limits.rooms"})
+"""What a running node takes over on SIGHUP; the rest needs a restart."""
+
+
+def changed_keys(old: NodeConfig, new: NodeConfig) -> list[str]:
+    """The dotted keys in which two configurations differ."""
+    return [key for key in known_keys() if attrgetter(key)(old) != attrgetter(key)(new)]
 
 
 def admin_socket(config: NodeConfig) -> Path:

@@ -49,12 +49,12 @@ class Door:
         self._clients = clients
         self._peers = peers
         self._metrics = metrics
-        self._connections_max = connections_max
+        self.connections_max = connections_max
         self._open = 0
 
     async def enter(self, stream: trio.SocketStream) -> None:
         """Serve one accepted stream to its end."""
-        if self._open >= self._connections_max:
+        if self._open >= self.connections_max:
             self._metrics.disconnected("limit")
             await trio.aclose_forcefully(stream)
             return

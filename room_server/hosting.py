@@ -56,7 +56,7 @@ class Hosting:
     ) -> None:
         self.rooms = Rooms(budget)
         self._node_key = node_key
-        self._rooms_max = rooms_max
+        self.rooms_max = rooms_max
         self._metrics = metrics
         self._on_created = on_created
         self._wall_us = wall_us
@@ -176,8 +176,8 @@ class Hosting:
             if known.encoded_genesis != encoded:
                 raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room exists with another genesis")
             return
-        if len(self.rooms) >= self._rooms_max:
-            raise RefusedError(RefusalCode.LIMIT, f"this node hosts its {self._rooms_max} rooms already")
+        if len(self.rooms) >= self.rooms_max:
+            raise RefusedError(RefusalCode.LIMIT, f"this node hosts its {self.rooms_max} rooms already")
         try:
             await self.host.create_group(configuration_of(genesis), encoded)
         except GenesisConflict as error:

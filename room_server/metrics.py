@@ -91,6 +91,8 @@ class NodeMetrics:
         self.peer_frames_dropped = self._counter("peer_frames_dropped", "Frames for peers dropped: down or queue full")
 
     def _machine(self) -> None:
+        self.config_reload_success = self._gauge("config_reload_success", "0 while the configuration file is refused")
+        self.config_reload_success.set(1)
         self.dht_nodes = self._gauge("dht_nodes", "Nodes in the discovery table")
         self.dht_oldest_record_age = self._gauge(
             "dht_oldest_record_age_seconds", "Since the stalest hosted room was last published"

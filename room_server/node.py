@@ -3,8 +3,8 @@
     open host ─▶ serve peers and clients ─▶ started(RunningNode) ─▶ … ─▶ drain() ─▶ no new work, answers out ─▶ end
                                                                     └─▶ storage failed: everything ends, exit 1
 
-`run_node` is for any trio program, several nodes in one process included; `main` is for a process of its own. Whatever
-goes wrong with one connection stays there; a disk that fails ends the node, because it must not acknowledge any more.
+`run_node` is for any trio program, several nodes in one process included; `room_server.process` is for a process of its
+own. Whatever goes wrong with one connection stays there; a disk that fails ends the node, because it must not acknowledge any more.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import importlib.metadata
 import os
 import random
 import secrets
-import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, NamedTuple
@@ -30,29 +29,29 @@ from room_server.announcer import Announcer, open_discovery
 from room_server.clients import ClientServer, ClientServices
 from room_server.config import (
     ADMIN_SOCKET_BYTES_MAX,
+    RELOADABLE,
     Endpoint,
     NodeConfig,
     admin_socket,
+    changed_keys,
     parse_endpoint,
     replica_id,
 )
 from room_server.door import Door
-from room_server.errors import ConfigError, NodeError, StartError
+from room_server.errors import StartError
 from room_server.face import NodeFace, wall_us
 from room_server.feed import RingBudget
 from room_server.handshake import dial_peer
 from room_server.health import serve_health
 from room_server.hosting import Hosting
-from room_server.logs import configure_logs, room_label
+from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
 from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.report import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
 from room_server.setup import configured_peers, load_identity
-from vr.errors import VRError
 from vr.host import Host, HostOptions, open_host
-from vr.storage.errors import StorageError
 from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
 from wire.identity import NodeIdentity, ServerAddress
@@ -62,9 +61,6 @@ from wire.tls import server_context
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 _BACKLOG: Final = 1024
 """Connections that the operating system holds for us: a room's members reconnect together."""
 
@@ -72,7 +68,20 @@ _BACKLOG: Final = 1024
 class RunningNode:
     """A node that listens. `port` and `metrics_port` are the real ones where the configuration says 0."""
 
-    def __init__(self, *, address: ServerAddress, replica_id: bytes, port: int, metrics_port: int | None) -> None:
+    def __init__(
+        self,
+        *,
+        address: ServerAddress,
+        replica_id: bytes,
+        port: int,
+        metrics_port: int | None,
+        reload: Callable[[NodeConfig], list[str]],
+        reload_failed: Callable[[], None],
+    ) -> None:
+        self.reload = reload
+        """Take a changed configuration; returns the keys of changes that need a restart."""
+        self.reload_failed = reload_failed
+        """Tell the metrics that a changed configuration was refused."""
         self.address = address
         self.replica_id = replica_id
         self.port = port
@@ -180,6 +189,14 @@ class _Node:
             metrics=self.metrics,
             connections_max=self.config.limits.connections,
         )
+
+    def reload(self, door: Door, config: NodeConfig) -> list[str]:
+        """Take a changed configuration; returns the keys of changes that need a restart."""
+        later = [key for key in changed_keys(self.config, config) if key not in RELOADABLE]
+        self.hosting.rooms_max = config.limits.rooms
+        door.connections_max = config.limits.connections
+        self.metrics.config_reload_success.set(1)
+        return later
 
     def make_reporter(self, clients: ClientServer, monitor: Monitor, address: Endpoint) -> Reporter:
         """What the admin socket tells."""
@@ -315,11 +332,14 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
         advertised = Endpoint(advertised.host, _port(listener))
     clients = node.make_clients(advertised)
     monitor = node.make_monitor(clients)
+    door = node.make_door(clients)
     running = RunningNode(
         address=ServerAddress(advertised.host, advertised.port, node.identity.public),
         replica_id=node.replica_id,
         port=_port(listener),
         metrics_port=None if metrics_listener is None else _port(metrics_listener),
+        reload=partial(node.reload, door),
+        reload_failed=partial(node.metrics.config_reload_success.set, 0),
     )
     async with AsyncExitStack() as stack:
         dht: Node | None = None
@@ -345,7 +365,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
             for task in background:
                 nursery.start_soon(task)
             accepting = trio.CancelScope()
-            nursery.start_soon(_accept, node.make_door(clients), listener, accepting, nursery)
+            nursery.start_soon(_accept, door, listener, accepting, nursery)
             monitor.is_listening = True
             log.info("node_started", port=running.port, rooms=len(node.hosting.rooms), peers=len(node.peers.peers))
             task_status.started(running)
@@ -363,52 +383,3 @@ async def _accept(door: Door, listener: trio.SocketListener, scope: trio.CancelS
         await trio.serve_listeners(door.enter, [listener], handler_nursery=handlers)
     with trio.move_on_after(limits.FLUSH_S_MAX, shield=True):
         await listener.aclose()
-
-
-# --- as a process ----------------------------------------------------------------------------------------------------
-
-
-def main(config: NodeConfig) -> int:
-    """Run a node as this process; returns its exit code. TERM and INT drain, a second one ends at once."""
-    configure_logs(config.log, node=config.name)
-    code = EXIT_OK
-    try:
-        trio.run(_run_process, config)
-    except* ConfigError as errors:
-        code = _report("node_misconfigured", errors, EXIT_USAGE)
-    except* StorageError as errors:
-        code = _report("node_stopped_by_storage", errors, EXIT_FAILED)
-    except* (NodeError, VRError) as errors:
-        code = _report("node_not_started", errors, EXIT_FAILED)
-    return code
-
-
-def _report(event: str, errors: BaseExceptionGroup[Exception], code: int) -> int:
-    """One clear line for each thing that went wrong."""
-    for error in _leaves(errors):
-        log.error(event, reason=str(error), kind=type(error).__name__)
-    return code
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
-async def _run_process(config: NodeConfig) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def serve(task_status: trio.TaskStatus[RunningNode]) -> None:
-            await run_node(config, task_status=task_status)
-            nursery.cancel_scope.cancel()
-
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            node = await nursery.start(serve)
-            async for number in signals:
-                log.info("signal_received", signal=signal.Signals(number).name)
-                if node.is_draining:
-                    nursery.cancel_scope.cancel()
-                node.drain()

@@ -1,7 +1,7 @@
 """What every trio task is doing right now: the answer to SIGUSR1 and `GET /tasks`, for a node that hangs or burns.
 
 init
-  room_server.node._run_process          room_server/node.py:402 in _run_process
+  room_server.process._run               room_server/process.py:84 in _run
     room_server.peers.PeerLinks.run      room_server/peers.py:151 in run
 """
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
 from room_server.config import parse_endpoint
 from room_server.errors import ConfigError, NodeError
-from room_server.node import main as serve_node
+from room_server.process import main as serve_node
 from room_server.setup import init_node
 from samtala.cli.lazy import LazyGroup
-from samtala.cli.node_settings import CONFIG_NAME, default_data, fail, read_config, with_config, with_settings
+from samtala.cli.node_settings import (
+    CONFIG_NAME,
+    default_data,
+    fail,
+    load_settings,
+    read_config,
+    with_config,
+    with_settings,
+)
 from samtala.cli.run import with_json
 from samtala.cli.show import put, put_json, say
 
@@ -89,7 +98,8 @@ def init(
 @with_settings
 def serve(*, config: Path | None, settings: Sequence[str]) -> None:
     """Run the server until SIGTERM or Ctrl-C; both let it finish what it has begun."""
-    raise click.exceptions.Exit(serve_node(read_config(config, settings)))
+    read_config(config, settings)
+    raise click.exceptions.Exit(serve_node(partial(load_settings, config, settings)))
 
 
 def _advertised(listen: str) -> str:

@@ -49,9 +49,18 @@ def socket_of(config: Path | None, socket: Path | None) -> Path:
 def read_config(config: Path | None, settings: Sequence[str] = ()) -> NodeConfig:
     """The configuration as `node serve` would have it; ends the command if it is wrong."""
     try:
-        return load_config(config or default_config(), overrides=overrides(settings), environ=os.environ)
+        return load_settings(config, settings)
     except ConfigError as error:
         fail(error)
+
+
+def load_settings(config: Path | None, settings: Sequence[str] = ()) -> NodeConfig:
+    """The configuration as `node serve` has it.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    return load_config(config or default_config(), overrides=overrides(settings), environ=os.environ)
 
 
 def default_data() -> Path:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from room_server.config import (
+    RELOADABLE,
     Endpoint,
     NodeConfig,
+    changed_keys,
     default_toml,
     known_keys,
     load_config,
@@ -219,3 +221,12 @@ def test_first_file_reads_back(tmp_path_factory: pytest.TempPathFactory, name: s
         replica_id=bytes(range(16)).hex(),
     )
     assert replica_id(config) == bytes(range(16))
+
+
+def test_what_changed_is_told_by_key() -> None:
+    old = NodeConfig(name="a", data="/srv/a")
+    new = load_config(None, overrides={"name": "a", "data": "/srv/b", "log.level": "debug"})
+
+    assert sorted(changed_keys(old, new)) == ["data", "log.level"]
+    assert changed_keys(old, old) == []
+    assert set(known_keys()) >= RELOADABLE

@@ -31,8 +31,8 @@ SERVE = """
 import sys
 from pathlib import Path
 from room_server.config import load_config
-from room_server.node import main
-sys.exit(main(load_config(Path(sys.argv[1]))))
+from room_server.process import main
+sys.exit(main(lambda: load_config(Path(sys.argv[1]))))
 """
 SERVE_WITH_A_DISK_THAT_FAILS_WHEN_TOLD = (
     """
@@ -76,7 +76,11 @@ class Process:
 
     @property
     def events(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -307,3 +311,35 @@ async def closed(client: NetworkClient) -> Many[Message]:
         return await client.closed()
     except PeerError:
         return []
+
+
+async def event_of(process: Process, name: str) -> dict[str, object]:
+    """The last log line of a name, once there is one."""
+    with trio.fail_after(30):
+        while not (found := [event for event in process.events if event["event"] == name]):  # noqa: ASYNC110 - another process has to write it
+            await trio.sleep(0.02)
+    return found[-1]
+
+
+async def test_signals_reload_the_configuration_and_show_the_tasks(tmp_path: Path) -> None:
+    async with cluster_of(tmp_path, start=False) as cluster:
+        node = cluster.nodes[0]
+        async with serving(node, tmp_path) as process:
+            await listening(node)
+            path = tmp_path / "a.toml"
+            good = path.read_text()
+
+            path.write_text(good + '[log]\nlevle = "debug"\n')
+            process.process.send_signal(signal.SIGHUP)
+            assert "did you mean 'log.level'" in str((await event_of(process, "config_refused"))["reason"])
+
+            path.write_text(good + '[log]\nlevel = "debug"\n[limits]\nrooms = 5\nring_mb = 7\n')
+            process.process.send_signal(signal.SIGHUP)
+            assert (await event_of(process, "config_reloaded"))["needs_restart"] == ["limits.ring_mb"]
+
+            process.process.send_signal(signal.SIGUSR1)
+            with trio.fail_after(30):
+                while "room_server.node._accept" not in process.text:  # noqa: ASYNC110 - another process has to write it
+                    await trio.sleep(0.02)
+            async with network_client(node.address):
+                pass
