@@ -99,6 +99,17 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     service: bytes
 
 
+class SnapshotPart(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A chunk of a snapshot that a peer offered (`offer`, encoded), proven by its hash: what a restart need not fetch again.
+
+    Losing one costs its transfer only. Parts of another offer, and all when a checkpoint is durable, may be forgotten.
+    """
+
+    offer: bytes
+    number: int
+    data: bytes
+
+
 class SnapshotRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A peer wants a chunk of the checkpoint at `op`: send it `state_transfer.make_chunk`, if it is still kept."""
 
@@ -124,7 +135,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
     `append` is a contiguous run: forget the durable log from its first operation on, then append it. `meta` belongs to
     the same write and takes effect before the entries. `snapshots` came from peers: make them durable as our own
-    checkpoints are, then call `snapshot_saved`.
+    checkpoints are, then call `snapshot_saved`. `parts` are worth keeping for a restart.
     """
 
     token: int | None
@@ -138,4 +149,5 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     history_reads: Sequence[HistoryRead] = ()
     snapshot_reads: Sequence[SnapshotRead] = ()
     snapshots: Sequence[Checkpoint] = ()
+    parts: Sequence[SnapshotPart] = ()
     reads: Sequence[ReadDone] = ()

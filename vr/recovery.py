@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from vr import limits, normal, reads, view_change
+from vr import limits, normal, reads, state_transfer, view_change
 from vr.log import Entry, Log
 from vr.messages import GetEntries, GetView
-from vr.ready import DurableState
+from vr.ready import DurableState, SnapshotPart
 from vr.snapshot import Checkpoint
 from vr.state import Damage, ReplicaState, Status
 from vr.types import Checksum, OpNumber, ViewNumber
@@ -32,12 +32,16 @@ class FaultyEntry(msgspec.Struct, frozen=True):
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What stable storage gives back. `entries` ascend; `head_certain` False: more may have been acknowledged."""
+    """What stable storage gives back. `entries` ascend; `head_certain` False: more may have been acknowledged.
+
+    `parts` are of one snapshot that was on its way, any of `Ready.parts`; what has rotted of them is fetched again.
+    """
 
     state: DurableState | None = None
     entries: Sequence[Entry | FaultyEntry] = ()
     head_certain: bool = True
     checkpoint: Checkpoint | None = None
+    parts: Sequence[SnapshotPart] = ()
 
     @classmethod
     def fresh(cls) -> Restored:
@@ -70,6 +74,7 @@ def restore(state: ReplicaState, restored: Restored) -> None:
     state.raise_commit(OpNumber(min(saved.commit, state.head_op)))
     normal.apply_committed(state)
     choose_status(state, is_whole=is_whole and saved.is_head_certain)
+    state_transfer.resume(state, restored.parts)
 
 
 def restore_entries(state: ReplicaState, restored: Restored) -> bool:

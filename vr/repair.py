@@ -108,9 +108,10 @@ def on_get_entries(state: ReplicaState, message: GetEntries) -> None:
             break
         data.append(entry.data)
     if history:
-        first, last = min(history), max(history)
-        if last - first < limits.ENTRIES_PER_MESSAGE_MAX:
-            state.effects.history_reads.append(HistoryRead(to=message.replica, first_op=first, last_op=last))
+        # What is wanted may have gaps: those who hold some of it ask for the rest. Whatever its span, the first part is read.
+        first = min(history)
+        last = OpNumber(min(max(history), first + limits.ENTRIES_PER_MESSAGE_MAX - 1))
+        state.effects.history_reads.append(HistoryRead(to=message.replica, first_op=first, last_op=last))
     if data:
         state.send(message.replica, Entries(view=state.view, replica=state.index, data=tuple(data)))
 

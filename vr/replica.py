@@ -194,6 +194,7 @@ class Replica:
             or effects.history_reads
             or effects.snapshot_reads
             or effects.snapshots
+            or effects.parts
             or effects.reads
         ):
             return None
@@ -202,6 +203,7 @@ class Replica:
             token=token, append=append, meta=meta, send_now=effects.send_now, committed=effects.committed,
             replies=effects.replies, rejected=effects.rejected, history_reads=effects.history_reads,
             reads=effects.reads, snapshot_reads=effects.snapshot_reads, snapshots=effects.snapshots,
+            parts=effects.parts,
         )  # fmt: skip
 
     def next_deadline(self) -> float:

@@ -28,7 +28,7 @@ from vr.jitter import Jitter
 from vr.log import Entry, EntryHeader, Log, Request
 from vr.messages import DoViewChange, Message, Rejected
 from vr.nacks import Undecided
-from vr.ready import Checkpoint, CommittedOp, DurableState, HistoryRead, ReadDone, Reply, SnapshotRead
+from vr.ready import Checkpoint, CommittedOp, DurableState, HistoryRead, ReadDone, Reply, SnapshotPart, SnapshotRead
 from vr.service import Service
 from vr.sessions import SessionTable
 from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
@@ -81,6 +81,7 @@ class Transfer(msgspec.Struct, kw_only=True):
     chunk_bytes: int
     hashes: bytes
     source: ReplicaIndex
+    offer: bytes
     progress_at: float
     chunks: dict[int, bytes] = msgspec.field(default_factory=dict)
     asked: dict[int, float] = msgspec.field(default_factory=dict)
@@ -169,6 +170,7 @@ class Effects(msgspec.Struct):
     rejected: list[Rejected] = msgspec.field(default_factory=list)
     snapshot_reads: list[SnapshotRead] = msgspec.field(default_factory=list)
     snapshots: list[Checkpoint] = msgspec.field(default_factory=list)
+    parts: list[SnapshotPart] = msgspec.field(default_factory=list)
     history_reads: list[HistoryRead] = msgspec.field(default_factory=list)
     reads: list[ReadDone] = msgspec.field(default_factory=list)
 

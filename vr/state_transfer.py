@@ -2,6 +2,7 @@
 
     GetEntries for what nobody keeps ─▶ SnapshotOffer(op, checksum, size, hash of each chunk)
     GetChunk ⇄ Chunk (two under way, a budget of bytes) ─▶ whole ─▶ made durable ─▶ our log begins after it
+                        └─▶ each is kept as it comes: another source, or a restart, goes on where the last one ended
 
 Until the snapshot is durable here, nothing changes: we acknowledge what we had. Then it replaces our log through its
 operation, and what conflicts with it above as well (hashicorp/raft #697: whoever keeps that never gets on). Peers take
@@ -12,6 +13,7 @@ needs a snapshot forfeits its view: the others would have to wait for it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -19,9 +21,9 @@ from vr import limits
 from vr.errors import DecodeError
 from vr.forwarding import submit
 from vr.log import Log
-from vr.messages import Chunk, GetChunk, GetView, SnapshotOffer
+from vr.messages import Chunk, GetChunk, GetView, SnapshotOffer, decode, encode
 from vr.normal import apply_committed, misses_entries, take_early
-from vr.ready import SnapshotRead
+from vr.ready import SnapshotPart, SnapshotRead
 from vr.repair import extend_committed
 from vr.sessions import SessionTable
 from vr.snapshot import Checkpoint
@@ -75,18 +77,63 @@ def on_offer(state: ReplicaState, message: SnapshotOffer) -> None:
     if not wants_snapshot(state, message):
         state.drop("snapshot_not_wanted")
         return
-    if len(message.hashes) != -(-message.size // message.chunk_bytes) * CHECKSUM_BYTES:
+    if not is_well_formed(message):
         state.drop("snapshot_offer_malformed")
         return
     if state.transfer is None or has_stalled(state, state.transfer):
-        state.transfer = Transfer(
-            op=message.op, checksum=message.checksum, chunk_bytes=message.chunk_bytes,
-            hashes=message.hashes, source=message.replica, progress_at=state.now,
-        )  # fmt: skip
+        known = () if state.transfer is None else tuple(state.transfer.chunks.values())
+        state.transfer = begin_transfer(state, message, known)
+        _keep_parts(state, state.transfer, state.transfer.chunks)
+        if is_whole(state.transfer):
+            _hand_over(state, state.transfer)
     if state.is_next_primary:
         # Whoever is next may be less far behind.
         enter_view_change(state, ViewNumber(state.view + 1))
     ask_for_chunks(state)
+
+
+def is_well_formed(offer: SnapshotOffer) -> bool:
+    """Is there one hash for each chunk?"""
+    return len(offer.hashes) == -(-offer.size // offer.chunk_bytes) * CHECKSUM_BYTES
+
+
+def begin_transfer(state: ReplicaState, offer: SnapshotOffer, known: Iterable[bytes]) -> Transfer:
+    """Fetch what is offered. Of the chunks `known` from before, those that it names need not come again."""
+    transfer = Transfer(
+        op=offer.op, checksum=offer.checksum, chunk_bytes=offer.chunk_bytes, hashes=offer.hashes, source=offer.replica,
+        offer=encode(offer), progress_at=state.now,
+    )  # fmt: skip
+    numbers: dict[bytes, list[int]] = {}
+    for start in range(0, len(offer.hashes), CHECKSUM_BYTES):
+        numbers.setdefault(offer.hashes[start : start + CHECKSUM_BYTES], []).append(start // CHECKSUM_BYTES)
+    for data in known:
+        transfer.chunks.update(dict.fromkeys(numbers.get(chunk_hash(data), ()), data))
+    return transfer
+
+
+def resume(state: ReplicaState, parts: Sequence[SnapshotPart]) -> None:
+    """After a restart: go on with the snapshot that was on its way, if we still lack it."""
+    if not parts:
+        return
+    try:
+        offer = decode(parts[-1].offer)
+    except DecodeError:
+        state.drop("snapshot_parts_of_nothing")
+        return
+    if not isinstance(offer, SnapshotOffer) or not is_well_formed(offer) or offer.replica not in state.others:
+        state.drop("snapshot_parts_of_nothing")
+        return
+    if offer.op <= state.applied_op:
+        return
+    state.transfer = begin_transfer(state, offer, [part.data for part in parts])
+    if is_whole(state.transfer):
+        _hand_over(state, state.transfer)
+
+
+def _keep_parts(state: ReplicaState, transfer: Transfer, numbers: Iterable[int]) -> None:
+    state.effects.parts += [
+        SnapshotPart(offer=transfer.offer, number=number, data=transfer.chunks[number]) for number in numbers
+    ]
 
 
 def wants_snapshot(state: ReplicaState, message: SnapshotOffer) -> bool:
@@ -154,6 +201,7 @@ def on_chunk(state: ReplicaState, message: Chunk) -> None:
     del transfer.asked[message.number]
     if is_sound(transfer, message):
         transfer.chunks[message.number] = message.data
+        _keep_parts(state, transfer, [message.number])
         transfer.progress_at = state.now
         if not state.is_next_primary:
             state.view_change_at = max(state.view_change_at, state.now + state.options.view_change_s)

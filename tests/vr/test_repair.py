@@ -6,7 +6,7 @@ import pytest
 
 from tests.vr.group import Group, request
 from vr import limits, repair
-from vr.log import make_entry
+from vr.log import Log, make_entry
 from vr.messages import Entries, GetEntries, Prepare, decode
 from vr.replica import Status
 from vr.state import Install, ReplicaOptions, ReplicaState
@@ -166,6 +166,21 @@ def test_damaged_entries_are_dropped_and_counted() -> None:
     group.replica(backup).step(message, group.now)
 
     assert group.replica(backup).dropped["entries_undecodable"] == 1
+
+
+def test_of_what_is_wanted_with_gaps_the_first_part_is_read_from_history() -> None:
+    """Who held some of it asked for more than the span that is answered, got nothing, and asked for ever."""
+    group, _, _ = group_with_a_laggard(2)
+    asker = ReplicaIndex(group.backups()[0])
+    state = state_of(group, group.first)
+    state.log = Log(OpNumber(500), Checksum(bytes(16)))
+    span = limits.ENTRIES_PER_MESSAGE_MAX
+    wanted = tuple((OpNumber(op), repair.NO_CHECKSUM) for op in (27, 30, 27 + span, 29 + span))
+
+    repair.on_get_entries(state, GetEntries(view=state.view, replica=asker, wanted=wanted))
+
+    read = state.effects.history_reads[0]
+    assert (read.first_op, read.last_op) == (27, 26 + span)
 
 
 @pytest.mark.parametrize("op", [0, 2**60])

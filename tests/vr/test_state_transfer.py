@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from tests.vr.group import Group, request
+from tests.vr.group import Group, Journal, request
 from vr import limits
-from vr.messages import Chunk, GetChunk, PrepareOk, SnapshotOffer, decode, encode
-from vr.ready import SnapshotRead
-from vr.replica import Checkpoint, ReplicaOptions
-from vr.state_transfer import chunk_hash, make_chunk, make_offer
+from vr.messages import Chunk, GetChunk, Prepare, PrepareOk, SnapshotOffer, decode, encode
+from vr.ready import SnapshotPart, SnapshotRead
+from vr.replica import Checkpoint, Replica, ReplicaOptions
+from vr.state_transfer import begin_transfer, chunk_hash, make_chunk, make_offer
 from vr.types import OpNumber, ReplicaIndex
 
 CHUNK = 64
@@ -56,6 +58,27 @@ class Laggard:
     def chunk(self, number: int) -> Chunk:
         wanted = SnapshotRead(to=ReplicaIndex(self.late), op=self.checkpoint.op, chunk=number, chunk_bytes=CHUNK)
         return make_chunk(self.replica.view, ReplicaIndex(self.primary), self.checkpoint, wanted)
+
+    def restart(self, parts: Sequence[SnapshotPart]) -> None:
+        """The laggard dies and starts with these parts of the snapshot."""
+        group = self.group
+        restored = msgspec.structs.replace(group.disks[self.late].restored(), parts=parts)
+        group.replicas[self.late] = self.replica = Replica(
+            group.configuration, ReplicaIndex(self.late), Journal(), restored, now=group.now, seed=7, options=group.options
+        )  # fmt: skip
+        self.state = self.replica._state
+
+    def some_parts(self, count: int) -> list[SnapshotPart]:
+        """Fetch so many chunks."""
+        self.hear_of_it()
+        parts: list[SnapshotPart] = []
+        for number in range(count):
+            self.asked()
+            self.replica.step(self.chunk(number), self.group.now)
+            ready = self.replica.ready(self.group.now)
+            assert ready is not None
+            parts += ready.parts
+        return parts
 
     def fetch(self) -> Checkpoint:
         """Everything but the last step."""
@@ -188,3 +211,90 @@ def test_a_source_that_falls_silent_is_left_for_another() -> None:
     laggard.group.now += laggard.group.options.patience_s
     laggard.replica.step(laggard.offer(later), laggard.group.now)
     assert laggard.state.transfer.op == later.op
+
+
+def test_each_proven_chunk_is_handed_out_to_be_kept() -> None:
+    laggard = Laggard()
+
+    parts = laggard.some_parts(3)
+
+    assert [(part.number, part.data) for part in parts] == [(n, laggard.chunk(n).data) for n in range(3)]
+    assert {decode(part.offer) for part in parts} == {laggard.offer()}
+
+
+def test_a_restart_goes_on_with_the_snapshot_that_was_on_its_way() -> None:
+    laggard = Laggard()
+    parts = laggard.some_parts(2)
+
+    laggard.restart(parts)
+    laggard.group.now += 1
+    laggard.replica.tick(laggard.group.now)
+
+    assert [message.number for message in laggard.asked()] == [2, 3]
+
+
+def test_a_restart_that_finds_every_part_asks_for_none() -> None:
+    laggard = Laggard()
+    total = len(laggard.offer().hashes) // 16
+    parts = laggard.some_parts(total - 1)
+    last = SnapshotPart(offer=parts[0].offer, number=total - 1, data=laggard.chunk(total - 1).data)
+    laggard.restart([last, *parts])
+
+    ready = laggard.replica.ready(laggard.group.now)
+
+    assert ready is not None
+    assert ready.snapshots == [laggard.checkpoint]
+
+
+def test_a_part_that_has_rotted_is_fetched_again() -> None:
+    laggard = Laggard()
+    parts = laggard.some_parts(3)
+    parts[1] = msgspec.structs.replace(parts[1], data=b"?" + parts[1].data[1:])
+
+    laggard.restart(parts)
+    laggard.group.now += 1
+    laggard.replica.tick(laggard.group.now)
+
+    assert [message.number for message in laggard.asked()] == [1, 3]
+
+
+def test_parts_that_are_not_wanted_or_make_no_sense_change_nothing() -> None:
+    laggard = Laggard()
+    parts = laggard.some_parts(2)
+    old = msgspec.structs.replace(laggard.offer(), op=OpNumber(0))
+    own = msgspec.structs.replace(laggard.offer(), replica=ReplicaIndex(laggard.late))
+    few = msgspec.structs.replace(laggard.offer(), hashes=bytes(16))
+    for offer in (b"noise", encode(old), encode(own), encode(few), encode(laggard.chunk(0))):
+        laggard.restart([msgspec.structs.replace(parts[0], offer=offer)])
+        assert laggard.state.transfer is None
+
+
+def test_what_one_source_gave_another_need_not() -> None:
+    """The same checkpoint is the same bytes everywhere: a source that fell silent costs nothing that is here."""
+    laggard = Laggard()
+    laggard.some_parts(2)
+    laggard.group.now += laggard.group.options.patience_s
+
+    laggard.replica.step(laggard.offer(), laggard.group.now)
+
+    assert [message.number for message in laggard.asked()] == [2, 3]
+    elsewhere = msgspec.structs.replace(laggard.offer(), replica=ReplicaIndex(laggard.other))
+    assert laggard.state.transfer is not None
+    anew = begin_transfer(laggard.state, elsewhere, laggard.state.transfer.chunks.values())
+    assert (anew.source, sorted(anew.chunks)) == (laggard.other, [0, 1])
+
+
+def test_what_came_early_is_taken_when_the_snapshot_is_here() -> None:
+    """Nobody sends it again: whoever leaves it waiting stays behind for ever."""
+    laggard = Laggard()
+    snapshot = laggard.fetch()
+    group = laggard.group
+    group.submit(laggard.primary, request(laggard.session, 21, b"21"))
+    group.collect(laggard.primary)
+    group.deliver(lambda _source, target, message: target == laggard.late and isinstance(message, Prepare))
+    assert list(laggard.state.early) == [snapshot.op + 1]
+
+    laggard.replica.snapshot_saved(snapshot, group.now)
+
+    assert laggard.replica.head_op == snapshot.op + 1
+    assert not laggard.state.early

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from vr.host.limits import PEER_FRAME_BYTES_MAX
-from vr.ready import CommittedOp, HistoryRead, SnapshotRead
+from vr.ready import CommittedOp, HistoryRead, SnapshotPart, SnapshotRead
 from vr.replica import Checkpoint
 from vr.storage.history import History, HistoryEntry
 from vr.types import GroupId
@@ -55,6 +55,7 @@ class ArchiveJob(msgspec.Struct, kw_only=True, eq=False):
     """What one visit to the database does, in this order."""
 
     appends: Sequence[tuple[GroupId, Sequence[CommittedOp]]] = ()
+    parts: Sequence[tuple[GroupId, Sequence[SnapshotPart]]] = ()
     checkpoints: Sequence[tuple[GroupId, Checkpoint]] = ()
     snapshots: Sequence[tuple[GroupId, Checkpoint]] = ()
     forgotten: Sequence[tuple[GroupId, int]] = ()
@@ -71,6 +72,8 @@ def do_archive_job(history: History, job: ArchiveJob) -> None:
     """
     if job.appends:
         history.append_many(job.appends)
+    for group, parts in job.parts:
+        history.keep_parts(group, parts)
     if job.checkpoints or job.snapshots:
         history.save_checkpoints([*job.checkpoints, *job.snapshots])
     for group, through_op in job.forgotten:

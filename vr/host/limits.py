@@ -73,6 +73,9 @@ HISTORY_READS_MAX = 256
 CHUNK_READS_MAX = 16
 """Chunks of snapshots that wait for the worker: 4 MiB of answers. Beyond, they are dropped: the peer asks again."""
 
+PARTS_MAX = 16
+"""Chunks of snapshots from peers that wait to be kept: 4 MiB. Beyond, they are not: a restart fetches them again."""
+
 MARK_AFTER_IDLE_S = 0.05
 """A log that is idle so long writes a sync mark: what was acknowledged becomes provable."""
 

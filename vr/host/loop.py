@@ -33,7 +33,7 @@ from vr.host.write_queue import Write, WriteQueue
 from vr.host.writer import Job, LogWriter, LookJob, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.log import Request
 from vr.messages import Entries, Message, encode
-from vr.ready import CommittedOp, Ready
+from vr.ready import CommittedOp, Ready, SnapshotPart
 from vr.replica import Checkpoint, Status
 from vr.state_transfer import make_chunk, make_offer
 from vr.storage.meta import ready_records
@@ -74,6 +74,7 @@ class Loop:
         self._peer_reads: list[PeerRead] = []
         self._chunk_reads: list[ChunkRead] = []
         self._snapshots: list[tuple[GroupId, Checkpoint]] = []
+        self._parts: list[tuple[GroupId, Sequence[SnapshotPart]]] = []
         self._checkpoints_due: dict[HostedGroup, None] = {}
         self._backlog_bytes = 0
         self._are_pins_asked = False
@@ -391,7 +392,9 @@ class Loop:
             if len(self._chunk_reads) < limits.CHUNK_READS_MAX:  # the peer asks again
                 self._chunk_reads.append(ChunkRead(group=hosted.group, wanted=chunk))
         self._snapshots += [(hosted.group, snapshot) for snapshot in ready.snapshots]
-        if ready.snapshot_reads or ready.snapshots:
+        if ready.parts and len(self._parts) < limits.PARTS_MAX:
+            self._parts.append((hosted.group, ready.parts))
+        if ready.snapshot_reads or ready.snapshots or ready.parts:
             self.archive_woken.set()
 
     def next_archive_job(self, *, is_last: bool = False) -> ArchiveJob | None:
@@ -401,6 +404,7 @@ class Loop:
         peer_reads, self._peer_reads = self._peer_reads, []
         chunk_reads, self._chunk_reads = self._chunk_reads, []
         snapshots, self._snapshots = self._snapshots, []
+        parts, self._parts = self._parts, []
         if is_last or self._backlog_bytes > limits.BACKLOG_BYTES_MAX:
             concerned = dict.fromkeys(self.groups.values())
         else:
@@ -409,10 +413,10 @@ class Loop:
             concerned = dict.fromkeys([*due, *(self.groups[group] for group in readers)])
         appends = [(hosted.group, self._take_backlog(hosted)) for hosted in concerned if hosted.backlog]
         checkpoints = [self._checkpoint(hosted) for hosted in due]
-        if not (appends or checkpoints or reads or peer_reads or chunk_reads or snapshots):
+        if not (appends or checkpoints or reads or peer_reads or chunk_reads or snapshots or parts):
             return None
         return ArchiveJob(
-            appends=appends, checkpoints=checkpoints, snapshots=snapshots, forgotten=self._forgotten(checkpoints),
+            appends=appends, parts=parts, checkpoints=checkpoints, snapshots=snapshots, forgotten=self._forgotten(checkpoints),
             reads=reads, peer_reads=peer_reads, chunk_reads=chunk_reads,
         )  # fmt: skip
 

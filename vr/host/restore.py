@@ -39,6 +39,7 @@ def restore_group(group: GroupId, recovered: RecoveredGroup | None, history: His
         entries=[*_from_history(group, checkpoint, first_logged, history), *logged],
         head_certain=recovered.head_certain,
         checkpoint=checkpoint,
+        parts=history.load_parts(group),
     )
 
 

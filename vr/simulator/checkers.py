@@ -17,19 +17,33 @@
 | counts_its_own_view | a primary begins its view with acknowledgements of that view only | VRR 4.1 step 4 |
 | exactly_once, reply_right, reply_final, real_time | sessions: each request once, its own result, never changed, in order | VRR 4.5 |
 | read_fresh | a linearizable read shows all that anybody had seen when it was made | VRR 6.3 |
+| fetched_once | a chunk of a snapshot that is kept here is not asked for again | VRR 5.3, resumable |
 | bounded | every queue stays below its stated limit | limits.py |
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vr import limits
 from vr.configuration import Configuration
 from vr.log import Entry
-from vr.messages import DoViewChange, Message, Prepare, PrepareOk, StartView, encode
-from vr.ready import CommittedOp, Ready, Reply
+from vr.messages import (
+    DoViewChange,
+    GetChunk,
+    Message,
+    Prepare,
+    PrepareOk,
+    SnapshotOffer,
+    StartView,
+    decode,
+    encode,
+)
+from vr.ready import CommittedOp, Ready, Reply, SnapshotPart
 from vr.replica import Replica
 from vr.simulator.errors import Violation
 from vr.simulator.ledger import Ledger, Mark, Write
+from vr.state_transfer import chunk_hash
 from vr.types import CHECKSUM_BYTES, OpNumber, ReplicaIndex
 
 RequestKey = tuple[bytes, int, int]  # client, session, number
@@ -44,6 +58,7 @@ class Checkers:
         self.logs = LogChecker(configuration.genesis_checksum())
         self.sessions = SessionChecker()
         self.progress = ProgressChecker(count, configuration.pipeline_ops_max)
+        self.parts = PartsChecker(count)
         self._frozen: dict[tuple[int, int], bytes] = {}
         self._quorum = configuration.quorum
 
@@ -82,6 +97,8 @@ class Checkers:
                     self._require(self.ledger.ever_held(node, message.head_op, last), node, message)
             case StartView():
                 self._require(disk.log_view >= message.view, node, message)
+            case GetChunk():
+                self.parts.on_asked(node, message)
             case _:
                 pass
 
@@ -230,6 +247,28 @@ class SessionChecker:
 
 def _name(key: RequestKey) -> str:
     return f"{key[0].hex()[:4]}/{key[1]:#x}/{key[2]}"
+
+
+class PartsChecker:
+    """Chunks of a snapshot that a node keeps: neither a restart nor another source makes it fetch them again."""
+
+    def __init__(self, node_count: int) -> None:
+        self._kept: list[dict[int, tuple[int, int]]] = [{} for _ in range(node_count)]
+
+    def on_kept(self, node: int, parts: Mapping[int, SnapshotPart]) -> None:
+        """These are kept from now on, and no others; what has rotted of them is not."""
+        self._kept[node] = {}
+        for number, part in parts.items():
+            offer = decode(part.offer)
+            assert isinstance(offer, SnapshotOffer)
+            start = number * CHECKSUM_BYTES
+            if chunk_hash(part.data) == offer.hashes[start : start + CHECKSUM_BYTES]:
+                self._kept[node][number] = (offer.op, offer.chunk_bytes)
+
+    def on_asked(self, node: int, message: GetChunk) -> None:
+        """A node asks for a chunk."""
+        if self._kept[node].get(message.number) == (message.op, message.chunk_bytes):
+            raise Violation("fetched_once", f"node {node} asks again for chunk {message.number} of op {message.op}")
 
 
 class ProgressChecker:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vr.log import Entry, decode_entry
-from vr.ready import DurableState, Ready
+from vr.ready import DurableState, Ready, SnapshotPart
 from vr.replica import Checkpoint, FaultyEntry, Restored
 from vr.simulator.checkers import writes_of
 from vr.simulator.disk import SimFileSystem
@@ -52,7 +52,7 @@ class NodeLog:
         self._wal, self.recovery = WriteAheadLog.open(file_system, DIRECTORY, options=options)
         file_system.is_proving = True
 
-    def restored(self, checkpoint: Checkpoint | None) -> Restored:
+    def restored(self, checkpoint: Checkpoint | None, parts: Sequence[SnapshotPart] = ()) -> Restored:
         """What the replica starts from; the ledger looks at it first."""
         ledger = self._world.checkers.ledger
         group = self.recovery.groups.get(self._world.configuration.group)
@@ -71,11 +71,14 @@ class NodeLog:
             self._node,
             {entry.op: None if entry.payload is None else entry.checksum for entry in group.entries},
             base=0 if state is None else state.base_op,
-            certain=group.head_certain,
+            # A replica that knows of a lost tail is not mended because its log looks whole again.
+            certain=group.head_certain and (state is None or state.is_head_certain),
             view=ledger.initial_view if state is None else state.view,
             log_view=ledger.initial_view if state is None else state.log_view,
         )
-        return Restored(state=state, entries=entries, head_certain=group.head_certain, checkpoint=checkpoint)
+        return Restored(
+            state=state, entries=entries, head_certain=group.head_certain, checkpoint=checkpoint, parts=parts
+        )
 
     def _entry(self, recovered: RecoveredEntry) -> Entry | FaultyEntry:
         if recovered.payload is None:

@@ -21,23 +21,22 @@ import msgspec
 
 from vr.liveness import LivenessOptions, NodeLiveness
 from vr.log import Request
-from vr.messages import Entries, Message, decode, encode
-from vr.ready import CommittedOp, HistoryRead, Ready, Rejected, Reply, SnapshotRead
-from vr.replica import Checkpoint, Replica, ReplicaOptions, Restored
+from vr.messages import Message, decode, encode
+from vr.ready import Ready, Rejected, Reply
+from vr.replica import Replica, ReplicaOptions, Restored
 from vr.simulator.clock import NodeClock
 from vr.simulator.disk import SimFileSystem
 from vr.simulator.errors import ProcessKilled
 from vr.simulator.history import SimHistory
+from vr.simulator.node_archive import NodeArchive
 from vr.simulator.node_log import NodeLog
 from vr.simulator.schedule import MILLISECOND_US, Action
 from vr.simulator.service import JournalService
 from vr.simulator.world import World
-from vr.state_transfer import make_chunk, make_offer
 from vr.storage.errors import StoragePoisoned
 from vr.types import ClientId, ReplicaIndex, SessionNumber
 
 HEARTBEAT = b"\x00"
-SNAPSHOT_CHUNK_BYTES = 512  # small, so that transfers are interrupted
 BACKLOG_MAX = 20_000  # inputs a paused process finds waiting when it wakes
 
 
@@ -79,12 +78,11 @@ class Process:
         self._turn_us_max = world.swarm.process.turn_us_max
         self._is_dirty = False  # the replica had an input since its last turn
         self._timer_us: float = math.inf
-        self._unsaved: list[CommittedOp] = []
-        self._saving = False
         self._reads = 0
         self._read_floors: dict[int, int] = {}
         self._told = ""
         self._log: NodeLog
+        self._archive: NodeArchive
         self._liveness: NodeLiveness[ReplicaIndex]
 
     # --- life and death ---
@@ -105,8 +103,7 @@ class Process:
             return
         self._incarnation += 1
         self._timer_us = math.inf
-        self._turn_due = self._saving = self._is_dirty = False
-        self._unsaved = []
+        self._turn_due = self._is_dirty = False
         self._read_floors.clear()
         try:
             self._recover()
@@ -129,7 +126,17 @@ class Process:
             guard=partial(self._run, self._incarnation),
             boundary=self._boundary,
         )
-        restored = self._log.restored(self.history.checkpoint)
+        self._archive = NodeArchive(
+            world,
+            self.node,
+            history=self.history,
+            send=self._send,
+            replica=self._require_replica,
+            now_s=self._clock.now_s,
+            guard=partial(self._run, self._incarnation),
+            boundary=self._boundary,
+        )
+        restored = self._log.restored(self.history.checkpoint, self._archive.parts_found())
         disk = world.checkers.ledger.disks[self.node]
         world.checkers.progress.on_restarted(self.node, view=disk.view, log_view=disk.log_view)
         self.service = JournalService(partial(world.checkers.logs.on_applied, self.node))
@@ -386,7 +393,7 @@ class Process:
         self._world.checkers.on_stepped(self.node, replica)
         if self._world.story.keep:
             self._tell_change()
-        self._checkpoint_when_due(replica)
+        self._archive.checkpoint_when_due(replica)
         self._arm_timer(replica)
 
     def _tell_change(self) -> None:
@@ -418,20 +425,12 @@ class Process:
         self._send(ready.send_now)
         if not write_first:
             self._store(ready)
-        for committed in ready.committed:
-            self._unsaved.append(committed)
         for reply in ready.replies:
             self._boundary()
             self._surroundings.on_reply(self.node, reply)
         for rejected in ready.rejected:
             self._surroundings.on_rejected(self.node, rejected)
-        for read in ready.history_reads:
-            self._answer_from_history(read)
-        for wanted in ready.snapshot_reads:
-            self._send_chunk(wanted)
-        for snapshot in ready.snapshots:
-            delay_us = 1000 + int(self._world.random.expovariate(1.0) * self._world.swarm.disk.latency_us_mean * 2)
-            self._world.schedule.after(delay_us, self._run, self._incarnation, self._save_snapshot, snapshot)
+        self._archive.perform(ready)
         for done in ready.reads:
             self._boundary()
             self._surroundings.on_read(self.service.last_op, self._read_floors.pop(done.number))
@@ -462,71 +461,6 @@ class Process:
             self._send(ready.send_after)
             if ready.meta is not None and ready.meta.base_op:
                 self._log.release(ready.meta.base_op)
-
-    def _answer_from_history(self, read: HistoryRead) -> None:
-        delay_us = 100 + int(self._world.random.expovariate(1.0) * self._world.swarm.disk.latency_us_mean)
-        self._world.schedule.after(delay_us, self._run, self._incarnation, self._send_history, read)
-
-    def _send_history(self, read: HistoryRead) -> None:
-        replica = self._require_replica()
-        data = self.history.read(read.first_op, read.last_op)
-        self._world.counts["history_read"] += 1
-        checkpoint = self.history.checkpoint
-        if not data and checkpoint is not None and checkpoint.op >= read.first_op:
-            self._world.counts["snapshot_offered"] += 1
-            offer = make_offer(replica.view, ReplicaIndex(self.node), checkpoint, chunk_bytes=SNAPSHOT_CHUNK_BYTES)
-            self._send([(read.to, offer)])
-        elif data:
-            self._send([(read.to, Entries(view=replica.view, replica=ReplicaIndex(self.node), data=tuple(data)))])
-
-    def _send_chunk(self, wanted: SnapshotRead) -> None:
-        """A chunk of the checkpoint that was offered, if it is still there; sometimes rotten."""
-        checkpoint, replica = self.history.checkpoint, self.replica
-        if checkpoint is None or replica is None or checkpoint.op != wanted.op:
-            return
-        chunk = make_chunk(replica.view, ReplicaIndex(self.node), checkpoint, wanted)
-        if chunk.data and self._world.storming and self._world.random.random() < 0.1:
-            self._world.counts["snapshot_chunk_rotten"] += 1
-            at = self._world.random.randrange(len(chunk.data))
-            rotten = chunk.data[:at] + bytes([chunk.data[at] ^ 1]) + chunk.data[at + 1 :]
-            chunk = msgspec.structs.replace(chunk, data=rotten)
-        self._send([(wanted.to, chunk)])
-
-    def _save_snapshot(self, snapshot: Checkpoint) -> None:
-        """What a peer sent becomes our checkpoint, before the replica begins from it."""
-        self._boundary()
-        covered = [op for op in self._unsaved if op.entry.header.op <= snapshot.op]
-        self._unsaved = self._unsaved[len(covered) :]
-        if self.history.checkpoint is None or self.history.checkpoint.op < snapshot.op:
-            self.history.save(covered, snapshot)
-            self._world.checkers.ledger.on_checkpoint_saved(self.node, snapshot.op)
-            self._world.checkers.logs.on_checkpoint(self.node, snapshot.op, snapshot.sessions + snapshot.service)
-        self._world.counts["snapshot_saved"] += 1
-        self._boundary()
-        self._require_replica().snapshot_saved(snapshot, self._clock.now_s())
-
-    def _checkpoint_when_due(self, replica: Replica) -> None:
-        saved_op = 0 if self.history.checkpoint is None else self.history.checkpoint.op
-        if self._saving or replica.applied_op - saved_op < self._world.swarm.load.checkpoint_ops:
-            return
-        checkpoint = replica.checkpoint()
-        self._world.checkers.logs.on_checkpoint(self.node, checkpoint.op, checkpoint.sessions + checkpoint.service)
-        self._saving = True
-        delay_us = 1000 + int(self._world.random.expovariate(1.0) * self._world.swarm.disk.latency_us_mean * 2)
-        self._world.schedule.after(delay_us, self._run, self._incarnation, self._save, checkpoint)
-
-    def _save(self, checkpoint: Checkpoint) -> None:
-        self._boundary()
-        self._saving = False
-        if self.history.checkpoint is not None and self.history.checkpoint.op > checkpoint.op:
-            return  # a snapshot of a peer came in between
-        covered = [op for op in self._unsaved if op.entry.header.op <= checkpoint.op]
-        self._unsaved = self._unsaved[len(covered) :]
-        self.history.save(covered, checkpoint)
-        self._world.checkers.ledger.on_checkpoint_saved(self.node, checkpoint.op)
-        self._world.counts["checkpoint"] += 1
-        self._boundary()
-        self._require_replica().checkpoint_done(checkpoint.op, self._clock.now_s())
 
 
 def _drift(rate_error: float) -> float:

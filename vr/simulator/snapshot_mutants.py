@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vr import state_transfer
 from vr.log import Log
 from vr.messages import PrepareOk, SnapshotOffer
 from vr.ready import Checkpoint
 from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
-from vr.simulator.worlds import deposed_with_a_tail
+from vr.simulator.worlds import deposed_with_a_tail, interrupted_transfers
 from vr.state import ReplicaState, Status, Transfer
 from vr.types import OpNumber
 
@@ -40,6 +42,16 @@ def _begin_undurable(original: Rule) -> Rule:
             state_transfer.on_saved(state, state.effects.snapshots.pop())
 
     return hand_over
+
+
+def _order_believed(original: Rule) -> Rule:
+    def begin_transfer(state: ReplicaState, offer: SnapshotOffer, known: Sequence[bytes]) -> Transfer:
+        transfer: Transfer = original(state, offer, known)
+        for number, data in enumerate(known):
+            transfer.chunks.setdefault(number, data)
+        return transfer
+
+    return begin_transfer
 
 
 def _conflict_kept(original: Rule) -> Rule:
@@ -88,6 +100,20 @@ SNAPSHOT_MUTANTS: tuple[Mutant, ...] = (
         "a snapshot brings the service and not the sessions",
         60,
         Patch(state_transfer, "restore_sessions", nothing),
+    ),
+    mutant(
+        "parts_forgotten",
+        "a restart fetches a snapshot anew from its first chunk",
+        30,
+        Patch(state_transfer, "resume", nothing),
+        bend=interrupted_transfers,
+    ),
+    mutant(
+        "part_unproven",
+        "what a restart finds of a snapshot is taken whatever it has become",
+        300,
+        Patch(state_transfer, "begin_transfer", _order_believed),
+        bend=interrupted_transfers,
     ),
     mutant(
         "conflict_kept",

@@ -89,6 +89,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_ops: int = 16
     read: float = 0.0  # with each reply: a linearizable read, at any replica
     log_margin_ops: int = 16  # applied operations kept in memory below a checkpoint
+    chunk_bytes: int = 512  # of a snapshot: small, so that transfers are interrupted
     history_ops: int | None = None  # operations kept in history below a checkpoint; None: all
 
 

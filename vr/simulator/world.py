@@ -17,6 +17,8 @@ class World:
 
     def __init__(self, random: Random, swarm: Swarm, configuration: Configuration, *, telling: Telling) -> None:
         self.random = random
+        # What was added later draws here: the worlds of seeds that are pinned stay what they were.
+        self.later = Random(repr(random.getstate()[1][:8]))
         self.swarm = swarm
         self.configuration = configuration
         self.schedule = Schedule()

@@ -129,3 +129,34 @@ def rotten_tails(swarm: Swarm) -> Swarm:
         ),
         load=replace(swarm.load, clients=3, requests_per_client=120, window=2, checkpoint_ops=24),
     )
+
+
+def interrupted_transfers(swarm: Swarm) -> Swarm:
+    """Laggards are brought back by snapshots of many small chunks over slow links, and processes die on the way."""
+    return replace(
+        swarm,
+        node_count=3,
+        network=replace(swarm.network, delay_us_mean=40_000, loss=0.05),
+        disk=replace(swarm.disk, latency_us_mean=2 * MILLISECOND_US, stall=0.0),
+        process=replace(
+            swarm.process,
+            crash_interval_us=SECOND_US // 2,
+            down_us_mean=SECOND_US // 4,
+            crash_all=0.0,
+            power_loss=0.5,
+            pause_interval_us=0,
+            patience=0.4,
+        ),
+        partition=replace(swarm.partition, interval_us=2 * SECOND_US, duration_us_mean=SECOND_US // 2, one_way=0.0),
+        load=replace(
+            swarm.load,
+            clients=4,
+            requests_per_client=120,
+            window=4,
+            think_us_mean=200 * MILLISECOND_US,
+            checkpoint_ops=8,
+            log_margin_ops=0,
+            history_ops=0,
+            chunk_bytes=64,
+        ),
+    )

@@ -5,6 +5,7 @@
  entries      group number, op, mark, entry, results        every committed operation, once, ascending
  checkpoints  group number, op, checkpoint, hash            the newest two of each group
  notes        group number, note, data                      an embedder's own, kept when the group is forgotten
+ parts        group number, number, offer, data             chunks of one snapshot on its way here
 ```
 
 Written from one worker thread at a time. Appends are not synced by themselves; `create_group` and `save_checkpoint` are,
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from vr.ready import CommittedOp
+from vr.ready import CommittedOp, SnapshotPart
 from vr.replica import Checkpoint
 from vr.storage.errors import HistoryUnusable
 from vr.storage.limits import HISTORY_READ_BYTES_MAX
@@ -41,6 +42,9 @@ CREATE TABLE IF NOT EXISTS checkpoints (
 CREATE TABLE IF NOT EXISTS notes (
     group_number INTEGER NOT NULL, note INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (group_number, note)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (
+    group_number INTEGER NOT NULL, number INTEGER NOT NULL, offer BLOB NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (group_number, number));
 """
 _CHECKPOINTS_KEPT = 2
 _results_decoder = msgspec.msgpack.Decoder(list[bytes])
@@ -112,7 +116,7 @@ class History:
         """
         number = self._number(group)
         with self._transaction(synced=True):
-            for table in ("entries", "checkpoints"):
+            for table in ("entries", "checkpoints", "parts"):
                 self._connection.execute(f"DELETE FROM {table} WHERE group_number = ?", (number,))  # noqa: S608 - fixed
             self._connection.execute("UPDATE groups SET configuration = x'', genesis = x'' WHERE number = ?", (number,))
 
@@ -206,6 +210,24 @@ class History:
             for group, checkpoint in checkpoints:
                 self._save_checkpoint(self._number(group), checkpoint)
 
+    def keep_parts(self, group: GroupId, parts: Sequence[SnapshotPart]) -> None:
+        """Keep chunks of a snapshot until the next checkpoint, those of one offer only: the last one's."""
+        number, offer = self._number(group), parts[-1].offer
+        with self._transaction(synced=False):
+            self._connection.execute("DELETE FROM parts WHERE group_number = ? AND offer != ?", (number, offer))
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO parts (group_number, number, offer, data) VALUES (?, ?, ?, ?)",
+                [(number, part.number, part.offer, part.data) for part in parts if part.offer == offer],
+            )
+
+    def load_parts(self, group: GroupId) -> list[SnapshotPart]:
+        """What `keep_parts` kept; nobody has checked it."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT offer, number, data FROM parts WHERE group_number = ? ORDER BY number", (self._number(group),)
+            )
+            return [SnapshotPart(offer=offer, number=number, data=data) for offer, number, data in rows]
+
     def forget_entries(self, group: GroupId, through_op: int) -> None:
         """Delete operations up to `through_op`: an embedder that bounds its history has a checkpoint above them."""
         with self._transaction(synced=False):
@@ -260,6 +282,7 @@ class History:
             " (SELECT op FROM checkpoints WHERE group_number = ?1 ORDER BY op DESC LIMIT ?2)",
             (number, _CHECKPOINTS_KEPT),
         )
+        self._connection.execute("DELETE FROM parts WHERE group_number = ?", (number,))
 
     @contextlib.contextmanager
     def _transaction(self, *, synced: bool) -> Iterator[None]:

@@ -1,8 +1,9 @@
 """Opening a log: read, judge, make durable, clear the torn tail. After this the disk holds exactly what was recovered.
 
 Order matters. The tail that nothing proves synced is written again before the sync: after an earlier failed sync the
-page cache may hold what the platter lacks, as clean pages. The rest of a cut segment is zeroed and synced before anything
-new is written behind it: a dropped frame must not come back to life behind a new one of the same length.
+page cache may hold what the platter lacks, as clean pages. So is a segment's header of which one copy has rotted. The rest
+of a cut segment is zeroed and synced before anything new is written behind it: a dropped frame must not come back to life
+behind a new one of the same length.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from vr.storage.segment import (
     ScannedSegment,
     Segment,
     make_segment,
+    mend_segment_header,
     scan_segment,
     segment_name,
     segment_number,
@@ -82,6 +84,7 @@ def _open_segments(
             file_system.remove(path)
         elif segment.salt is not None:
             file = file_system.open(path)
+            mend_segment_header(file, segment.number, segment.salt)
             segments.append(Segment(number=segment.number, file=file, salt=segment.salt, size=file.size()))
         # An unreadable segment stays where it is: each start has to see that something is missing.
     for name in file_system.list(directory):

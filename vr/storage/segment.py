@@ -108,6 +108,13 @@ def decode_segment_header(page: bytes) -> tuple[int, bytes] | None:
     return None
 
 
+def mend_segment_header(file: File, number: int, salt: bytes) -> None:
+    """Write the header again if a copy of it has rotted: the second may not be the next. Durable with the next sync."""
+    header = encode_segment_header(number, salt)
+    if file.read_at(0, PAGE_BYTES) != header:
+        file.write_at(0, header)
+
+
 def make_segment(file_system: FileSystem, directory: str, *, number: int, salt: bytes, temporary: str) -> Segment:
     """Turn the file `temporary` (allocated, synced) into segment `number`; durable when this returns."""
     file = file_system.open(temporary)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.vr.storage.records import GROUP, checkpoint, committed
+from vr.host.archive import ArchiveJob, do_archive_job
 from vr.host.errors import GroupDamaged
 from vr.host.restore import restore_group
-from vr.ready import DurableState
+from vr.ready import DurableState, SnapshotPart
 from vr.replica import FaultyEntry
 from vr.storage.history import History, StoredGroup
 from vr.storage.recovery import RecoveredEntry, RecoveredGroup
@@ -111,3 +112,10 @@ def test_a_gap_that_history_cannot_fill_is_faulty(history: History) -> None:
 def test_lost_promises_keep_a_group_from_running(history: History, group: RecoveredGroup | None, why: str) -> None:
     with pytest.raises(GroupDamaged, match=why):
         restore_group(GROUP, group, history)
+
+
+def test_parts_of_a_snapshot_on_its_way_are_handed_on(history: History) -> None:
+    part = SnapshotPart(offer=b"offer", number=3, data=b"chunk")
+    do_archive_job(history, ArchiveJob(parts=[(GROUP, [part])]))
+
+    assert restore_group(GROUP, recovered(1), history).parts == [part]

@@ -4,16 +4,18 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
 from vr.configuration import Configuration, Member
 from vr.log import Entry, Request, make_entry
-from vr.messages import DoViewChange, Prepare, PrepareOk, StartView
-from vr.ready import CommittedOp, DurableState, Ready, Reply
+from vr.messages import DoViewChange, GetChunk, Prepare, PrepareOk, StartView, encode
+from vr.ready import Checkpoint, CommittedOp, DurableState, Ready, Reply, SnapshotPart
 from vr.replica import Replica
 from vr.simulator.checkers import Checkers, writes_of
 from vr.simulator.errors import Violation
 from vr.simulator.ledger import Write
+from vr.state_transfer import make_offer
 from vr.types import (
     Checksum,
     ClientId,
@@ -321,3 +323,22 @@ def test_writes_of_a_ready() -> None:
 
     assert (write.view, write.log_view, write.truncate_above) == (3, 2, 1)
     assert [mark.op for mark in write.marks] == [1]
+
+
+def test_a_chunk_that_is_kept_is_not_asked_for_again_unless_it_has_rotted() -> None:
+    checkers = checkers_with()
+    checkpoint = Checkpoint(
+        op=OpNumber(4), checksum=Checksum(bytes(16)), timestamp_us=1, sessions=b"", service=b"s" * 99
+    )
+    offer = make_offer(ViewNumber(VIEW), ReplicaIndex(0), checkpoint, chunk_bytes=64)
+    data = msgspec.msgpack.encode(checkpoint)[:64]
+    part = SnapshotPart(offer=encode(offer), number=0, data=data)
+    ask = GetChunk(view=ViewNumber(VIEW), replica=ReplicaIndex(1), op=OpNumber(4), number=0, chunk_bytes=64)
+    checkers.parts.on_kept(1, {0: part})
+
+    with pytest.raises(Violation, match="fetched_once"):
+        checkers.on_send(1, ask)
+
+    checkers.on_send(2, ask)
+    checkers.parts.on_kept(1, {0: msgspec.structs.replace(part, data=b"?" + data[1:])})
+    checkers.on_send(1, ask)

@@ -6,9 +6,17 @@ import pytest
 
 from vr.simulator.cluster import run_seed
 from vr.simulator.swarm import Swarm, draw_swarm
-from vr.simulator.worlds import Bend, deposed_with_a_tail, late_replay, leases, rotten_tails, torn_tails
+from vr.simulator.worlds import (
+    Bend,
+    deposed_with_a_tail,
+    interrupted_transfers,
+    late_replay,
+    leases,
+    rotten_tails,
+    torn_tails,
+)
 
-WORLDS = (deposed_with_a_tail, late_replay, leases, rotten_tails, torn_tails)
+WORLDS = (deposed_with_a_tail, interrupted_transfers, late_replay, leases, rotten_tails, torn_tails)
 NAMED = pytest.mark.parametrize("bend", WORLDS, ids=lambda bend: bend.__name__)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.vr.storage.records import GROUP, OTHER_GROUP, checkpoint, committed
+from vr.ready import SnapshotPart
 from vr.storage.errors import HistoryUnusable
 from vr.storage.history import History, StoredGroup
 
@@ -162,3 +163,26 @@ def test_forgotten_group_leaves_its_notes_and_can_be_made_anew(history: History,
     assert again.load_checkpoint(GROUP) is None
     assert again.notes() == {GROUP: [b"first", b"other second"]}
     again.close()
+
+
+def part(number: int, offer: bytes = b"offer") -> SnapshotPart:
+    return SnapshotPart(offer=offer, number=number, data=b"part %d" % number)
+
+
+def test_parts_of_one_snapshot_are_kept_until_a_checkpoint_is(history: History) -> None:
+    history.keep_parts(GROUP, [part(1), part(0)])
+    history.keep_parts(GROUP, [part(3)])
+    history.keep_parts(OTHER_GROUP, [part(7)])
+    assert history.load_parts(GROUP) == [part(0), part(1), part(3)]
+
+    history.save_checkpoint(GROUP, checkpoint(1))
+
+    assert history.load_parts(GROUP) == []
+    assert history.load_parts(OTHER_GROUP) == [part(7)]
+
+
+def test_parts_of_another_offer_replace_those_before(history: History) -> None:
+    history.keep_parts(GROUP, [part(0), part(1)])
+    history.keep_parts(GROUP, [part(2), part(1, b"another")])
+
+    assert history.load_parts(GROUP) == [part(1, b"another")]

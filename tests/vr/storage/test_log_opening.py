@@ -70,3 +70,16 @@ def test_scanning_changes_nothing() -> None:
 
     assert sum(len(one.frames) for one in scanned) == 20
     assert files.effects == []
+
+
+def test_a_rotten_copy_of_a_segment_s_header_is_written_again() -> None:
+    files = MemoryFileSystem()
+    filled(files, 2)
+    content = files.files[f"wal/{segment_name(1)}"]
+    sound = bytes(content.cached[:PAGE_BYTES])
+    content.cached[3] ^= 1
+
+    open_log(files, "wal", segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+    files.lose_power()
+
+    assert files.files[f"wal/{segment_name(1)}"].cached[:PAGE_BYTES] == sound
