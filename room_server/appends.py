@@ -127,9 +127,13 @@ class Appends:
             Request(client, session, RequestNumber(first + index), message.blocks[index]) for index in range(count)
         )
 
-    def _refuse(self, message: Append, code: RefusalCode, *, at: int) -> None:
+    def refuse_busy(self, message: Append, retry_after_s: float) -> None:
+        """Take none of it: its address has had its share for now."""
+        self._refuse(message, RefusalCode.BUSY, at=0, retry_after_s=retry_after_s)
+
+    def _refuse(self, message: Append, code: RefusalCode, *, at: int, retry_after_s: float = 0.0) -> None:
         self._backend.metrics.rejected[code].inc()
-        self._reply(AppendRefused(message.room_id, message.session, message.number + at, code))
+        self._reply(AppendRefused(message.room_id, message.session, message.number + at, code, retry_after_s))
 
     def submit(self) -> None:
         """Hand what was admitted to replication: one call per room."""

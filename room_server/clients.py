@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from room_server import limits
+from room_server.addresses import UNLIMITED, Quota
 from room_server.attachment import Attachment
 from room_server.edge import ClientEdge
 from room_server.errors import ConnectionCutError, HistoryGapError, RefusedError
@@ -224,11 +225,13 @@ class ClientServer:
         """Bytes waiting for all clients."""
         return sum(connection.edge.outbox.bytes_now for connection in self._connections)
 
-    async def serve(self, tls: TlsConnection, decoder: FrameDecoder, first: Many[Message]) -> None:
-        """Serve one connection whose first messages are decoded, until its end."""
+    async def serve(
+        self, tls: TlsConnection, decoder: FrameDecoder, first: Many[Message], quota: Quota = UNLIMITED
+    ) -> None:
+        """Serve one connection whose first messages are decoded, until its end; `quota` is its address's."""
 
         def edge_of(on_output: Callable[[], None]) -> ClientEdge:
-            return ClientEdge(self._backend, nonce=self._nonce(), on_output=on_output)
+            return ClientEdge(self._backend, nonce=self._nonce(), on_output=on_output, quota=quota)
 
         connection = ClientConnection(tls, decoder, edge_of)
         self._connections[connection] = None

@@ -10,6 +10,7 @@ put names like SAMTALA_SERVICE_HOST there themselves. Values in the environment 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -90,6 +91,18 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     connections: Annotated[int, Meta(description="Connections at once, peers included.")] = 10_000
     rooms: Annotated[int, Meta(description="Rooms hosted.")] = 10_000
     ring_mb: Annotated[int, Meta(description="Recent deliveries kept in memory, MiB.")] = 256
+    address_connections: Annotated[
+        int, Meta(description="Connections at once from one address (of IPv6: one /64).")
+    ] = 256
+    address_connects_per_min: Annotated[
+        int, Meta(description="New connections a minute from one address, after as many as may be at once.")
+    ] = 600
+    address_requests_per_s: Annotated[
+        int, Meta(description="Calls and blocks a second from one address, after ten seconds' worth at once.")
+    ] = 500
+    exempt: Annotated[
+        tuple[str, ...], Meta(description="Networks without limits per address, as those of proxies.")
+    ] = ("127.0.0.0/8", "::1/128")
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +138,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     log: LogConfig = LogConfig()
 
 
-RELOADABLE: Final = frozenset({"log.level", "log.format", "limits.connections", "limits.rooms"})
+RELOADABLE: Final = frozenset(
+    {
+        "log.level", "log.format", "limits.connections", "limits.rooms", "limits.address_connections",
+        "limits.address_connects_per_min", "limits.address_requests_per_s", "limits.exempt",
+    }
+)  # fmt: skip
 """What a running node takes over on SIGHUP; the rest needs a restart."""
 
 
@@ -324,11 +342,20 @@ def _check_values(config: NodeConfig) -> None:
     _check_peers(config)
     if len(config.admin.socket.encode()) > ADMIN_SOCKET_BYTES_MAX:
         raise ConfigError(f"admin.socket: a path of at most {ADMIN_SOCKET_BYTES_MAX} bytes is needed")
-    for key in ("connections", "rooms", "ring_mb"):
-        if getattr(config.limits, key) < 1:
-            raise ConfigError(f"limits.{key}: must be at least 1")
+    _check_limits(config.limits)
     if config.replica_id:
         replica_id(config)
+
+
+def _check_limits(limits: LimitsConfig) -> None:
+    for key, value in msgspec.structs.asdict(limits).items():
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"limits.{key}: must be at least 1")
+    for index, network in enumerate(limits.exempt):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"limits.exempt[{index}]: {error}; a network is written as 10.0.0.0/8") from error
 
 
 def _check_peers(config: NodeConfig) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from room_server.addresses import Addresses, Quota
 from room_server.clients import ClientServer
 from room_server.handshake import Conversation, answer_peer
 from room_server.metrics import NodeMetrics
@@ -32,6 +33,7 @@ class Door:
         context: TLS of this server.
         hello: makes our hello for one connection, with a fresh nonce.
         connections_max: connections at once, peers included.
+        addresses: what each address may take.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Door:
         peers: PeerLinks,
         metrics: NodeMetrics,
         connections_max: int,
+        addresses: Addresses,
     ) -> None:
         self._context = context
         self._hello = hello
@@ -50,24 +53,34 @@ class Door:
         self._peers = peers
         self._metrics = metrics
         self.connections_max = connections_max
+        self._addresses = addresses
         self._open = 0
 
     async def enter(self, stream: trio.SocketStream) -> None:
         """Serve one accepted stream to its end."""
         if self._open >= self.connections_max:
-            self._metrics.disconnected("limit")
-            await trio.aclose_forcefully(stream)
+            await self._close(stream, "limit")
+            return
+        quota = self._addresses.enter(_host_of(stream), trio.current_time())
+        if quota is None:
+            await self._close(stream, "address_limit")
             return
         self._open += 1
         try:
-            await self._serve(stream)
+            await self._serve(stream, quota)
         except PeerError as error:
             self._metrics.handshakes_failed.inc()
             log.debug("handshake_failed", cause=error.cause)
         finally:
             self._open -= 1
+            self._addresses.leave(quota)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _close(self, stream: trio.SocketStream, cause: str) -> None:
+        """Before TLS: a handshake costs more than all else that a stranger can make us do."""
+        self._metrics.disconnected(cause)
+        await trio.aclose_forcefully(stream)
+
+    async def _serve(self, stream: trio.SocketStream, quota: Quota) -> None:
         tls = await accept(stream, self._context)
         try:
             met, conversation, first = await self._meet(tls)
@@ -75,7 +88,7 @@ class Door:
             if met is not None:
                 await self._peers.run_link(met)
             else:
-                await self._clients.serve(tls, conversation.decoder, first)
+                await self._clients.serve(tls, conversation.decoder, first, quota)
         finally:
             await tls.aclose()
 
@@ -88,3 +101,10 @@ class Door:
                 return await answer_peer(conversation, first, acceptor), conversation, ()
             return None, conversation, (first, *conversation.rest())
         raise HandshakeError("nothing was said")
+
+
+def _host_of(stream: trio.SocketStream) -> str:
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return "gone"

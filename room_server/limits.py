@@ -137,3 +137,9 @@ RATE_OVER_S: Final = 1.0
 
 TASKS_SHOWN_MAX: Final = 5000
 """Tasks in one dump: some 100 bytes each, and three per connection."""
+
+ADDRESSES_MAX: Final = 65_536
+"""Addresses that are remembered after their last connection ended: some 300 bytes each."""
+
+ADDRESS_BUSY_S_MIN: Final = 0.05
+"""Seconds that somebody over its rate is told to wait at least: as long as the client's own shortest pause."""

@@ -24,7 +24,7 @@ DHT_LOOKUP_RESULTS: Final = ("found", "missing", "complete")
 STORAGE_KINDS: Final = ("log", "history", "other")
 DISCONNECT_REASONS: Final = (
     "closed", "idle", "slow_reader", "drained", "frame", "decode", "handshake", "version", "out_of_order",
-    "bad_proof", "limit", "history_gap", "protocol",
+    "bad_proof", "limit", "address_limit", "history_gap", "protocol",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ import trio
 
 from dht.node import Node
 from room_server import limits
+from room_server.addresses import Addresses, Rates
 from room_server.admin import open_admin_socket, serve_admin
 from room_server.announcer import Announcer, open_discovery
 from room_server.clients import ClientServer, ClientServices
@@ -126,6 +127,7 @@ class _Node:
             metrics=self.metrics,
             random01=random.SystemRandom().random,
         )
+        self.addresses = Addresses(Rates.of(config.limits))
         self.replica_id = ReplicaId(b"")
         self.announcer: Announcer | None = None
 
@@ -188,6 +190,7 @@ class _Node:
             peers=self.peers,
             metrics=self.metrics,
             connections_max=self.config.limits.connections,
+            addresses=self.addresses,
         )
 
     def reload(self, door: Door, config: NodeConfig) -> list[str]:
@@ -195,6 +198,7 @@ class _Node:
         later = [key for key in changed_keys(self.config, config) if key not in RELOADABLE]
         self.hosting.rooms_max = config.limits.rooms
         door.connections_max = config.limits.connections
+        self.addresses.change(Rates.of(config.limits))
         self.metrics.config_reload_success.set(1)
         return later
 
