@@ -261,6 +261,11 @@ class ClientServer:
                 if number % _CONNECTIONS_AT_ONCE == _CONNECTIONS_AT_ONCE - 1:
                     await trio.lowlevel.checkpoint()
 
+    def tell_servers(self, room_id: RoomId) -> None:
+        """Tell clients that a room has other servers now."""
+        for connection in tuple(self._connections):
+            connection.edge.tell_servers(room_id)
+
     async def drain(self) -> None:
         """Tell clients to go, wait for appends in flight, end all connections. The caller sets the deadline."""
         self._is_draining = True

@@ -90,6 +90,8 @@ class ClientEdge:
         self._appends = Appends(backend, nonce=nonce, reply=self.reply, on_output=on_output)
         self._bad_proofs = 0
         self._quota = quota
+        self._known_epochs: dict[RoomId, int] = {}
+        """Of each room that the client asked about: the epoch whose servers it knows, as far as we have told it."""
 
     # --- input ---------------------------------------------------------------------------------------------------
 
@@ -200,9 +202,26 @@ class ClientEdge:
         self.reply(self._backend.room_status(message.id, self._hosted(message.room_id)))
 
     def _on_known_servers(self, message: KnownServers) -> None:
-        later = self._hosted(message.room_id).certificates[max(message.epoch, 0) :]
+        if self._backend.rooms.certificates(message.room_id) is None:
+            raise RefusedError(RefusalCode.UNKNOWN_ROOM, "this node does not host that room")
+        if (
+            len(self._known_epochs) >= wire_limits.ROOMS_PER_CONNECTION_MAX
+            and message.room_id not in self._known_epochs
+        ):
+            raise RefusedError(RefusalCode.LIMIT, "too many rooms on one connection")
+        self._known_epochs[message.room_id] = max(message.epoch, 0)
+        self.tell_servers(message.room_id)
+
+    def tell_servers(self, room_id: RoomId) -> None:
+        """Tell of servers that came after those which the client said it knows."""
+        known = self._known_epochs.get(room_id)
+        if known is None:
+            return
+        certificates = self._backend.rooms.certificates(room_id) or []
+        later = tuple(certificates[known : known + wire_limits.CERTIFICATES_PER_FRAME_MAX])
         if later:
-            self.reply(ServersChanged(message.room_id, tuple(later[: wire_limits.CERTIFICATES_PER_FRAME_MAX])))
+            self._known_epochs[room_id] = known + len(later)
+            self.reply(ServersChanged(room_id, later))
 
     def _hosted(self, room_id: RoomId) -> HostedRoom:
         room = self._backend.rooms.get(room_id)

@@ -1,13 +1,15 @@
-"""How a server learns of rooms that were created while it was away. Sans-IO, one instance per peer link.
+"""How a server learns of rooms that it is to host, and of where rooms went. Sans-IO, one instance per peer link.
 
     a                                  b
       PeerRooms([ids that name b]) ──▶    which of these do I lack?
       ◀────────── PeerGetGenesis([id])
-      PeerGenesis(genesis) ───────────▶   host it, if it names both of us
+      PeerGenesis(genesis, epochs) ───▶   host it, if they name us now, and the peer now or once
+      PeerEpochs(room, epochs) ───────▶   signatures that we lack, of where the room is now
 
 A client creates a room at a majority; whoever was down meets it here, when a link comes up or when the other side
-creates one. A genesis is only taken from a peer that is a member of it, and only if it names this server with this data
-folder: a peer cannot make a server host a stranger's room, nor impersonate it under an old replica id.
+creates one; so does a server to which the room has moved. A genesis is only taken with proof that the room's servers of
+now, by the genesis or by its epochs' certificates, include this server with this data folder: a peer cannot make a
+server host a stranger's room, nor impersonate it under an old replica id.
 """
 
 from __future__ import annotations
@@ -15,18 +17,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import msgspec
+
 from room_server import limits
+from room_server.epoch_book import EpochBook
 from room_server.errors import ConnectionCutError
 from room_server.rooms import HostedRoom, Rooms
 from wire.errors import DecodeError
 from wire.ids import ROOM_ID_BYTES, NodeKey, RoomId
-from wire.messages import Message, PeerGenesis, PeerGetGenesis, PeerRooms
+from wire.messages import Message, PeerEpochs, PeerGenesis, PeerGetGenesis, PeerRooms
 from wire.room import Genesis, decode_genesis
 
 
 def names(genesis: Genesis, node_key: NodeKey, replica_id: bytes) -> bool:
     """Whether a genesis makes this server, with this data folder, a member."""
     return any(member.node_key == node_key and member.replica_id == replica_id for member in genesis.members)
+
+
+class OfferedRoom(msgspec.Struct, frozen=True):
+    """A room to host, with its genesis as encoded, and how it came to us."""
+
+    genesis: Genesis
+    encoded_genesis: bytes
+    book: EpochBook
 
 
 class GenesisSync:
@@ -39,10 +52,17 @@ class GenesisSync:
         self._asked: dict[RoomId, None] = {}
 
     def announce(self, rooms: Iterable[HostedRoom]) -> Iterator[Message]:
-        """Messages that tell the peer of those rooms that it is a member of."""
-        shared = (room.room_id for room in rooms if names(room.genesis, *self._peer))
+        """Messages that tell the peer of those rooms that it is a member of, and where those went that it was in."""
+        shared = (room.room_id for room in rooms if room.book.names(*self._peer))
         while page := tuple(islice(shared, limits.PEER_ROOMS_MAX)):
             yield PeerRooms(page)
+
+    def tell_epochs(self, rooms: Iterable[HostedRoom]) -> Iterator[Message]:
+        """Messages that tell the peer how rooms came to their servers, where it has or had a vote."""
+        for room in rooms:
+            told = room.book.told()
+            if told and room.book.concerns(self._peer[0]):
+                yield PeerEpochs(room.room_id, told)
 
     def on_rooms(self, message: PeerRooms) -> Iterator[Message]:
         """Ask for those that are not here.
@@ -65,14 +85,18 @@ class GenesisSync:
         _check_ids(message.room_ids)
         for room_id in message.room_ids:
             room = self._rooms.get(room_id)
-            if room is not None and names(room.genesis, *self._peer):
-                yield PeerGenesis(room.encoded_genesis)
+            if room is None or not room.book.names(*self._peer) or not room.book.is_certified:
+                continue
+            certificates = tuple(room.book.certificates)
+            if sum(map(len, certificates)) <= limits.EPOCHS_GIVEN_BYTES_MAX:
+                yield PeerGenesis(room.encoded_genesis, certificates)
 
-    def on_genesis(self, message: PeerGenesis) -> Genesis | None:
-        """The genesis of a room to host now; None when it is here already.
+    def on_genesis(self, message: PeerGenesis) -> OfferedRoom | None:
+        """The room to host now; None when it is here already.
 
         Raises:
-            ConnectionCutError: malformed, not asked for, or of a room that does not name both of us.
+            ConnectionCutError: malformed, not asked for, or of a room that does not concern both of us.
+            PeerError: the certificates do not hold.
         """
         try:
             genesis = decode_genesis(message.genesis)
@@ -81,9 +105,30 @@ class GenesisSync:
         if genesis.room_id not in self._asked:
             raise ConnectionCutError("protocol", "a genesis that was not asked for")
         del self._asked[genesis.room_id]
-        if not names(genesis, *self._peer) or not names(genesis, *self._own):
-            raise ConnectionCutError("protocol", "a genesis that does not name both servers")
-        return None if self._rooms.get(genesis.room_id) is not None else genesis
+        book = EpochBook(genesis)
+        for certificate in message.certificates:
+            if not book.add(certificate):
+                raise ConnectionCutError("protocol", "an epoch of a room without its certificate")
+        if not book.names(*self._own) or not (book.names(*self._peer) or book.concerns(self._peer[0])):
+            raise ConnectionCutError("protocol", "a room that does not concern both servers")
+        if self._rooms.get(genesis.room_id) is not None:
+            return None
+        return OfferedRoom(genesis, message.genesis, book)
+
+    def on_epochs(self, message: PeerEpochs) -> HostedRoom | None:
+        """Take what a peer knows of a room's servers; the room, if that is more than was known here.
+
+        Raises:
+            ConnectionCutError: too much at once.
+            PeerError: signatures that do not hold, or contradict what was seen here.
+        """
+        room = self._rooms.get(message.room_id)
+        if len(message.certificates) > limits.EPOCHS_TOLD_MAX:
+            raise ConnectionCutError("protocol", "too many epochs at once")
+        if room is None:
+            return None
+        news = [room.book.add(certificate) for certificate in message.certificates]
+        return room if any(news) else None
 
 
 def _check_ids(room_ids: tuple[RoomId, ...]) -> None:

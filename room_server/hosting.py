@@ -13,9 +13,10 @@ import structlog
 import trio
 
 from room_server import limits
+from room_server.epoch_book import EpochBook, certificates_of
 from room_server.errors import RefusedError, StartError
 from room_server.feed import RingBudget
-from room_server.genesis_sync import names
+from room_server.genesis_sync import OfferedRoom, names
 from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, stored_deliveries
@@ -61,6 +62,8 @@ class Hosting:
         self._on_created = on_created
         self._wall_us = wall_us
         self._host: Host | None = None
+        self.on_epochs: Callable[[HostedRoom], None] = lambda _: None
+        """Called when more is known of how a room came to its servers."""
         self._one_at_a_time = trio.Lock()
 
     @property
@@ -72,8 +75,13 @@ class Hosting:
     def attach(self, host: Host) -> None:
         """Take the opened host: rooms that were not replayed stand where their checkpoints left them."""
         self._host = host
+        notes = host.notes()
         for room in self.rooms:
             room.feed.start_at(room.service.next_sequence)
+            _load_book(room, notes.get(room.group, ()))
+        self.rooms.departed = {
+            RoomId(group): certificates_of(kept) for group, kept in notes.items() if self.rooms.get(group) is None
+        }
 
     def service_of(self, group: GroupId, genesis: bytes) -> RoomService:
         """The service of a group, made from its genesis (`vr.host` service factory).
@@ -162,24 +170,29 @@ class Hosting:
             await self._create(genesis, encoded)
         return genesis.room_id
 
-    async def host_genesis(self, genesis: Genesis, encoded: bytes) -> None:
+    async def host_room(self, offered: OfferedRoom) -> None:
         """Host a room that a peer told of; a refusal is logged, because nobody waits for it."""
+        genesis = offered.genesis
         async with self._one_at_a_time:
             try:
-                await self._create(genesis, encoded)
+                await self._create(genesis, offered.encoded_genesis, offered.book)
             except RefusedError as error:
                 log.warning("room_refused", room=room_label(genesis.room_id), reason=error.text)
 
-    async def _create(self, genesis: Genesis, encoded: bytes) -> None:
+    async def _create(self, genesis: Genesis, encoded: bytes, book: EpochBook | None = None) -> None:
         known = self.rooms.get(genesis.room_id)
         if known is not None:
             if known.encoded_genesis != encoded:
                 raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room exists with another genesis")
             return
+        configuration = None if book is None else book.configuration
+        if configuration is None and genesis.room_id in self.rooms.departed:
+            # Begun anew it would be another room of the same name, for whoever does not know where it went.
+            raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room has moved to other servers")
         if len(self.rooms) >= self.rooms_max:
             raise RefusedError(RefusalCode.LIMIT, f"this node hosts its {self.rooms_max} rooms already")
         try:
-            await self.host.create_group(configuration_of(genesis), encoded)
+            await self.host.create_group(configuration or configuration_of(genesis), encoded)
         except GenesisConflict as error:
             raise RefusedError(RefusalCode.ROOM_CONFLICT, "that room exists with another genesis") from error
         except HostError as error:
@@ -187,6 +200,9 @@ class Hosting:
         room = self.rooms.get(genesis.room_id)
         assert room is not None, "create_group asked for the service"
         room.feed.start_at(room.service.next_sequence)
+        if book is not None:
+            room.book = book
+            self.on_epochs(room)
         log.info("room_created", room=room_label(room.room_id), replicas=len(genesis.members))
         self._on_created(room)
 
@@ -217,3 +233,11 @@ class Hosting:
         except Busy:
             return []
         return [delivery for stored in entries for delivery in stored_deliveries(stored.entry, stored.results)]
+
+
+def _load_book(room: HostedRoom, notes: Many[bytes]) -> None:
+    try:
+        room.book.load(notes)
+    except DecodeError as error:
+        # What it says can be learnt again from the room's other servers.
+        log.warning("epochs_rotten", room=room_label(room.room_id), reason=str(error))

@@ -143,3 +143,9 @@ ADDRESSES_MAX: Final = 65_536
 
 ADDRESS_BUSY_S_MIN: Final = 0.05
 """Seconds that somebody over its rate is told to wait at least: as long as the client's own shortest pause."""
+
+EPOCHS_TOLD_MAX: Final = 8
+"""Epochs of a room that one server tells another at once, whose signatures may still be wanted: 8 KiB each at most."""
+
+EPOCHS_GIVEN_BYTES_MAX: Final = 256 * 1024
+"""Certificates that go with a genesis to a server that is new in the room: hundreds of moves."""

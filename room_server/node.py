@@ -48,6 +48,7 @@ from room_server.hosting import Hosting
 from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
+from room_server.moving import Moving
 from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.report import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
@@ -122,7 +123,8 @@ class _Node:
             peers,
             node_key=identity.public,
             rooms=self.hosting.rooms,
-            host_genesis=self.hosting.host_genesis,
+            host_room=self.hosting.host_room,
+            on_epochs=self._on_epochs,
             dial=self._dial,
             metrics=self.metrics,
             random01=random.SystemRandom().random,
@@ -145,6 +147,9 @@ class _Node:
         self.peers.announce(room)
         if self.announcer is not None:
             self.announcer.add(room)
+
+    def _on_epochs(self, room: HostedRoom) -> None:
+        self.hosting.on_epochs(room)  # Whose it is becomes known when clients can be told.
 
     def discover(self, dht: Node) -> Announcer:
         """Announce this node's rooms from now on."""
@@ -335,6 +340,8 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
     if advertised.port == 0:
         advertised = Endpoint(advertised.host, _port(listener))
     clients = node.make_clients(advertised)
+    moving = Moving(tell_clients=clients.tell_servers, tell_peers=node.peers.tell_epochs)
+    node.hosting.on_epochs = moving.note
     monitor = node.make_monitor(clients)
     door = node.make_door(clients)
     running = RunningNode(
@@ -357,6 +364,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 node.peers.run,
                 clients.sweep,
                 clients.tell_conditions,
+                partial(moving.run, node.hosting.host),
                 monitor.watch_loop,
             ]
             if dht is not None:

@@ -15,14 +15,14 @@ import trio
 
 from room_server import limits
 from room_server.errors import ConnectionCutError
-from room_server.genesis_sync import GenesisSync
+from room_server.genesis_sync import GenesisSync, OfferedRoom
 from room_server.outbox import Outbox
+from room_server.rooms import HostedRoom
 from vr.errors import PeerError as VrPeerError
 from vr.types import ReplicaId
 from wire.errors import PeerError
 from wire.frames import FrameDecoder, encode_frame
-from wire.messages import Message, PeerFrame, PeerGenesis, PeerGetGenesis, PeerRooms, Ping, decode, encode
-from wire.room import Genesis
+from wire.messages import Message, PeerEpochs, PeerFrame, PeerGenesis, PeerGetGenesis, PeerRooms, Ping, decode, encode
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -42,7 +42,7 @@ class ReplicationHost(Protocol):
 
 
 class PeerLink:
-    """A link after its hellos. `host_genesis` makes a room that a peer told of; called one at a time."""
+    """A link after its hellos. `host_room` makes a room that a peer told of; called one at a time. `on_epochs`: a peer knew more of a room's servers."""
 
     def __init__(
         self,
@@ -53,7 +53,8 @@ class PeerLink:
         replica_id: ReplicaId,
         sync: GenesisSync,
         host: ReplicationHost,
-        host_genesis: Callable[[Genesis, bytes], Awaitable[None]],
+        host_room: Callable[[OfferedRoom], Awaitable[None]],
+        on_epochs: Callable[[HostedRoom], None],
     ) -> None:
         self.name = name
         self.replica_id = replica_id
@@ -61,7 +62,8 @@ class PeerLink:
         self._tls = tls
         self._decoder = decoder
         self._host = host
-        self._host_genesis = host_genesis
+        self._host_room = host_room
+        self._on_epochs = on_epochs
         self._outbox = Outbox(limits.PEER_QUEUE_BYTES_MAX)
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
@@ -125,9 +127,13 @@ class PeerLink:
             case PeerGetGenesis():
                 self.say(self.sync.on_get_genesis(message))
             case PeerGenesis():
-                genesis = self.sync.on_genesis(message)
-                if genesis is not None:
-                    await self._host_genesis(genesis, message.genesis)
+                offered = self.sync.on_genesis(message)
+                if offered is not None:
+                    await self._host_room(offered)
+            case PeerEpochs():
+                room = self.sync.on_epochs(message)
+                if room is not None:
+                    self._on_epochs(room)
             case Ping():
                 pass
             case _:

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from room_server import limits
-from room_server.genesis_sync import GenesisSync
+from room_server.genesis_sync import GenesisSync, OfferedRoom
 from room_server.metrics import NodeMetrics
 from room_server.peer_link import PeerLink, ReplicationHost
 from room_server.rooms import HostedRoom, Rooms
@@ -24,7 +24,6 @@ from wire.errors import WireError
 from wire.frames import FrameDecoder
 from wire.ids import NodeKey
 from wire.messages import Message, Ping
-from wire.room import Genesis
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -56,7 +55,8 @@ class PeerLinks:
         peers: the configured servers.
         node_key: this server's.
         rooms: the rooms hosted here.
-        host_genesis: hosts a room that a peer told of.
+        host_room: hosts a room that a peer told of.
+        on_epochs: a peer knew more of a room's servers than we did.
         dial: connects to a peer and exchanges hellos; raises WireError.
         metrics: to count with.
         random01: entropy for jitter.
@@ -68,7 +68,8 @@ class PeerLinks:
         *,
         node_key: NodeKey,
         rooms: Rooms,
-        host_genesis: Callable[[Genesis, bytes], Awaitable[None]],
+        host_room: Callable[[OfferedRoom], Awaitable[None]],
+        on_epochs: Callable[[HostedRoom], None],
         dial: Callable[[Peer], Awaitable[MetPeer]],
         metrics: NodeMetrics,
         random01: Callable[[], float],
@@ -76,7 +77,8 @@ class PeerLinks:
         self.peers = {peer.node_key: peer for peer in peers}
         self._node_key = node_key
         self._rooms = rooms
-        self._host_genesis = host_genesis
+        self._host_room = host_room
+        self._on_epochs = on_epochs
         self._dial = dial
         self._metrics = metrics
         self._random01 = random01
@@ -124,6 +126,12 @@ class PeerLinks:
         for link in self._links.values():
             link.say(link.sync.announce([room]))
 
+    def tell_epochs(self, room: HostedRoom) -> None:
+        """Tell connected peers how a room came to its servers, and those who are new there that it is theirs."""
+        for link in self._links.values():
+            link.say(link.sync.announce([room]))
+            link.say(link.sync.tell_epochs([room]))
+
     async def run(self) -> None:
         """Dial those peers that are ours to dial, and watch over all links, until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -159,7 +167,8 @@ class PeerLinks:
             replica_id=met.replica_id,
             sync=GenesisSync(self._rooms, own=(self._node_key, self._replica_id), peer=(met.node_key, met.replica_id)),
             host=self._receiver,
-            host_genesis=self._host_genesis,
+            host_room=self._host_room,
+            on_epochs=self._on_epochs,
         )
         self._enter(link, met)
         try:
@@ -183,6 +192,7 @@ class PeerLinks:
         self._metrics.peer_up[link.name].set(1)
         log.info("peer_link_opened", peer=link.name)
         link.say(link.sync.announce(self._rooms))
+        link.say(link.sync.tell_epochs(self._rooms))
         self._receiver.peer_connected(met.replica_id)
 
     def _leave(self, link: PeerLink, peer: Peer) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence as Many
 from typing import Final, Protocol
 
 from room_server import limits
+from room_server.epoch_book import EpochBook
 from room_server.feed import RingBudget, RoomFeed
 from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, deliveries
@@ -95,7 +96,7 @@ class HostedRoom:
 
     __slots__ = (
         "announced",
-        "certificates",
+        "book",
         "encoded_genesis",
         "feed",
         "genesis",
@@ -115,8 +116,8 @@ class HostedRoom:
         self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
         self.opens: dict[ClientId, tuple[Recipient, int]] = {}
         self.joins = JoinRate()
-        self.certificates: list[bytes] = []
-        """Encoded `wire.certificate.EpochCertificate`s, of epoch 1 first: how the room came to its servers of now."""
+        self.book = EpochBook(genesis)
+        """How the room came to its servers of now."""
         self.announced = b""
         """The descriptor that this node answers with; empty while it answers with none."""
 
@@ -160,6 +161,8 @@ class Rooms:
 
     def __init__(self, budget: RingBudget) -> None:
         self.budget = budget
+        self.departed: dict[RoomId, list[bytes]] = {}
+        """Of rooms that were here and went elsewhere: the encoded certificates that say where."""
         self.on_new_link: Callable[[HostedRoom], None] = lambda _: None
         self._rooms: dict[bytes, HostedRoom] = {}
 
@@ -172,6 +175,11 @@ class Rooms:
     def get(self, room_id: bytes) -> HostedRoom | None:
         """A room that is hosted here."""
         return self._rooms.get(room_id)
+
+    def certificates(self, room_id: RoomId) -> list[bytes] | None:
+        """How a room that is or was here came to its servers, of epoch 1 first; None for one that never was."""
+        room = self._rooms.get(room_id)
+        return self.departed.get(room_id) if room is None else room.book.certificates
 
     def add(self, genesis: Genesis, encoded_genesis: bytes) -> HostedRoom:
         """Begin to serve a room; its state is that of the genesis until it is restored."""

@@ -359,16 +359,24 @@ class PeerGetGenesis(_Message, frozen=True, tag=51):
 
 
 class PeerGenesis(_Message, frozen=True, tag=52):
-    """Between servers: an encoded `wire.room.Genesis` that was asked for."""
+    """Between servers: an encoded `wire.room.Genesis` that was asked for, and the certificates of all epochs since."""
 
     genesis: bytes
+    certificates: tuple[bytes, ...] = ()
+
+
+class PeerEpochs(_Message, frozen=True, tag=53):
+    """Between servers of a room, past ones too: how it came to its servers. Certificates may be short of signatures."""
+
+    room_id: RoomId
+    certificates: tuple[bytes, ...]
 
 
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
-    | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis
+    | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

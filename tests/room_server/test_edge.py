@@ -277,7 +277,7 @@ def test_client_is_told_of_servers_that_came_after_those_it_knows(backend: Local
     assert room is not None
     assert client.say(KnownServers(ROOM_ID, GroupEpoch(0))) == []
 
-    room.certificates = [b"to 1", b"to 2"]
+    room.book.certificates = [b"to 1", b"to 2"]
 
     assert client.say(KnownServers(ROOM_ID, GroupEpoch(0))) == [ServersChanged(ROOM_ID, (b"to 1", b"to 2"))]
     assert client.say(KnownServers(ROOM_ID, GroupEpoch(1))) == [ServersChanged(ROOM_ID, (b"to 2",))]
@@ -289,8 +289,8 @@ def test_client_is_told_of_servers_that_came_after_those_it_knows(backend: Local
 def test_long_chain_of_servers_is_told_in_parts(backend: LocalBackend) -> None:
     room = backend.rooms.get(ROOM_ID)
     assert room is not None
-    room.certificates = [b"%d" % number for number in range(wire_limits.CERTIFICATES_PER_FRAME_MAX + 1)]
+    room.book.certificates = [b"%d" % number for number in range(wire_limits.CERTIFICATES_PER_FRAME_MAX + 1)]
 
     changed = Client(backend).one(KnownServers(ROOM_ID, GroupEpoch(0)), ServersChanged)
 
-    assert changed.certificates == tuple(room.certificates[:-1])
+    assert changed.certificates == tuple(room.book.certificates[:-1])

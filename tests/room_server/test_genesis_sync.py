@@ -8,8 +8,10 @@ from room_server.feed import RingBudget
 from room_server.genesis_sync import GenesisSync, names
 from room_server.rooms import Rooms
 from tests.room_server.builders import genesis
+from tests.room_server.epochs import begin, moved_room
+from tests.wire.certificates import identity
 from wire.ids import NodeKey, RoomId
-from wire.messages import PeerGenesis, PeerGetGenesis, PeerRooms
+from wire.messages import PeerEpochs, PeerGenesis, PeerGetGenesis, PeerRooms
 from wire.room import Genesis, GenesisMember, encode_genesis
 
 A = (NodeKey(b"A" * 32), b"a" * 16)
@@ -49,7 +51,9 @@ def test_server_that_was_away_learns_exactly_the_rooms_it_lacks() -> None:
 
     assert told.room_ids == (shared.room_id, known.room_id)
     assert asked.room_ids == (shared.room_id,)
-    assert b.on_genesis(given) == shared
+    offered = b.on_genesis(given)
+    assert offered is not None
+    assert offered.genesis == shared
 
 
 def test_rooms_that_know_the_peer_by_a_lost_data_folder_are_not_offered() -> None:
@@ -139,3 +143,60 @@ def test_names_wants_key_and_data_folder() -> None:
     assert names(record, *A)
     assert not names(record, A[0], B[1])
     assert not names(record, B[0], A[1])
+
+
+def test_server_that_the_room_moved_to_gets_it_with_the_proof() -> None:
+    record = moved_room()
+    old, new = (identity(1).public, b"\x01" * 16), (identity(4).public, b"\x04" * 16)
+    rooms = rooms_with(record)
+    [room] = rooms
+    giver, taker = sync(rooms, own=old, peer=new), sync(rooms_with(), own=new, peer=old)
+    begin(room.book, record, 1)
+    [told] = [message for message in giver.announce(rooms) if isinstance(message, PeerRooms)]
+    [asked] = taker.on_rooms(told)
+    assert isinstance(asked, PeerGetGenesis)
+    assert list(giver.on_get_genesis(asked)) == []  # Nobody would believe it yet.
+
+    begin(room.book, record, 2)
+    [given] = giver.on_get_genesis(asked)
+    assert isinstance(given, PeerGenesis)
+    offered = taker.on_genesis(given)
+
+    assert offered is not None
+    assert offered.book.names(*new)
+    assert list(sync(rooms, own=old, peer=(identity(2).public, b"\x02" * 16)).announce(rooms)) == []
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_room_that_moved_elsewhere_or_lacks_proof_is_not_hosted(kept: int) -> None:
+    record = moved_room()
+    old, stranger = (identity(1).public, b"\x01" * 16), (identity(9).public, b"\x09" * 16)
+    [room] = rooms_with(record)
+    for signer in (1, 2):
+        begin(room.book, record, signer)
+    taker = sync(rooms_with(), own=stranger, peer=old)
+    list(taker.on_rooms(PeerRooms((record.room_id,))))
+
+    with pytest.raises(ConnectionCutError):
+        taker.on_genesis(PeerGenesis(encode_genesis(record), tuple(room.book.certificates[:kept])))
+
+
+def test_epochs_are_told_to_all_who_ever_had_a_vote_and_taken_for_rooms_here() -> None:
+    record = moved_room()
+    rooms, others = rooms_with(record), rooms_with(record)
+    [room], [other] = rooms, others
+    for signer in (1, 2):
+        begin(room.book, record, signer)
+    told = {
+        name: list(sync(rooms, own=A, peer=(identity(name).public, bytes([name]) * 16)).tell_epochs(rooms))
+        for name in (1, 3, 6, 9)
+    }
+
+    assert {name for name, messages in told.items() if messages} == {1, 3, 6}
+    [message] = told[3]
+    assert isinstance(message, PeerEpochs)
+    assert sync(others).on_epochs(message) is other
+    assert sync(others).on_epochs(message) is None
+    assert sync(rooms_with()).on_epochs(message) is None
+    with pytest.raises(ConnectionCutError):
+        sync(others).on_epochs(PeerEpochs(record.room_id, message.certificates * (limits.EPOCHS_TOLD_MAX + 1)))

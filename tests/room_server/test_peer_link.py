@@ -9,17 +9,19 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 
 from room_server import limits
 from room_server.feed import RingBudget
-from room_server.genesis_sync import GenesisSync
+from room_server.genesis_sync import GenesisSync, OfferedRoom
 from room_server.peer_link import PeerLink
-from room_server.rooms import Rooms
+from room_server.rooms import HostedRoom, Rooms
 from tests.room_server.builders import genesis
+from tests.room_server.epochs import begin, moved_room
+from tests.wire.certificates import identity
 from vr.errors import PeerError as VrPeerError
 from vr.types import ReplicaId
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
 from wire.messages import PeerFrame, Ping, Pong, encode
-from wire.room import Genesis, GenesisMember, encode_genesis
+from wire.room import GenesisMember, encode_genesis
 from wire.tls import TlsConnection, accept, connect_over, server_context
 
 IDENTITY = NodeIdentity(b"i" * 32)
@@ -52,6 +54,7 @@ class Side:
         self.rooms = Rooms(RingBudget())
         self.tls = tls
         self.has_ended = False
+        self.epochs_learnt: list[HostedRoom] = []
         self.link = PeerLink(
             tls,
             FrameDecoder(),
@@ -59,12 +62,13 @@ class Side:
             replica_id=peer[1],
             sync=GenesisSync(self.rooms, own=own, peer=peer),
             host=self.receiver,
-            host_genesis=self._host_genesis,
+            host_room=self._host_room,
+            on_epochs=self.epochs_learnt.append,
         )
 
-    async def _host_genesis(self, record: Genesis, encoded: bytes) -> None:
+    async def _host_room(self, offered: OfferedRoom) -> None:
         await trio.lowlevel.checkpoint()
-        self.rooms.add(record, encoded)
+        self.rooms.add(offered.genesis, offered.encoded_genesis).book = offered.book
 
     async def run(self) -> None:
         await self.link.run(())
@@ -156,3 +160,19 @@ async def test_signs_of_life_keep_a_link_and_silence_ends_it(autojump_clock: Moc
         await wait_all_tasks_blocked()
 
         assert b.has_ended
+
+
+async def test_peers_tell_each_other_what_they_signed() -> None:
+    async with linked() as (a, b):
+        record = moved_room()
+        one, other = (side.rooms.add(record, encode_genesis(record)) for side in (a, b))
+        begin(one.book, record, 1)
+        begin(other.book, record, 2)
+        assert not one.book.certificates
+
+        link_sync = GenesisSync(a.rooms, own=A, peer=(identity(2).public, b"b" * 16))
+        a.link.say(link_sync.tell_epochs([one]))
+        await wait_all_tasks_blocked()
+
+        assert b.epochs_learnt == [other]
+        assert len(other.book.certificates) == 1

@@ -19,7 +19,8 @@ def reporter_of(hosting: Hosting, data: Path) -> Reporter:
         [],
         node_key=hosting._node_key,
         rooms=hosting.rooms,
-        host_genesis=hosting.host_genesis,
+        host_room=hosting.host_room,
+        on_epochs=hosting.on_epochs,
         dial=None,  # type: ignore[arg-type]  # nobody is dialled
         metrics=hosting._metrics,
         random01=lambda: 0.5,
