@@ -18,6 +18,7 @@
 | exactly_once, reply_right, reply_final, real_time | sessions: each request once, its own result, never changed, in order | VRR 4.5 |
 | read_fresh | a linearizable read shows all that anybody had seen when it was made | VRR 6.3 |
 | fetched_once | a chunk of a snapshot that is kept here is not asked for again | VRR 5.3, resumable |
+| refuses_when_full | a primary that knows its disk to be nearly full takes no new requests | availability |
 | bounded | every queue stays below its stated limit | limits.py |
 """
 
@@ -59,6 +60,7 @@ class Checkers:
         self.sessions = SessionChecker()
         self.progress = ProgressChecker(count, configuration.pipeline_ops_max)
         self.parts = PartsChecker(count)
+        self.space = SpaceChecker(count)
         self._frozen: dict[tuple[int, int], bytes] = {}
         self._quorum = configuration.quorum
 
@@ -122,6 +124,8 @@ class Checkers:
         if is_primary and replica.view not in self.progress.primaries:
             self._require_fresh_count(node, replica)
         self.progress.on_stepped(node, replica, is_primary=is_primary)
+        if self.space.is_short[node]:
+            self.space.on_stepped(node, replica, is_primary=is_primary)
 
     def _require_fresh_count(self, node: int, replica: Replica) -> None:
         # Who acknowledged something in this view made its log view durable first.
@@ -247,6 +251,29 @@ class SessionChecker:
 
 def _name(key: RequestKey) -> str:
     return f"{key[0].hex()[:4]}/{key[1]:#x}/{key[2]}"
+
+
+class SpaceChecker:
+    """Disks that are nearly full: what is left is for promises already made."""
+
+    def __init__(self, node_count: int) -> None:
+        self.is_short = [False] * node_count
+        self._bounds: list[tuple[int, int]] = [(-1, 0)] * node_count  # view, the last op that it may make
+
+    def on_noted(self, node: int, *, is_short: bool) -> None:
+        """The replica was told."""
+        self.is_short[node] = is_short
+        self._bounds[node] = (-1, 0)
+
+    def on_stepped(self, node: int, replica: Replica, *, is_primary: bool) -> None:
+        """It did something, knowing that."""
+        if not is_primary:
+            return
+        view, last_op = self._bounds[node]
+        if view != replica.view:
+            self._bounds[node] = (replica.view, replica.head_op + replica.queue_count)
+        elif replica.head_op > last_op:
+            raise Violation("refuses_when_full", f"node {node} made op {replica.head_op}, {last_op} was to be the last")
 
 
 class PartsChecker:

@@ -30,7 +30,7 @@ from vr.simulator.network import Network
 from vr.simulator.process import HEARTBEAT, Process, Surroundings
 from vr.simulator.schedule import SECOND_US
 from vr.simulator.story import Telling
-from vr.simulator.swarm import Swarm, draw_swarm
+from vr.simulator.swarm import Swarm, draw_later, draw_swarm, later_random
 from vr.simulator.world import World
 from vr.types import GroupId, ReplicaId
 
@@ -57,10 +57,11 @@ class Cluster:
 
     def __init__(self, seed: int, *, swarm: Swarm | None = None, telling: Telling = Telling.NOTHING) -> None:
         random = Random(seed)
-        drawn = draw_swarm(random)
+        later = later_random(seed)
+        drawn = draw_later(later, draw_swarm(random))
         self.seed = seed
         self.swarm = swarm or drawn
-        self.world = World(random, self.swarm, _configuration(random, self.swarm), telling=telling)
+        self.world = World(random, self.swarm, _configuration(random, self.swarm), telling=telling, later=later)
         count = self.swarm.node_count
         surroundings = Surroundings(
             send=self._send,

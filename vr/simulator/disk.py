@@ -12,6 +12,8 @@ from it and then promises something has to sync first, because the power may fai
 A sync that fails settles every unsynced sector there and then, as if the kernel had dropped the pages: reading them back
 shows what is really there. (Not modelled: ext4's habit of showing the new bytes until the next boot.)
 
+A full disk refuses to make files grow. A write that went astray is rot in two places: of two writes, a page each.
+
 Bits and pages rot only where they are *provably synced*: the file system has since completed a write that began after
 their sync, so the log had its chance to say so. Rot of anything newer cannot be told from a torn write by any log.
 """
@@ -19,7 +21,7 @@ their sync, so the log had its chance to say so. Rot of anything newer cannot be
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from vr.storage.errors import FolderInUse
@@ -137,11 +139,13 @@ class SimHandle:
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         self._disk.on_effect()
+        self._disk.require_space(offset + len(data) - self.size())
         proves = self._disk.is_proving and offset >= PAGE_BYTES
         self._content.write(offset, data, self._disk.syncs if proves else 0)
 
     def allocate(self, size: int) -> None:
         self._disk.on_effect()
+        self._disk.require_space(size - self.size())
         self._content.extend_to(size)
 
     def sync(self) -> None:
@@ -167,7 +171,7 @@ class SimFileSystem:
     """The disk of one node, for `vr.storage`.
 
     `on_effect` is called before each change (the simulated kill strikes there). `sync_error` is the probability that a
-    sync fails.
+    sync fails, `misdirected` the share of rot that is a write gone astray (drawn by `later`).
     """
 
     def __init__(
@@ -176,6 +180,8 @@ class SimFileSystem:
         *,
         on_effect: Callable[[], None] = lambda: None,
         sync_error: float = 0.0,
+        misdirected: float = 0.0,
+        later: Random | None = None,
     ) -> None:
         self.on_effect = on_effect
         self.sync_error = sync_error
@@ -184,6 +190,9 @@ class SimFileSystem:
         )
         self.syncs = 0
         self._proven = 0
+        self._capacity: int | None = None
+        self._later = Random(0) if later is None else later
+        self._misdirected = misdirected
         self._random = random
         self._files: dict[str, SimContent] = {}
         self._names_unsynced: list[dict[str, SimContent]] = []  # what the names were before each unsynced change
@@ -228,7 +237,24 @@ class SimFileSystem:
         return SimLock(self._locks, path)
 
     def free_bytes(self, path: str) -> int:
-        return 1 << 40
+        if self._capacity is None:
+            return 1 << 40
+        return max(0, self._capacity - sum(len(content.content) for content in self._files.values()))
+
+    def fill(self, left_bytes: int | None) -> None:
+        """Leave only so much space, or, with None, all of it."""
+        self._capacity = None
+        if left_bytes is not None:
+            self._capacity = left_bytes + sum(len(content.content) for content in self._files.values())
+
+    def require_space(self, growth: int) -> None:
+        """May a file grow by so many bytes?
+
+        Raises:
+            OSError: not any more; nothing has changed.
+        """
+        if growth > 0 and self._capacity is not None and growth > self.free_bytes(""):
+            raise OSError(errno.ENOSPC, "no space left on the simulated disk")
 
     def sync_content(self, content: SimContent) -> None:
         """Sync one file, or fail to.
@@ -260,6 +286,18 @@ class SimFileSystem:
     def calm(self) -> None:
         """No more errors."""
         self.sync_error = 0.0
+        self._capacity = None
+
+    def _misdirect(self, candidates: Sequence[tuple[str, int, int]]) -> str | None:
+        """One page of a write has gone to where another write was: it is missing here, and too much there."""
+        if len(candidates) < 2:
+            return None
+        missing, spoiled = self._later.sample(candidates, 2)
+        (lost, lost_at, _), (struck, spoiled_at, _) = missing, spoiled
+        source, target = self._files[lost].content, self._files[struck].content
+        target[spoiled_at : spoiled_at + PAGE_BYTES] = source[lost_at : lost_at + PAGE_BYTES]
+        source[lost_at : lost_at + PAGE_BYTES] = bytes(PAGE_BYTES)
+        return f"{lost}, the page at {lost_at}, which went to {struck} at {spoiled_at}"
 
     def rot(self) -> str | None:
         """Spoil a bit or a page of a provably synced write; returns where, or None when nothing may rot."""
@@ -270,6 +308,10 @@ class SimFileSystem:
         ]
         if not candidates:
             return None
+        if self._misdirected and self._later.random() < self._misdirected:
+            astray = self._misdirect([item for item in candidates if item[1] >= PAGE_BYTES])
+            if astray is not None:
+                return astray
         path, offset, end = self._random.choice(candidates)
         content = self._files[path].content
         # A file's first page describes the file; of it, as of everything else, one bit may rot, but not all of it.

@@ -29,6 +29,7 @@ class Nemesis:
         self._every(process.crash_interval_us, self._crash)
         self._every(process.pause_interval_us, self._pause)
         self._every(self._world.swarm.disk.rot_interval_us, self._rot)
+        self._fill_later()
         if len(self._processes) > 1:
             self._every(partition.interval_us, self._partition)
             self._every(partition.clog_interval_us, self._clog)
@@ -69,6 +70,17 @@ class Nemesis:
         # Nobody sees rot before the next start: often, bring it about.
         if victim.rot() and victim.is_running and draw.random() < 0.6:
             victim.light_fuse(draw.randrange(100))
+
+    def _fill_later(self) -> None:
+        interval_us = self._world.swarm.disk.fill_interval_us
+        if interval_us:
+            self._world.schedule.after(int(self._world.later.expovariate(1.0) * interval_us), self._fill)
+
+    def _fill(self) -> None:
+        if self._world.storming:
+            victim = self._world.later.choice(self._processes)
+            victim.fill_disk(int(self._world.later.expovariate(1.0) * self._world.swarm.disk.full_us_mean))
+            self._fill_later()
 
     def _partition(self) -> None:
         world, draw = self._world, self._world.random

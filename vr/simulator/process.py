@@ -37,6 +37,7 @@ from vr.storage.errors import StoragePoisoned
 from vr.types import ClientId, ReplicaIndex, SessionNumber
 
 HEARTBEAT = b"\x00"
+SPACE_LOOK_US = 1_000_000  # how often the host looks at the free space
 BACKLOG_MAX = 20_000  # inputs a paused process finds waiting when it wakes
 
 
@@ -63,6 +64,8 @@ class Process:
             world.random,
             on_effect=self._boundary,
             sync_error=world.swarm.disk.sync_error,
+            misdirected=world.swarm.disk.misdirected,
+            later=world.later,
         )
         self._world = world
         self._surroundings = surroundings
@@ -155,6 +158,7 @@ class Process:
             seed=world.random.getrandbits(64),
             options=self._replica_options(),
         )
+        self._note_space()
         world.counts["start"] += 1
         world.tell(self.node, f"started: {self.summary()}")
 
@@ -242,9 +246,33 @@ class Process:
         """No more deaths and pauses."""
         self._fuse = None
         self.file_system.calm()
+        self._look_at_space()
         if self._paused_until_us:
             self._paused_until_us = self._world.schedule.now_us
             self._wake(self._incarnation)
+
+    def fill_disk(self, duration_us: int) -> None:
+        """Let the disk run full for a while; the host notices both within a second."""
+        world = self._world
+        left_bytes = int(world.later.random() * 1.5 * world.swarm.disk.segment_bytes)
+        self.file_system.fill(left_bytes)
+        world.counts["full"] += 1
+        world.tell(self.node, f"{left_bytes} bytes are left on the disk, for {duration_us / 1e6:.3f} s")
+        world.schedule.after(duration_us, self._free_disk)
+        world.schedule.after(int(world.later.random() * SPACE_LOOK_US), self._look_at_space)
+
+    def _free_disk(self) -> None:
+        self.file_system.fill(None)
+        self._world.schedule.after(int(self._world.later.random() * SPACE_LOOK_US), self._look_at_space)
+
+    def _look_at_space(self) -> None:
+        self._run(self._incarnation, self._note_space)
+
+    def _note_space(self) -> None:
+        assert self.replica is not None, "looks in living processes"
+        is_short = self.file_system.free_bytes("") < self._world.swarm.disk.segment_bytes
+        self.replica.note_space(is_short=is_short)
+        self._world.checkers.space.on_noted(self.node, is_short=is_short)
 
     def rot(self) -> bool:
         """Flip one bit on the disk, if there is one that may rot; whether there was."""

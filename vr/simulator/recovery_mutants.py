@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 
-from vr import durability, nacks, repair, view_change
+from vr import durability, forwarding, nacks, repair, view_change
 from vr import recovery as core_recovery
 from vr.log import Entry
 from vr.messages import StartView
 from vr.ready import DurableState
+from vr.replica import Replica
 from vr.simulator.mutation import Mutant, Patch, Rule, always, by_scenario, mutant, nothing
-from vr.simulator.worlds import rotten_tails, torn_tails
+from vr.simulator.worlds import full_disks, rotten_tails, torn_tails
 from vr.state import ReplicaState, Status
-from vr.storage import log_opening, recovery
+from vr.storage import log_opening, recovery, segment
 
 
 def _with_state(**changes: Callable[[ReplicaState, DurableState], object]) -> Callable[[Rule], Rule]:
@@ -93,6 +94,14 @@ def _stale_start_view_while_recovering(original: Rule) -> Rule:
 
 def _serve_by_number(_: Rule) -> Rule:
     return lambda state, _message, op, _checksum: state.log.get(op)
+
+
+def _never_freed(original: Rule) -> Rule:
+    def note_space(replica: Replica, *, is_short: bool) -> None:
+        if is_short:
+            original(replica, is_short=True)
+
+    return note_space
 
 
 RECOVERY_MUTANTS: tuple[Mutant, ...] = (
@@ -209,6 +218,27 @@ RECOVERY_MUTANTS: tuple[Mutant, ...] = (
         600,
         Patch(log_opening, "_settle_tail", _clear_nothing),
         bend=torn_tails,
+    ),
+    mutant(
+        "page_astray_believed",
+        "a frame that was written to another place is taken for one",
+        100,
+        Patch(segment, "_in_place", lambda _: lambda description, _start: description),
+        bend=full_disks,
+    ),
+    mutant(
+        "full_primary_takes_forwards",
+        "a primary whose disk is nearly full goes on taking requests",
+        50,
+        Patch(forwarding, "is_short_of_space", always(False)),
+        bend=full_disks,
+    ),
+    mutant(
+        "full_disk_stays_shut",
+        "who refused for want of space refuses for ever",
+        50,
+        Patch(Replica, "note_space", _never_freed),
+        bend=full_disks,
     ),
 )
 """Each must die within its budget."""

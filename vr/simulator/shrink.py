@@ -17,7 +17,7 @@ import msgspec
 from vr.simulator.cluster import Outcome, run_seed
 from vr.simulator.errors import NothingToShrink
 from vr.simulator.schedule import SECOND_US
-from vr.simulator.swarm import Swarm, draw_swarm
+from vr.simulator.swarm import Swarm, draw_later, draw_swarm, later_random
 
 SECTIONS = ("network", "disk", "process", "partition", "load")
 HALVED = (("load", "clients", 1), ("load", "requests_per_client", 2), ("load", "body_bytes_max", 1))
@@ -79,7 +79,7 @@ def shrink(seed: int, *, seeds_per_world: int = 6) -> Shrunk:
     Raises:
         NothingToShrink: the seed finds nothing.
     """
-    swarm = draw_swarm(Random(seed))
+    swarm = draw_later(later_random(seed), draw_swarm(Random(seed)))
     outcome = run_seed(seed, swarm=swarm)
     if outcome.violation is None:
         raise NothingToShrink(f"seed {seed} finds nothing")

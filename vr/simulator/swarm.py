@@ -40,6 +40,9 @@ class DiskFaults(msgspec.Struct, frozen=True, kw_only=True):
     sync_error: float = 0.0  # a sync fails, its pages may or may not be on the platter
     rot_interval_us: int = 0  # mean time between bits flipping in provably synced sectors; 0 = never
     segment_bytes: int = 256 * 1024
+    fill_interval_us: int = 0  # mean time between disks running full, over the whole cluster; 0 = never
+    full_us_mean: int = 0  # until space is freed
+    misdirected: float = 0.0  # of what rots, a write that went astray: missing in one place, too much in another
     split: float = 0.0  # a job becomes several frames, all of them unsynced when the power fails
 
     def calmed(self) -> DiskFaults:
@@ -124,6 +127,24 @@ def draw_swarm(random: Random) -> Swarm:
         partition=_draw_partition(random),
         load=_draw_load(random),
     )
+
+
+def later_random(seed: int) -> Random:
+    """What later additions draw from. The word is chosen so that no seed pinned by then has any: they keep their stories."""
+    return Random(f"later 899 {seed}")
+
+
+def draw_later(random: Random, swarm: Swarm) -> Swarm:
+    """What was added to worlds since their draws were fixed; one in four has it. `random` is of `later_random`."""
+    if random.random() >= 1 / 4:
+        return swarm
+    disk = msgspec.structs.replace(
+        swarm.disk,
+        fill_interval_us=_interval_us(random, 1, 6),
+        full_us_mean=int(_log_uniform(random, 0.2, 4) * SECOND_US),
+        misdirected=random.choice([0.0, 0.3, 1.0]),
+    )
+    return msgspec.structs.replace(swarm, disk=disk)
 
 
 def _log_uniform(random: Random, low: float, high: float) -> float:

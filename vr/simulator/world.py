@@ -15,10 +15,18 @@ from vr.simulator.swarm import Swarm
 class World:
     """The shared context. `counts` notes how often each kind of event happened: a fault that never strikes tests nothing."""
 
-    def __init__(self, random: Random, swarm: Swarm, configuration: Configuration, *, telling: Telling) -> None:
+    def __init__(
+        self,
+        random: Random,
+        swarm: Swarm,
+        configuration: Configuration,
+        *,
+        telling: Telling,
+        later: Random | None = None,
+    ) -> None:
         self.random = random
         # What was added later draws here: the worlds of seeds that are pinned stay what they were.
-        self.later = Random(repr(random.getstate()[1][:8]))
+        self.later = Random(0) if later is None else later
         self.swarm = swarm
         self.configuration = configuration
         self.schedule = Schedule()

@@ -160,3 +160,19 @@ def interrupted_transfers(swarm: Swarm) -> Swarm:
             chunk_bytes=64,
         ),
     )
+
+
+def full_disks(swarm: Swarm) -> Swarm:
+    """Disks run full and are cleared again, writes go astray, processes die of both."""
+    troubled = rotten_tails(swarm)
+    return replace(
+        troubled,
+        disk=replace(
+            troubled.disk,
+            misdirected=1.0,
+            fill_interval_us=3 * SECOND_US // 2,
+            full_us_mean=SECOND_US,
+            segment_bytes=96 * 1024,
+        ),
+        load=replace(troubled.load, body_bytes_max=3000),
+    )

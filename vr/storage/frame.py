@@ -30,7 +30,7 @@ TAIL_MAGIC = b"SmtFrmT1"
 SALT_BYTES = 8
 
 _FIELDS = struct.Struct("<8s6Q4I")
-"""salt, lsn, synced_lsn, meta_lsn, segment, oldest_segment, spare | frame_bytes, description_bytes, count, flags."""
+"""salt, lsn, synced_lsn, meta_lsn, segment, oldest_segment, offset | frame_bytes, description_bytes, count, flags."""
 _CRC = struct.Struct("<I4x")
 _RECORD = struct.Struct("<16sB3xQQ16sII")
 """group, kind, view, op, checksum, payload bytes, payload crc32."""
@@ -71,6 +71,8 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The last frame before this one that holds a meta or a birth; 0 = none."""
     segment: int
     oldest_segment: int
+    offset: int
+    """Where in its segment the frame begins: what a misdirected write put elsewhere is not taken for a frame."""
     more: bool = False
 
 
@@ -120,7 +122,7 @@ def encode_frame(header: FrameHeader, records: Sequence[Record]) -> bytes:
         header.meta_lsn,
         header.segment,
         header.oldest_segment,
-        0,
+        header.offset,
         frame_bytes,
         len(description),
         len(records),
@@ -176,6 +178,7 @@ def _decode(data: bytes | memoryview, offset: int, magic: bytes, salt: bytes) ->
         meta_lsn=fields[3],
         segment=fields[4],
         oldest_segment=fields[5],
+        offset=fields[6],
         more=bool(fields[10] & FLAG_MORE),
     )
     frame_bytes, description_bytes, count = fields[7:10]

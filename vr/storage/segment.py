@@ -151,7 +151,7 @@ def _descriptions(data: bytes, salt: bytes) -> Iterator[tuple[int, FrameDescript
     floor = position = PAGE_BYTES  # end of the last sound frame; where to look on
     head_at = -1
     while position < len(data):
-        description = decode_head(data, position, salt) if position % PAGE_BYTES == 0 else None
+        description = _in_place(decode_head(data, position, salt), position) if position % PAGE_BYTES == 0 else None
         start = position
         if description is None:
             head_at = data.find(HEAD_MAGIC + salt, position) if head_at < position else head_at
@@ -172,10 +172,16 @@ def _descriptions(data: bytes, salt: bytes) -> Iterator[tuple[int, FrameDescript
 def _read_mark(data: bytes, at: int, salt: bytes) -> tuple[int, FrameDescription | None]:
     """Start and description of the frame whose head or tail has its magic at `at`."""
     if data.startswith(HEAD_MAGIC, at):
-        return at, decode_head(data, at, salt) if at % PAGE_BYTES == 0 else None
+        return at, _in_place(decode_head(data, at, salt), at) if at % PAGE_BYTES == 0 else None
     end = at + HEAD_BYTES
     description = decode_tail(data, end, salt) if end % PAGE_BYTES == 0 else None
-    return (at if description is None else end - description.frame_bytes), description
+    start = at if description is None else end - description.frame_bytes
+    return start, _in_place(description, start)
+
+
+def _in_place(description: FrameDescription | None, start: int) -> FrameDescription | None:
+    """Is it of a frame that was written here? A write that went astray is sound, but in the wrong place."""
+    return description if description is not None and description.header.offset == start else None
 
 
 def _scanned(data: bytes, number: int, offset: int, description: FrameDescription) -> ScannedFrame:

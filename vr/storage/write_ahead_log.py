@@ -214,6 +214,7 @@ class WriteAheadLog:
             meta_lsn=self._meta_lsn,
             segment=self._current.number,
             oldest_segment=self._oldest_segment,
+            offset=self._offset,
             more=more,
         )
 

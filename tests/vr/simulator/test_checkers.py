@@ -342,3 +342,19 @@ def test_a_chunk_that_is_kept_is_not_asked_for_again_unless_it_has_rotted() -> N
     checkers.on_send(2, ask)
     checkers.parts.on_kept(1, {0: msgspec.structs.replace(part, data=b"?" + data[1:])})
     checkers.on_send(1, ask)
+
+
+def test_a_primary_short_of_space_that_takes_more_than_it_had_taken() -> None:
+    checkers = checkers_with()
+    checkers.space.on_noted(0, is_short=True)
+
+    def made(op: int) -> None:
+        checkers.on_stepped(0, replica(is_primary=True, queue_count=1, head_op=op, commit_number=op))
+
+    made(3)
+    made(4)
+    with pytest.raises(Violation, match="refuses_when_full"):
+        made(5)
+
+    checkers.space.on_noted(0, is_short=False)
+    made(9)

@@ -210,3 +210,34 @@ def test_what_only_survived_by_luck_does_not_rot() -> None:
         disk.open("wal/1").sync()
 
         assert disk.rot() is None
+
+
+def test_a_full_disk_lets_nothing_grow_until_it_is_cleared() -> None:
+    disk = SimFileSystem(Random(1))
+    handle = disk.open("a", create=True)
+    handle.allocate(8 * PAGE_BYTES)
+    disk.fill(PAGE_BYTES)
+
+    with pytest.raises(OSError, match="no space"):
+        handle.allocate(10 * PAGE_BYTES)
+    handle.write_at(0, b"what is there may be written over")
+    assert (handle.size(), disk.free_bytes("")) == (8 * PAGE_BYTES, PAGE_BYTES)
+
+    disk.fill(None)
+    handle.allocate(10 * PAGE_BYTES)
+    assert handle.size() == 10 * PAGE_BYTES
+
+
+def test_a_misdirected_write_is_missing_in_one_place_and_too_much_in_another() -> None:
+    disk = SimFileSystem(Random(1), misdirected=1.0)
+    handle = disk.open("a", create=True)
+    handle.allocate(8 * PAGE_BYTES)
+    for page in range(1, 6):
+        handle.write_at(page * PAGE_BYTES, bytes([page]) * PAGE_BYTES)
+        handle.sync()
+
+    assert "which went to" in str(disk.rot())
+
+    pages = [handle.read_at(page * PAGE_BYTES, 1)[0] for page in range(1, 6)]
+    assert pages.count(0) == 1
+    assert len(set(pages)) == 5

@@ -24,6 +24,7 @@ def troubled(swarm: Swarm, seconds: int = 8) -> Cluster:
         (Swarm(process=ProcessFaults(crash_interval_us=SECOND_US // 2)), "killed"),
         (Swarm(process=ProcessFaults(pause_interval_us=SECOND_US // 2, pause_us_max=1000)), "pause"),
         (Swarm(disk=DiskFaults(rot_interval_us=SECOND_US // 4)), "rot"),
+        (Swarm(disk=DiskFaults(fill_interval_us=SECOND_US // 2, full_us_mean=SECOND_US)), "full"),
         (Swarm(partition=PartitionFaults(interval_us=SECOND_US // 2)), "partition"),
         (Swarm(partition=PartitionFaults(clog_interval_us=SECOND_US // 2)), "clog"),
     ],

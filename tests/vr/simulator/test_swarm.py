@@ -1,8 +1,12 @@
 """Drawing worlds."""
 
+from pathlib import Path
 from random import Random
 
-from vr.simulator.swarm import Swarm, draw_swarm
+from vr.simulator.swarm import Swarm, draw_later, draw_swarm, later_random
+
+PINNED_FILE = Path(__file__).parents[2] / "simulation" / "pinned_seeds.txt"
+PINNED_THEN = 24  # when later additions began to be drawn
 
 
 def swarms() -> list[Swarm]:
@@ -46,3 +50,12 @@ def test_groups_have_one_to_five_members_and_mostly_three() -> None:
 
     assert set(counts) == {1, 2, 3, 5}
     assert counts.count(3) > 150
+
+
+def test_what_was_added_later_leaves_pinned_seeds_alone_and_is_drawn_for_others() -> None:
+    pinned = [int(line.split()[0]) for line in PINNED_FILE.read_text().splitlines() if line[:1].isdigit()]
+    drawn = [draw_later(later_random(seed), Swarm()) for seed in range(200)]
+
+    assert sum(swarm.disk.fill_interval_us > 0 for swarm in drawn) > 20
+    assert sum(swarm.disk.misdirected > 0 for swarm in drawn) > 20
+    assert all(draw_later(later_random(seed), Swarm()) == Swarm() for seed in pinned[:PINNED_THEN])

@@ -9,6 +9,7 @@ from vr.simulator.swarm import Swarm, draw_swarm
 from vr.simulator.worlds import (
     Bend,
     deposed_with_a_tail,
+    full_disks,
     interrupted_transfers,
     late_replay,
     leases,
@@ -16,7 +17,7 @@ from vr.simulator.worlds import (
     torn_tails,
 )
 
-WORLDS = (deposed_with_a_tail, interrupted_transfers, late_replay, leases, rotten_tails, torn_tails)
+WORLDS = (deposed_with_a_tail, full_disks, interrupted_transfers, late_replay, leases, rotten_tails, torn_tails)
 NAMED = pytest.mark.parametrize("bend", WORLDS, ids=lambda bend: bend.__name__)
 
 

@@ -31,6 +31,7 @@ def header(**changes: object) -> FrameHeader:
         "meta_lsn": 2,
         "segment": 3,
         "oldest_segment": 1,
+        "offset": 4096,
         "more": False,
     }
     return FrameHeader(**(values | changes))  # type: ignore[arg-type]  # a test's keyword table

@@ -37,6 +37,7 @@ def frame(
         meta_lsn=meta_lsn,
         segment=1,
         oldest_segment=1,
+        offset=lsn * PAGE_BYTES,
         more=more,
     )
     return ScannedFrame(

@@ -21,11 +21,22 @@ from vr.storage.segment import (
 SALT = b"saltsalt"
 
 
-def frame(lsn: int, *, pages: int = 1, payload: bytes | None = None, segment: int = 5, salt: bytes = SALT) -> bytes:
+def frame(
+    lsn: int, *, at: int | None = None, pages: int = 1, payload: bytes | None = None, salt: bytes = SALT
+) -> bytes:
+    """Of segment 5; `at` is the page it is written to, else its number."""
     record = entry(lsn, size=(pages - 1) * PAGE_BYTES + 50)
     if payload is not None:
         record = msgspec.structs.replace(record, payload=payload)
-    header = FrameHeader(salt=salt, lsn=lsn, synced_lsn=lsn - 1, meta_lsn=0, segment=segment, oldest_segment=1)
+    header = FrameHeader(
+        salt=salt,
+        lsn=lsn,
+        synced_lsn=lsn - 1,
+        meta_lsn=0,
+        segment=5,
+        oldest_segment=1,
+        offset=(lsn if at is None else at) * PAGE_BYTES,
+    )
     return encode_frame(header, [record])
 
 
@@ -59,7 +70,7 @@ def test_without_both_header_copies_the_first_frame_still_tells_the_salt() -> No
 
 
 def test_a_scan_finds_the_frames_on_both_sides_of_damage() -> None:
-    data = segment(frame(1), frame(2, pages=3), frame(3))
+    data = segment(frame(1), frame(2, pages=3), frame(3, at=5))
     start = 2 * PAGE_BYTES
     data[start : start + 3 * PAGE_BYTES] = bytes(3 * PAGE_BYTES)
 
@@ -71,7 +82,7 @@ def test_a_scan_finds_the_frames_on_both_sides_of_damage() -> None:
 
 @pytest.mark.parametrize("damage", [slice(0, 8), slice(8, 16), slice(100, 140)])
 def test_a_frame_with_a_damaged_head_is_read_by_its_tail(damage: slice) -> None:
-    data = segment(frame(1), frame(2, pages=3), frame(3))
+    data = segment(frame(1), frame(2, pages=3), frame(3, at=5))
     data[2 * PAGE_BYTES + damage.start : 2 * PAGE_BYTES + damage.stop] = b"\xff" * (damage.stop - damage.start)
 
     found = scan_segment(5, bytes(data)).frames
@@ -85,7 +96,7 @@ def test_a_frame_with_a_damaged_head_is_read_by_its_tail(damage: slice) -> None:
 
 
 def test_rotten_entries_are_named_and_the_others_are_not() -> None:
-    data = segment(frame(1), frame(2, pages=3), frame(3))
+    data = segment(frame(1), frame(2, pages=3), frame(3, at=5))
     data[3 * PAGE_BYTES + 7] ^= 1
 
     assert [found.rotten for found in scan_segment(5, bytes(data)).frames] == [frozenset(), frozenset({0}), frozenset()]
@@ -93,12 +104,25 @@ def test_rotten_entries_are_named_and_the_others_are_not() -> None:
 
 def test_a_frame_planted_in_a_client_s_bytes_is_not_taken_for_one() -> None:
     planted = bytes(PAGE_BYTES - 72 - 60) + frame(9, salt=b"guessed!")
-    data = segment(frame(1), frame(2, payload=planted), frame(3))
+    planting = frame(2, payload=planted)
+    data = segment(frame(1), planting, frame(3, at=2 + len(planting) // PAGE_BYTES))
     data[2 * PAGE_BYTES : 2 * PAGE_BYTES + 100] = bytes(100)
     last = len(data) - 3 * PAGE_BYTES
     data[last - 2 * PAGE_BYTES : last - PAGE_BYTES] = bytes(PAGE_BYTES)
 
     assert [found.header.lsn for found in scan_segment(5, bytes(data)).frames] == [1, 3]
+
+
+def test_a_page_that_went_astray_is_not_taken_for_a_frame() -> None:
+    """Its salt, number and checksums are right; where it lies is not."""
+    data = segment(frame(1), frame(2), frame(3), frame(4))
+    data[2 * PAGE_BYTES : 3 * PAGE_BYTES] = data[4 * PAGE_BYTES : 5 * PAGE_BYTES]
+    data[4 * PAGE_BYTES : 5 * PAGE_BYTES] = bytes(PAGE_BYTES)
+
+    scanned = scan_segment(5, bytes(data))
+
+    assert [found.header.lsn for found in scanned.frames] == [1, 3]
+    assert scanned.residue_offset == 2 * PAGE_BYTES
 
 
 def test_a_header_of_another_number_is_a_released_file() -> None:
@@ -125,7 +149,7 @@ def test_arbitrary_bytes_scan_without_error(noise: bytes, with_header: bool) -> 
 
 @given(st.lists(st.tuples(st.integers(0, 12 * PAGE_BYTES), st.binary(min_size=1, max_size=600)), max_size=6))
 def test_whatever_is_overwritten_only_original_frames_are_found(damages: list[tuple[int, bytes]]) -> None:
-    data = segment(frame(1), frame(2, pages=3), frame(3), frame(4, pages=2), frame(5))
+    data = segment(frame(1), frame(2, pages=3), frame(3, at=5), frame(4, at=6, pages=2), frame(5, at=8))
     size = len(data)
     originals = {(one.header.lsn, one.offset): one.records for one in scan_segment(5, bytes(data)).frames}
     for offset, junk in damages:
