@@ -68,8 +68,9 @@ multihost: $(VENV)/.dev ## faults under load, every server on a host of its own 
 interop: $(VENV)/.dev ## N random histories of groups mixed with ts-mls and core-crypto (needs node and npm)
 	$(BIN)/python -m tests.mls.peers --histories $(or $(N),100)
 
-docs: ## where the documentation is
-	@echo "README.md, vr/README.md, docs/"
+docs: $(VENV)/.dev ## the manual in dist/docs; a warning is an error
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -d dist/doctrees docs dist/docs
+	@echo "dist/docs/index.html"
 
 dist: $(VENV)/.dev ## wheel and source distribution in dist/
 	$(BIN)/python -m build --no-isolation

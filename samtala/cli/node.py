@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
+from client.errors import UnavailableError
 from room_server.config import parse_endpoint
 from room_server.errors import ConfigError, NodeError
 from room_server.process import main as serve_node
+from room_server.report import NodeReport
 from room_server.setup import init_node
 from samtala.cli.lazy import LazyGroup
+from samtala.cli.node_client import ask
 from samtala.cli.node_settings import (
     CONFIG_NAME,
     default_data,
     fail,
     load_settings,
     read_config,
+    socket_of,
     with_config,
     with_settings,
+    with_socket,
 )
-from samtala.cli.run import with_json
+from samtala.cli.run import explained, with_json
 from samtala.cli.show import put, put_json, say
 
+_POLL_S = 0.1
 _DEFAULT_METRICS = '[metrics]\nlisten = "127.0.0.1:7612"'
 _WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - refused, not bound
 
@@ -34,6 +41,7 @@ _WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - refused, not bound
     lazy_commands={
         "init": ("samtala.cli.node:init", "Make a server's key, data folder and configuration."),
         "serve": ("samtala.cli.node:serve", "Run the server."),
+        "wait-ready": ("samtala.cli.node:wait_ready", "Wait until a server has joined the others and caught up."),
     },
 )
 def node() -> None:
@@ -100,6 +108,32 @@ def serve(*, config: Path | None, settings: Sequence[str]) -> None:
     """Run the server until SIGTERM or Ctrl-C; both let it finish what it has begun."""
     read_config(config, settings)
     raise click.exceptions.Exit(serve_node(partial(load_settings, config, settings)))
+
+
+@click.command("wait-ready")
+@with_socket
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
+              help="Seconds to wait at most.")  # fmt: skip
+def wait_ready(*, config: Path | None, socket: Path | None, timeout_s: float) -> None:
+    """Wait until the server on this machine has joined the others and caught up; exit code 5 if it does not.
+
+    systemctl restart samtala && samtala node wait-ready
+
+    Then the next server may be restarted: no room is without a majority meanwhile.
+    """
+    path = socket_of(config, socket)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            reason = ask(path, "/status", NodeReport).not_ready_because
+        except UnavailableError as error:
+            reason = str(error).partition(". ")[0]
+        if reason is None:
+            return
+        if time.monotonic() > deadline:
+            with explained():
+                raise UnavailableError(f"not ready after {timeout_s:g} s: {reason}")
+        time.sleep(_POLL_S)
 
 
 def _advertised(listen: str) -> str:

@@ -5,10 +5,13 @@ import os
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from room_server.config import load_config
 from samtala.cli import main
+from tests.samtala.cli.admin_double import serving_answers
+from tests.samtala.operate.reports import node_report
 from wire.identity import parse_node_address
 
 
@@ -92,3 +95,16 @@ def test_defaults_are_the_services_for_root_and_the_persons_otherwise(monkeypatc
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert default_data().parts[-2:] == ("samtala", "node")
     assert default_config().name == "node.toml"
+
+
+@pytest.mark.parametrize(("reason", "code"), [(None, 0), ("catching up: 3 rooms", 5)])
+def test_waiting_for_a_server_ends_when_it_is_ready_or_in_time(
+    tmp_path: Path, reason: str | None, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"/status": msgspec.json.encode(node_report(not_ready_because=reason))}
+    with serving_answers(tmp_path / "s", answers) as path:
+        assert main(["node", "wait-ready", "--socket", str(path), "--timeout", "0.2"]) == code
+
+    assert (reason or "") in capsys.readouterr().err
+    assert main(["node", "wait-ready", "--socket", str(tmp_path / "nobody"), "--timeout", "0.2"]) == 5
+    assert "no node answers" in capsys.readouterr().err
