@@ -10,7 +10,9 @@ from vr.types import ReplicaIndex
 def members_up(replica: Replica) -> int:
     """Members of a group that this replica does not suspect, itself included."""
     others = (index for index in range(replica.configuration.size) if index != replica.index)
-    return 1 + sum(not replica.peer_standing(ReplicaIndex(index))[1] for index in others)
+    return replica.configuration.is_member(replica.index) + sum(
+        not replica.peer_standing(ReplicaIndex(index))[1] for index in others
+    )
 
 
 def room_margin(replica: Replica) -> int:

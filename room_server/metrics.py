@@ -18,7 +18,7 @@ from wire.messages import PROTOCOL_VERSION
 
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-ROOM_STATES: Final = ("normal", "view_change", "recovering", "catching_up", "no_quorum")
+ROOM_STATES: Final = ("normal", "view_change", "recovering", "catching_up", "no_quorum", "moving")
 SPARE_LABELS: Final = ("0", "1", "2+")
 DHT_LOOKUP_RESULTS: Final = ("found", "missing", "complete")
 STORAGE_KINDS: Final = ("log", "history", "other")

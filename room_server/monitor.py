@@ -40,6 +40,8 @@ def room_state(replica: Replica) -> str:
     if members_up(replica) < replica.configuration.quorum:
         return "no_quorum"
     match replica.status:
+        case Status.RETIRED:
+            return "moving"
         case Status.VIEW_CHANGE:
             return "view_change"
         case Status.NORMAL:

@@ -34,6 +34,7 @@ _REFUSALS: Final = {
     RejectReason.UNKNOWN_SESSION: RefusalCode.UNKNOWN_SESSION,
     RejectReason.SEQUENCE_GAP: RefusalCode.SEQUENCE_GAP,
     RejectReason.TOO_LARGE: RefusalCode.LIMIT,
+    RejectReason.NEW_EPOCH: RefusalCode.UNKNOWN_ROOM,
 }
 
 

@@ -3,7 +3,22 @@
 from typing import Final
 
 MEMBERS_MAX: Final = 7
-"""Replicas of one group: more would only make every commit slower."""
+"""Replicas of one group that vote: more would only make every commit slower."""
+
+REPLICAS_MAX: Final = 64
+"""Bound of a replica's index: members, standbys (a whole new set of members and some to spare), and guests."""
+
+STANDBYS_MAX: Final = 14
+"""Standbys of one group: each is sent every operation."""
+
+GUESTS_MAX: Final = 32
+"""Replicas of other epochs that are answered at a time: they get places behind the standbys."""
+
+EPOCHS_MAX: Final = 2**29
+"""Bound of epochs, so that views of all of them are below NUMBERS_MAX."""
+
+EPOCH_ENDS_KEPT: Final = 32
+"""Ends of epochs that a replica remembers: who is further behind is replaced."""
 
 BATCH_REQUESTS_MAX: Final = 128
 """Requests of one operation; the place in the batch must fit in a session number's low byte."""

@@ -22,6 +22,7 @@ from typing import Annotated, Final
 import msgspec
 
 from vr import limits
+from vr.configuration import Configuration
 from vr.errors import DecodeError
 from vr.types import (
     CHECKSUM_BYTES,
@@ -45,6 +46,7 @@ class EntryKind(IntEnum):
 
     BATCH = 0
     NOOP = 1
+    RECONFIGURE = 2
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -104,10 +106,17 @@ class Entry:
         return self.header.checksum
 
     def requests(self) -> Sequence[Request]:
-        """The batch, decoded at first use. The hash was checked when the entry came in, so it decodes."""
+        """The batch, decoded at first use; empty for a stop sign. The hash was checked when it came in, so it decodes."""
+        if self.header.kind is EntryKind.RECONFIGURE:
+            return ()
         if self._requests is None:
             self._requests = _REQUESTS_DECODER.decode(memoryview(self.data)[HEADER_BYTES:])
         return self._requests
+
+    def configuration(self) -> Configuration:
+        """Of a stop sign: the configuration of the epoch that begins after it."""
+        assert self.header.kind is EntryKind.RECONFIGURE
+        return Configuration.from_bytes(self.data[HEADER_BYTES:])
 
     def __repr__(self) -> str:
         return f"Entry(op={self.header.op}, view={self.header.view}, checksum={self.header.checksum.hex()[:8]})"
@@ -124,11 +133,12 @@ def make_entry(
     commit: OpNumber,
     parent: Checksum,
     timestamp_us: int,
-    requests: Sequence[Request],
-    kind: EntryKind = EntryKind.BATCH,
+    requests: Sequence[Request] = (),
+    configuration: Configuration | None = None,
 ) -> Entry:
-    """Encode an operation; only a primary does this, once."""
-    body = _ENCODER.encode(requests)
+    """Encode an operation; only a primary does this, once. With a `configuration` it is the stop sign of an epoch."""
+    kind = EntryKind.BATCH if configuration is None else EntryKind.RECONFIGURE
+    body = _ENCODER.encode(requests) if configuration is None else configuration.to_bytes()
     body_hash = _digest(body)
     head = _HEAD.pack(view, op, commit, timestamp_us, kind, len(body), parent, body_hash)
     checksum = _digest(head)
@@ -171,6 +181,9 @@ def decode_entry(data: bytes) -> Entry:
     body = memoryview(data)[HEADER_BYTES:]
     if len(body) != header.size_bytes or _digest(body) != header.body_hash:
         raise DecodeError("body differs from its header")
+    if header.kind is EntryKind.RECONFIGURE:
+        Configuration.from_bytes(bytes(body))
+        return Entry(header, bytes(data))
     try:
         requests = _REQUESTS_DECODER.decode(body)
     except msgspec.MsgspecError as error:

@@ -12,6 +12,7 @@
 | GetEntries / Entries | anybody | operations wanted by identity, or whatever is committed at op | nothing |
 | SnapshotOffer | anybody | those operations are gone; this is the state after them | the snapshot |
 | GetChunk / Chunk | anybody | a piece of that snapshot | the snapshot |
+| NewEpoch | who has ended the epoch; anybody | the epoch ended with (op, checksum): follow | nothing: it is committed |
 | Forward | backup, primary | requests of clients attached to the sender | nothing |
 | Refuse | primary, backup | forwarded requests that were not taken up | nothing |
 | ReadIndex | primary, backups; backup, primary | are you still with me? what has a read to see? | nothing |
@@ -44,7 +45,7 @@ from vr.types import (
 
 Op: TypeAlias = Annotated[OpNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 View: TypeAlias = Annotated[ViewNumber, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
-Member: TypeAlias = Annotated[ReplicaIndex, msgspec.Meta(ge=0, lt=limits.MEMBERS_MAX)]
+Member: TypeAlias = Annotated[ReplicaIndex, msgspec.Meta(ge=0, lt=limits.REPLICAS_MAX)]
 Context: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=NUMBERS_MAX)]
 Digest: TypeAlias = Annotated[Checksum, msgspec.Meta(min_length=CHECKSUM_BYTES, max_length=CHECKSUM_BYTES)]
 DigestOrNone: TypeAlias = Annotated[Checksum, msgspec.Meta(max_length=CHECKSUM_BYTES)]
@@ -62,6 +63,7 @@ class RejectReason(IntEnum):
     UNKNOWN_SESSION = 3
     SEQUENCE_GAP = 4
     TOO_LARGE = 5
+    NEW_EPOCH = 6
 
 
 class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -189,6 +191,14 @@ class ReadIndexOk(_Message, frozen=True, tag=21):
     op: Op
 
 
+class NewEpoch(_Message, frozen=True, tag=22):
+    """VRR 7.1: `epoch` has begun; the operation before it, its predecessor's stop sign, is (op, checksum), committed."""
+
+    epoch: Annotated[int, msgspec.Meta(gt=0, lt=limits.EPOCHS_MAX)]
+    op: Op
+    checksum: Digest
+
+
 class SnapshotOffer(_Message, frozen=True, tag=30):
     """VRR 5.3: the operations asked for are gone, but here is the state after `op`. `hashes` are those of its chunks."""
 
@@ -217,7 +227,7 @@ class Chunk(_Message, frozen=True, tag=32):
 
 Message: TypeAlias = (
     Prepare | PrepareOk | Commit | StartViewChange | DoViewChange | StartView | GetView | GetEntries | Entries | Forward
-    | Refuse | ReadIndex | ReadIndexOk | SnapshotOffer | GetChunk | Chunk
+    | Refuse | ReadIndex | ReadIndexOk | NewEpoch | SnapshotOffer | GetChunk | Chunk
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -9,15 +9,16 @@ replica that it is attached to (forwarding). Nothing here looks at the clock exc
 from __future__ import annotations
 
 from vr import limits
+from vr.configuration import Configuration
 from vr.divergence import latest_digest, learn_digest, note_applied
 from vr.errors import DecodeError
 from vr.forwarding import refuse_if_pending, settle_prepared, take_pending
-from vr.log import Entry, Log, Request, decode_entry, make_entry
-from vr.messages import Commit, GetEntries, Prepare, PrepareOk
-from vr.ready import CommittedOp, Reply
+from vr.log import Entry, EntryKind, Log, Request, decode_entry, make_entry
+from vr.messages import Commit, GetEntries, NewEpoch, Prepare, PrepareOk
+from vr.ready import CommittedOp, EpochEnd, Reply
 from vr.sessions import Verdict
 from vr.state import ReplicaState, Status
-from vr.types import Checksum, OpNumber, ReplicaIndex, RequestNumber, SessionNumber
+from vr.types import Checksum, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, view_epoch
 
 NO_CHECKSUM = Checksum(b"")
 EARLY_ENTRIES_MAX = 64
@@ -29,21 +30,57 @@ EARLY_ENTRIES_MAX = 64
 def make_operations(state: ReplicaState) -> None:
     """Turn waiting requests into operations, as far as the pipeline has room."""
     assert state.is_serving
-    while state.queue and has_room(state):
+    if state.reconfiguration is not None and has_room(state):
+        put_up_stop_sign(state, state.reconfiguration)
+    while state.queue and has_room(state) and not is_stopped(state):
         requests = _next_batch(state)
         entry = make_entry(
             view=state.view,
             op=OpNumber(state.head_op + 1),
             commit=state.commit_number,
             parent=state.log.head_checksum,
-            timestamp_us=max(state.timestamp_at(state.head_op) + 1, state.options.wall_clock_us()),
+            timestamp_us=next_timestamp_us(state),
             requests=requests,
         )
-        if state.head_op == state.commit_number:
-            state.progress_at = max(state.progress_at, state.now)
-        state.log.append(entry)
-        state.commit_told = state.commit_number
-        state.broadcast(Prepare(view=state.view, replica=state.index, commit=state.commit_number, data=entry.data))
+        prepare(state, entry)
+
+
+def next_timestamp_us(state: ReplicaState) -> int:
+    """The time of the next operation: ours, but never before the last one's."""
+    return max(state.timestamp_at(state.head_op) + 1, state.options.wall_clock_us())
+
+
+def prepare(state: ReplicaState, entry: Entry) -> None:
+    """Append it here, and send it to all (VRR 4.1 step 3)."""
+    if state.head_op == state.commit_number:
+        state.progress_at = max(state.progress_at, state.now)
+    state.log.append(entry)
+    state.commit_told = state.commit_number
+    state.broadcast(Prepare(view=state.view, replica=state.index, commit=state.commit_number, data=entry.data))
+
+
+def put_up_stop_sign(state: ReplicaState, configuration: Configuration) -> None:
+    """Prepare the last operation of the epoch (VRR 7.1)."""
+    state.reconfiguration = None
+    if is_stopped(state):
+        return
+    prepare(
+        state,
+        make_entry(
+            view=state.view, op=OpNumber(state.head_op + 1), commit=state.commit_number, parent=state.log.head_checksum,
+            timestamp_us=next_timestamp_us(state), configuration=configuration,
+        ),
+    )  # fmt: skip
+
+
+def is_stopped(state: ReplicaState) -> bool:
+    """Does our log end with the stop sign of our epoch? Then nothing may follow it, whoever put it up."""
+    last = state.log.get(state.head_op)
+    return (
+        last is not None
+        and last.header.kind is EntryKind.RECONFIGURE
+        and view_epoch(last.header.view) == state.configuration.epoch
+    )
 
 
 def has_room(state: ReplicaState) -> bool:
@@ -99,8 +136,8 @@ def advance_commit(state: ReplicaState) -> None:
 
 
 def quorum_op(state: ReplicaState) -> OpNumber:
-    """The highest operation that a quorum of distinct replicas has durable in this view."""
-    durable = [state.durable_op, *(peer.match_op for peer in state.peers.values())]
+    """The highest operation that a quorum of distinct members has durable in this view. Standbys do not count."""
+    durable = [state.durable_op, *(state.peers[other].match_op for other in state.other_members)]
     return sorted(durable, reverse=True)[state.configuration.quorum - 1]
 
 
@@ -246,7 +283,7 @@ def may_acknowledge(state: ReplicaState) -> bool:
 
 def apply_committed(state: ReplicaState) -> None:
     """Execute committed operations, in order, as far as they are here (VRR 4.1 step 7)."""
-    while state.applied_op < min(state.commit_number, state.head_op):
+    while state.applied_op < min(state.commit_number, state.head_op) and state.status is not Status.RETIRED:
         entry = state.log.get(OpNumber(state.applied_op + 1))
         assert entry is not None, "the log reaches from the base to the head"
         _apply(state, entry)
@@ -272,6 +309,28 @@ def _apply(state: ReplicaState, entry: Entry) -> None:
         CommittedOp(entry=entry, requests=executed, results=results, mark=0 if mark is None else mark())
     )
     note_applied(state)
+    if entry.header.kind is EntryKind.RECONFIGURE:
+        note_epoch_end(state, EpochEnd(entry.configuration(), op, entry.checksum))
+
+
+def note_epoch_end(state: ReplicaState, end: EpochEnd) -> None:
+    """An epoch ended with a stop sign that was executed. If it was ours, we retire (VRR 7.2)."""
+    if any(known.configuration.epoch == end.configuration.epoch for known in state.epochs):
+        return
+    state.epochs = [*state.epochs, end][-limits.EPOCH_ENDS_KEPT :]
+    if end.configuration.epoch <= state.configuration.epoch:
+        return
+    was_serving = state.is_serving
+    state.ended = end
+    state.status = Status.RETIRED
+    state.install = None
+    state.transfer = None
+    state.reconfiguration = None
+    state.queue.clear()
+    state.queue_bytes = 0
+    if was_serving:
+        epoch = end.configuration.epoch
+        state.broadcast(NewEpoch(view=state.view, replica=state.index, epoch=epoch, op=end.op, checksum=end.checksum))
 
 
 def _judge(state: ReplicaState, entry: Entry) -> list[Request]:

@@ -180,7 +180,9 @@ def on_read_index(state: ReplicaState, message: ReadIndex) -> None:
     """The primary asks whether we follow it, or a backup asks the primary what a read has to see. Views are equal."""
     assert message.view == state.view
     assert state.status is Status.NORMAL
-    if message.replica == state.primary:
+    if message.replica == state.primary and not state.is_member:
+        state.drop("read_index_to_standby")
+    elif message.replica == state.primary:
         grant_lease(state, message.lease_ms)
         _answer(state, message.replica, (message.nonce, message.context), state.commit_number)
     elif state.is_serving:
@@ -211,6 +213,7 @@ def on_read_index_ok(state: ReplicaState, message: ReadIndexOk) -> None:
     if message.nonce != state.nonce or message.context > table.round or table.view != state.view:
         state.drop("read_index_ok_of_other_question")
     elif state.is_serving:
+        assert state.configuration.is_member(message.replica), "a standby's word is not heard (vr.replica)"
         table.confirmed_by[message.replica] = max(table.confirmed_by.get(message.replica, 0), message.context)
         confirm(state)
     elif message.replica == state.primary:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from vr.configuration import Configuration
 from vr.errors import DecodeError
 from vr.log import Entry, Request
 from vr.messages import Message, Rejected, RejectReason
@@ -20,6 +21,7 @@ __all__ = [
     "Checkpoint",
     "CommittedOp",
     "DurableState",
+    "EpochEnd",
     "HistoryRead",
     "Ready",
     "RejectReason",
@@ -89,14 +91,23 @@ class ReadDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     op: OpNumber
 
 
+class EpochEnd(msgspec.Struct, frozen=True, array_like=True):
+    """An epoch ended with the operation (op, checksum), its stop sign; `configuration` is that of the next one."""
+
+    configuration: Configuration
+    op: OpNumber
+    checksum: Checksum
+
+
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Everything applied through `op`, in deterministic bytes: equal on all replicas."""
+    """Everything applied through `op`, in deterministic bytes: equal on all replicas. `epochs`: how epochs ended, so far."""
 
     op: OpNumber
     checksum: Checksum
     timestamp_us: int
     sessions: bytes
     service: bytes
+    epochs: tuple[EpochEnd, ...] = ()
 
 
 class SnapshotPart(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -136,6 +147,9 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     `append` is a contiguous run: forget the durable log from its first operation on, then append it. `meta` belongs to
     the same write and takes effect before the entries. `snapshots` came from peers: make them durable as our own
     checkpoints are, then call `snapshot_saved`. `parts` are worth keeping for a restart.
+
+    `epoch_end` comes once, when everything through the stop sign is durable here: make its configuration durable, and only
+    then take `Replica.next_epoch`.
     """
 
     token: int | None
@@ -151,3 +165,4 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: Sequence[Checkpoint] = ()
     parts: Sequence[SnapshotPart] = ()
     reads: Sequence[ReadDone] = ()
+    epoch_end: EpochEnd | None = None

@@ -21,7 +21,7 @@ from vr.messages import GetEntries, GetView
 from vr.ready import DurableState, SnapshotPart
 from vr.snapshot import Checkpoint
 from vr.state import Damage, ReplicaState, Status
-from vr.types import Checksum, OpNumber, ViewNumber
+from vr.types import Checksum, OpNumber, ViewNumber, view_epoch
 
 
 class FaultyEntry(msgspec.Struct, frozen=True):
@@ -58,12 +58,18 @@ def restore(state: ReplicaState, restored: Restored) -> None:
         state.base_timestamp_us = checkpoint.timestamp_us
         state.sessions.restore(checkpoint.sessions)
         state.service.restore(checkpoint.service)
+        state.epochs = list(checkpoint.epochs)
     is_whole = restore_entries(state, restored)
     state.unwritten_op = OpNumber(state.head_op + 1)
     state.durable_op = state.head_op
     saved = restored.state
     if saved is None:
         assert not restored.entries, "the first write of a group carries its state"
+        is_newborn = state.configuration.epoch == 0 or not state.is_member
+        assert is_newborn, "who votes in a later epoch was a standby first: with an empty disk it has lost its promises"
+        return
+    if view_epoch(saved.view) < state.configuration.epoch:
+        begin_epoch(state, saved, is_whole=is_whole and saved.is_head_certain)
         return
     state.saved = saved
     reads.wait_after_boot(state)
@@ -72,9 +78,30 @@ def restore(state: ReplicaState, restored: Restored) -> None:
     state.frozen_do_view_change = saved.frozen_do_view_change
     learn_commit_from_log(state)
     state.raise_commit(OpNumber(min(saved.commit, state.head_op)))
+    if state.is_view_last:
+        state.raise_commit(state.head_op)  # Nothing but what is committed is ever installed in it.
     normal.apply_committed(state)
-    choose_status(state, is_whole=is_whole and saved.is_head_certain)
-    state_transfer.resume(state, restored.parts)
+    if state.status is not Status.RETIRED:
+        choose_status(state, is_whole=is_whole and saved.is_head_certain)
+        state_transfer.resume(state, restored.parts)
+
+
+def begin_epoch(state: ReplicaState, saved: DurableState, *, is_whole: bool) -> None:
+    """The epoch before ours had ended here, and nothing of ours was written yet: begin it.
+
+    Our configuration became durable only after everything through the stop sign was, so a whole log reaches that far.
+    """
+    state.durable_log_view = state.durable_view = saved.view
+    if is_whole:
+        state.raise_commit(state.head_op)
+        state.view_head_op = state.head_op
+        normal.apply_committed(state)
+        return
+    learn_commit_from_log(state)
+    state.raise_commit(OpNumber(min(saved.commit, state.head_op)))
+    normal.apply_committed(state)
+    state.log_view = saved.view
+    state.status = Status.RECOVERING_HEAD
 
 
 def restore_entries(state: ReplicaState, restored: Restored) -> bool:
@@ -130,6 +157,7 @@ def learn_commit_from_log(state: ReplicaState) -> None:
 
 def choose_status(state: ReplicaState, *, is_whole: bool) -> None:
     """How to go on from a log that is whole or not."""
+    assert state.status is not Status.RETIRED
     if not is_whole:
         state.status = Status.RECOVERING_HEAD
         view_change.send_do_view_change(state)
@@ -175,4 +203,5 @@ def mend(state: ReplicaState, entries: Sequence[Entry]) -> None:
         state.log.append(entry)
     learn_commit_from_log(state)
     normal.apply_committed(state)
-    choose_status(state, is_whole=True)
+    if state.status is not Status.RETIRED:
+        choose_status(state, is_whole=True)

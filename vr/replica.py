@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from vr import forwarding, normal, reads, recovery, repair, state_transfer, view_change
+from vr import forwarding, normal, reads, reconfiguration, recovery, repair, state_transfer, view_change
 from vr.configuration import Configuration
 from vr.durability import keep_promise, take_write
 from vr.log import Request
@@ -27,6 +27,7 @@ from vr.messages import (
     GetEntries,
     GetView,
     Message,
+    NewEpoch,
     Prepare,
     PrepareOk,
     ReadIndex,
@@ -38,12 +39,13 @@ from vr.messages import (
 )
 from vr.nacks import Undecided
 from vr.ready import Ready
+from vr.reconfiguration import Refusal
 from vr.recovery import FaultyEntry, Restored
 from vr.service import Service
 from vr.snapshot import Checkpoint, take_checkpoint
 from vr.standstill import Standstill, why_not_progressing
 from vr.state import Divergence, Effects, ReplicaOptions, ReplicaState, Status
-from vr.types import ClientId, GroupId, OpNumber, ReplicaIndex, SessionNumber, ViewNumber, view_epoch
+from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, SessionNumber, ViewNumber, view_epoch
 
 __all__ = ["Checkpoint", "FaultyEntry", "Replica", "ReplicaOptions", "Restored", "Status"]
 
@@ -68,17 +70,26 @@ class Replica:
         self._state.nonce = self._state.jitter.number()
         recovery.restore(self._state, restored)
 
+    @classmethod
+    def _of(cls, state: ReplicaState) -> Replica:
+        replica = cls.__new__(cls)
+        replica._state = state  # noqa: SLF001 - of our own kind
+        return replica
+
     # --- inputs ---
 
     def step(self, message: Message, now: float) -> None:
         """Take a message from a peer whose identity the link has proven to be `message.replica`."""
         state = self._state
         state.now = now
-        if message.replica == state.index or message.replica >= state.configuration.size:
+        if message.replica == state.index or message.replica >= len(state.configuration.replicas):
             state.drop("message_of_stranger")
             return
         if view_epoch(message.view) != state.configuration.epoch:
             state.drop("message_of_other_epoch")
+            return
+        if state.status is Status.RETIRED:
+            reconfiguration.step_retired(state, message)
             return
         match message:
             case Prepare() | PrepareOk() | Commit() | Forward() | Refuse() | ReadIndex() | ReadIndexOk():
@@ -91,13 +102,57 @@ class Replica:
                 _step_entries(state, message)
             case SnapshotOffer() | GetChunk() | Chunk():
                 _step_state_transfer(state, message)
+            case NewEpoch():
+                reconfiguration.on_new_epoch(state, message, message.replica)
             case _:
                 assert_never(message)
+
+    def step_guest(self, replica_id: ReplicaId, message: Message, now: float) -> None:
+        """Take a message of another epoch, from a replica whose identity the link has proven (`vr.reconfiguration`)."""
+        self._state.now = now
+        reconfiguration.step_guest(self._state, replica_id, message)
+
+    # --- epochs ---
+
+    def reconfigure(self, configuration: Configuration, now: float) -> Refusal | None:
+        """End this epoch, so that `configuration` (`Configuration.successor`) begins; None: begun, it ends as Ready says.
+
+        If another view begins before the stop sign is committed, the epoch may go on instead: look, and ask again.
+        """
+        self._state.now = now
+        return reconfiguration.propose(self._state, configuration)
+
+    def transfer_primary(self, index: ReplicaIndex, now: float) -> bool:
+        """Hand the office over to another member; False when we do not lead, or it is not close behind. One view change."""
+        self._state.now = now
+        return reconfiguration.transfer_primary(self._state, index)
+
+    def next_epoch(self, now: float, seed: int) -> Replica | None:
+        """Our replica in the epoch that began, once `Ready.epoch_end` came; None if we have left the group.
+
+        Whoever has left goes on answering with this one; requests that wait here are refused (NEW_EPOCH).
+        """
+        old = self._state
+        old.now = now
+        assert old.ended is not None
+        index = old.ended.configuration.index_of(old.configuration.replicas[old.index].replica_id)
+        if index is None:
+            reconfiguration.refuse_pending(old)
+            return None
+        return Replica._of(reconfiguration.begin_next(old, index, seed=seed))
+
+    def replica_id_of(self, index: ReplicaIndex) -> ReplicaId:
+        """Whom an index in our effects stands for: a replica of our epoch, or a guest of another one."""
+        state = self._state
+        replicas = state.configuration.replicas
+        return replicas[index].replica_id if index < len(replicas) else state.guests[index - len(replicas)]
 
     def submit(self, requests: Sequence[Request], now: float) -> None:
         """Take requests of clients attached here; each is answered, once, in a later Ready."""
         self._state.now = now
         forwarding.submit(self._state, requests)
+        if self._state.is_end_told:
+            reconfiguration.refuse_pending(self._state)
 
     def forget(self, client: ClientId, session: SessionNumber) -> None:
         """A client went away: its pending requests may still commit, but nobody here waits for them."""
@@ -185,6 +240,7 @@ class Replica:
         state.check()
         _schedule_tick(state)
         token, append, meta = take_write(state)
+        reconfiguration.take_end(state)
         effects = state.effects
         if token is None and not (
             effects.send_now
@@ -196,14 +252,15 @@ class Replica:
             or effects.snapshots
             or effects.parts
             or effects.reads
+            or effects.epoch_end
         ):
             return None
         state.effects = Effects()
         return Ready(
             token=token, append=append, meta=meta, send_now=effects.send_now, committed=effects.committed,
             replies=effects.replies, rejected=effects.rejected, history_reads=effects.history_reads,
-            reads=effects.reads, snapshot_reads=effects.snapshot_reads, snapshots=effects.snapshots,
-            parts=effects.parts,
+            reads=effects.reads, epoch_end=effects.epoch_end, snapshot_reads=effects.snapshot_reads,
+            snapshots=effects.snapshots, parts=effects.parts,
         )  # fmt: skip
 
     def next_deadline(self) -> float:
@@ -339,7 +396,9 @@ NormalMessage = Prepare | PrepareOk | Commit | Forward | Refuse | ReadIndex | Re
 
 def _step_normal(state: ReplicaState, message: NormalMessage) -> None:
     """Messages of normal operation count only within our view."""
-    if message.view < state.view:
+    if not state.configuration.is_member(message.replica) and isinstance(message, ReadIndexOk):
+        state.drop("vote_of_standby")
+    elif message.view < state.view:
         state.drop("message_of_old_view")
         if not isinstance(message, Refuse):
             view_change.help_straggler(state, message.replica)
@@ -407,6 +466,12 @@ def _step_state_transfer(state: ReplicaState, message: SnapshotOffer | GetChunk 
 
 
 def _step_view_change(state: ReplicaState, message: StartViewChange | DoViewChange | StartView | GetView) -> None:
+    if isinstance(message, StartViewChange | DoViewChange) and not (
+        state.is_member and state.configuration.is_member(message.replica)
+    ):
+        # A standby advises nothing, and learns of a view by what its primary says in it.
+        state.drop("vote_of_standby")
+        return
     match message:
         case StartViewChange():
             view_change.on_start_view_change(state, message)
@@ -433,8 +498,12 @@ def _tick(state: ReplicaState) -> None:
         view_change.propose_view_change(state, view_change.next_view(state))
     state_transfer.ask_for_chunks(state)
     match state.status:
+        case Status.RETIRED:
+            pass
         case Status.VIEW_CHANGE:
             view_change.send_do_view_change(state)
+            if state.is_view_last or not state.is_member:
+                reconfiguration.ask_how_it_ended(state)
         case Status.RECOVERING_HEAD:
             view_change.send_do_view_change(state)
             recovery.ask_for_help(state)
@@ -467,6 +536,8 @@ def _schedule_tick(state: ReplicaState) -> None:
 
 def _is_busy(state: ReplicaState) -> bool:
     """Is there anything that only time can mend?"""
+    if state.status is Status.RETIRED:
+        return False
     if state.status is not Status.NORMAL or state.pending or state.transfer is not None or reads.is_waiting(state):
         return True
     if state.is_primary:

@@ -24,7 +24,7 @@ def take_checkpoint(state: ReplicaState) -> Checkpoint:
     assert checksum is not None, "the applied operation is in memory, or the base"
     return Checkpoint(
         op=state.applied_op, checksum=checksum, timestamp_us=state.timestamp_at(state.applied_op),
-        sessions=state.sessions.snapshot(), service=state.service.snapshot(),
+        sessions=state.sessions.snapshot(), service=state.service.snapshot(), epochs=tuple(state.epochs),
     )  # fmt: skip
 
 

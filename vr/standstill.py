@@ -23,6 +23,7 @@ class StandstillReason(Enum):
     DISK_STALL = "disk_stall"
     NO_ACKNOWLEDGEMENTS = "no_acknowledgements"
     PRIMARY_SILENT = "primary_silent"
+    RETIRED = "retired"
 
 
 class Standstill(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,9 @@ def why_not_progressing(state: ReplicaState) -> Standstill | None:
             StandstillReason.DIVERGED,
             f"after operation {where.op} the state here was another than at replica {where.other}: one of them is wrong",
         )
-    suspected = [other for other in state.others if state.peers[other].suspected]
+    if state.status is Status.RETIRED:
+        return _standstill(StandstillReason.RETIRED, "this replica's epoch is over: others replicate the group now")
+    suspected = [other for other in state.other_members if state.peers[other].suspected]
     alive = state.configuration.size - len(suspected)
     if alive < state.configuration.quorum:
         return _standstill(

@@ -1,7 +1,8 @@
 """The state of one replica, shared by the sub-protocols, and the effects they collect.
 
     RECOVERING_HEAD ──StartView──▶ NORMAL ──quorum of StartViewChange, or DoViewChange of a higher view──▶ VIEW_CHANGE
-                                      ▲──────────────── StartView, or being its primary ────────────────────┘
+                                   │  ▲──────────────── StartView, or being its primary ────────────────────┘
+                                   └──stop sign executed──▶ RETIRED
 
 Three positions move along the log; each is a promise of another kind:
 
@@ -28,20 +29,45 @@ from vr.jitter import Jitter
 from vr.log import Entry, EntryHeader, Log, Request
 from vr.messages import DoViewChange, Message, Rejected
 from vr.nacks import Undecided
-from vr.ready import Checkpoint, CommittedOp, DurableState, HistoryRead, ReadDone, Reply, SnapshotPart, SnapshotRead
+from vr.ready import (
+    Checkpoint,
+    CommittedOp,
+    DurableState,
+    EpochEnd,
+    HistoryRead,
+    ReadDone,
+    Reply,
+    SnapshotPart,
+    SnapshotRead,
+)
 from vr.service import Service
 from vr.sessions import SessionTable
-from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, RequestNumber, SessionNumber, ViewNumber
+from vr.types import (
+    LAST_VIEW,
+    Checksum,
+    ClientId,
+    OpNumber,
+    ReplicaId,
+    ReplicaIndex,
+    RequestNumber,
+    SessionNumber,
+    ViewNumber,
+    view_in_epoch,
+)
 
 RequestKey = tuple[ClientId, SessionNumber, RequestNumber]
 
 
 class Status(Enum):
-    """VRR 4's status, without `recovering`: views are durable. RECOVERING_HEAD neither acknowledges nor votes."""
+    """VRR 4's status, without `recovering`: views are durable. RECOVERING_HEAD neither acknowledges nor votes.
+
+    RETIRED: our epoch is over (VRR 7.2); we answer what laggards ask, and nothing else.
+    """
 
     NORMAL = auto()
     VIEW_CHANGE = auto()
     RECOVERING_HEAD = auto()
+    RETIRED = auto()
 
 
 def _no_clock() -> int:
@@ -173,6 +199,7 @@ class Effects(msgspec.Struct):
     parts: list[SnapshotPart] = msgspec.field(default_factory=list)
     history_reads: list[HistoryRead] = msgspec.field(default_factory=list)
     reads: list[ReadDone] = msgspec.field(default_factory=list)
+    epoch_end: EpochEnd | None = None
 
 
 class ReplicaState:
@@ -181,14 +208,16 @@ class ReplicaState:
     def __init__(
         self, configuration: Configuration, index: ReplicaIndex, service: Service, *, options: ReplicaOptions, seed: int
     ) -> None:
-        assert 0 <= index < configuration.size
+        assert 0 <= index < len(configuration.replicas)
         # Constants.
         self.configuration = configuration
         self.index = index
         self.service = service
         self.options = options
         self.jitter = Jitter(seed)
-        self.others = [ReplicaIndex(other) for other in range(configuration.size) if other != index]
+        self.others = [ReplicaIndex(other) for other in range(len(configuration.replicas)) if other != index]
+        self.other_members = [other for other in self.others if configuration.is_member(other)]
+        self.is_member = configuration.is_member(index)
         # The view (view_change).
         self.status = Status.NORMAL
         self.view = configuration.initial_view()
@@ -222,6 +251,14 @@ class ReplicaState:
         self.transfer: Transfer | None = None
         self.snapshot_budget = limits.SNAPSHOT_BYTES_PER_S
         self.snapshot_budget_at = 0.0
+        # Epochs (reconfiguration). `epochs`: how they ended, oldest first; `ended`: ours; `guests` by their place.
+        self.epochs: list[EpochEnd] = []
+        self.ended: EpochEnd | None = None
+        self.is_end_told = False
+        self.reconfiguration: Configuration | None = None
+        self.guests: list[ReplicaId] = []
+        self.guests_seen = 0
+        self.epoch_told_at: dict[ReplicaIndex, float] = {}
         # Durability (durability). Nothing is durable before the first write.
         self.unwritten_op = OpNumber(1)
         self.durable_op = OpNumber(0)
@@ -284,7 +321,12 @@ class ReplicaState:
     @property
     def is_next_primary(self) -> bool:
         """Shall we lead the view that we are changing to?"""
-        return self.status is Status.VIEW_CHANGE and self.primary == self.index
+        return self.status is Status.VIEW_CHANGE and self.primary == self.index and not self.is_view_last
+
+    @property
+    def is_view_last(self) -> bool:
+        """Is our view the one in which the epoch is over?"""
+        return view_in_epoch(self.view) == LAST_VIEW
 
     @property
     def head_op(self) -> OpNumber:
@@ -309,6 +351,9 @@ class ReplicaState:
                 assert self.damage is None
             case Status.RECOVERING_HEAD:
                 assert self.install is None or self.damage is None
+            case Status.RETIRED:
+                assert self.ended is not None
+                assert self.install is None
 
     def timestamp_at(self, op: OpNumber) -> int:
         """The timestamp of an operation in memory, unix microseconds."""

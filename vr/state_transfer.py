@@ -22,7 +22,7 @@ from vr.errors import DecodeError
 from vr.forwarding import submit
 from vr.log import Log
 from vr.messages import Chunk, GetChunk, GetView, SnapshotOffer, decode, encode
-from vr.normal import apply_committed, misses_entries, take_early
+from vr.normal import apply_committed, misses_entries, note_epoch_end, take_early
 from vr.ready import SnapshotPart, SnapshotRead
 from vr.repair import extend_committed
 from vr.sessions import SessionTable
@@ -249,7 +249,7 @@ def join_chunks(transfer: Transfer) -> bytes:
 def on_saved(state: ReplicaState, checkpoint: Checkpoint) -> None:
     """The snapshot is on stable storage: begin from it, unless the operations came by themselves in the meantime."""
     state.transfer = None
-    if checkpoint.op <= state.applied_op:
+    if checkpoint.op <= state.applied_op or state.status is Status.RETIRED:
         return
     if state.log.checksum(checkpoint.op) == checkpoint.checksum:
         state.raise_commit(checkpoint.op)
@@ -264,6 +264,10 @@ def on_saved(state: ReplicaState, checkpoint: Checkpoint) -> None:
     state.base_timestamp_us = checkpoint.timestamp_us
     state.raise_commit(checkpoint.op)
     state.progress_at = state.now
+    for end in checkpoint.epochs:
+        note_epoch_end(state, end)
+    if state.ended is not None:
+        return
     if state.status is Status.NORMAL:
         # What came while the snapshot was fetched follows it now; nobody sends it again.
         take_early(state)

@@ -27,6 +27,8 @@ RequestNumber = NewType("RequestNumber", int)
 IDENTIFIER_BYTES: Final = 16
 CHECKSUM_BYTES: Final = 16
 VIEW_BITS: Final = 32
+LAST_VIEW: Final = (1 << VIEW_BITS) - 1
+"""Number of the view in which an epoch is over: nobody leads it, nothing is prepared in it."""
 
 
 def make_view(epoch: int, number: int) -> ViewNumber:

@@ -39,7 +39,7 @@ VOTED_VIEWS_MAX = 16
 
 def wants_to_leave(state: ReplicaState) -> bool:
     """Is our view, or the one that we have left for, no good any more, as far as we can tell?"""
-    if state.status is Status.RECOVERING_HEAD:
+    if state.status in {Status.RECOVERING_HEAD, Status.RETIRED} or not state.is_member or state.is_view_last:
         return False
     if state.primary != state.index and state.peers[state.primary].suspected:
         return True
@@ -421,10 +421,11 @@ def on_start_view(state: ReplicaState, message: StartView) -> None:
         state.drop("log_without_what_is_committed")
         return
     state.is_started = True
-    _adopt(state, message)
+    adopt(state, message)
 
 
-def _adopt(state: ReplicaState, message: StartView) -> None:
+def adopt(state: ReplicaState, message: StartView) -> None:
+    """Put together the log of a view that has begun, or of an epoch that has ended, beside ours; it replaces ours when whole."""
     was_recovering = state.status is Status.RECOVERING_HEAD
     state.view = message.view
     state.early.clear()

@@ -63,7 +63,7 @@ def test_a_message_round_trips(message: Message) -> None:
 BAD: list[Message] = [
     StartViewChange(view=ViewNumber(-1), replica=WHO),
     StartViewChange(view=ViewNumber(NUMBERS_MAX), replica=WHO),
-    StartViewChange(view=VIEW, replica=ReplicaIndex(limits.MEMBERS_MAX)),
+    StartViewChange(view=VIEW, replica=ReplicaIndex(limits.REPLICAS_MAX)),
     StartViewChange(view=VIEW, replica=ReplicaIndex(-1)),
     PrepareOk(view=VIEW, replica=WHO, op=OpNumber(-1), checksum=SUM, commit=OP),
     PrepareOk(view=VIEW, replica=WHO, op=OP, checksum=Checksum(b"short"), commit=OP),

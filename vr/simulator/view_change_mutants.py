@@ -100,7 +100,7 @@ def _reinstall_start_view(original: Rule) -> Rule:
     def on_start_view(state: ReplicaState, message: StartView) -> None:
         again = message.view == state.view == state.log_view and state.status is Status.NORMAL
         if again and message.replica == state.primary:
-            view_change._adopt(state, message)  # noqa: SLF001 - a mutant is made of the core's insides
+            view_change.adopt(state, message)
         else:
             original(state, message)
 
