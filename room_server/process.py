@@ -3,15 +3,16 @@
 | signal | what happens |
 |---|---|
 | TERM, INT | drain: no new work, what is in flight is answered, the end; a second one ends at once |
-| HUP | the configuration is read again; what can change in a running node does, what cannot is named in the log |
+| HUP | the configuration is read again; what can change in a running node does, what cannot is named in the log; from a terminal that closes: as TERM |
 | USR1 | what every task waits for is written to standard error |
 
-A configuration that is refused on HUP changes nothing: the node goes on with the old one, and says so in the log and in
+A service manager is told what happens (`room_server.service_manager`). A configuration that is refused on HUP changes nothing: the node goes on with the old one, and says so in the log and in
 the metric `samtala_config_reload_success`.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from room_server.config import NodeConfig
 from room_server.errors import ConfigError, NodeError
 from room_server.logs import configure_logs
 from room_server.node import RunningNode, run_node
+from room_server.service_manager import ServiceManager
 from room_server.tasks import task_tree
 from vr.errors import VRError
 from vr.storage.errors import StorageError
@@ -67,6 +69,7 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
 
 
 async def _run(config: NodeConfig, load: Callable[[], NodeConfig]) -> None:
+    manager = ServiceManager(os.environ)
     async with trio.open_nursery() as nursery:
 
         async def serve(task_status: trio.TaskStatus[RunningNode]) -> None:
@@ -75,13 +78,18 @@ async def _run(config: NodeConfig, load: Callable[[], NodeConfig]) -> None:
 
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
             node = await nursery.start(serve)
+            manager.ready()
+            nursery.start_soon(manager.keep_alive)
             async for number in signals:
                 log.info("signal_received", signal=signal.Signals(number).name)
                 if number == signal.SIGUSR1:
                     sys.stderr.write(task_tree())
-                elif number == signal.SIGHUP:
+                elif number == signal.SIGHUP and not sys.stderr.isatty():
+                    manager.reloading()
                     await _reload(node, load)
+                    manager.ready()
                 else:
+                    manager.stopping()
                     if node.is_draining:
                         nursery.cancel_scope.cancel()
                     node.drain()

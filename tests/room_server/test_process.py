@@ -91,12 +91,17 @@ class Process:
 
 
 @asynccontextmanager
-async def serving(node: TestNode, folder: Path, *, script: str = SERVE) -> AsyncIterator[Process]:
+async def serving(
+    node: TestNode, folder: Path, *, script: str = SERVE, environ: dict[str, str] | None = None
+) -> AsyncIterator[Process]:
     config = written(node, folder)
     log = folder / f"{node.config.name}-{os.urandom(4).hex()}.log"
     with log.open("wb") as output:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", script, str(config), str(folder / "disk-fails")], cwd=ROOT, stderr=output
+            [sys.executable, "-c", script, str(config), str(folder / "disk-fails")],
+            cwd=ROOT,
+            stderr=output,
+            env={**os.environ, **(environ or {})},
         )
     try:
         yield Process(process, log, folder)
@@ -322,10 +327,18 @@ async def event_of(process: Process, name: str) -> dict[str, object]:
 
 
 async def test_signals_reload_the_configuration_and_show_the_tasks(tmp_path: Path) -> None:
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as manager:
+        await manager.bind(str(tmp_path / "notify"))
+        await _signals_are_heard(tmp_path, manager)
+
+
+async def _signals_are_heard(tmp_path: Path, manager: trio.socket.SocketType) -> None:
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000000"}
     async with cluster_of(tmp_path, start=False) as cluster:
         node = cluster.nodes[0]
-        async with serving(node, tmp_path) as process:
+        async with serving(node, tmp_path, environ=environ) as process:
             await listening(node)
+            assert [await manager.recv(100) for _ in "12"] == [b"READY=1", b"WATCHDOG=1"]
             path = tmp_path / "a.toml"
             good = path.read_text()
 
@@ -343,3 +356,7 @@ async def test_signals_reload_the_configuration_and_show_the_tasks(tmp_path: Pat
                     await trio.sleep(0.02)
             async with network_client(node.address):
                 pass
+            process.process.send_signal(signal.SIGTERM)
+            assert await process.exit_code() == 0
+            told = [(await manager.recv(100)).partition(b"\n")[0] for _ in range(5)]
+            assert told == [b"RELOADING=1", b"READY=1", b"RELOADING=1", b"READY=1", b"STOPPING=1"]
