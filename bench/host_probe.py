@@ -23,7 +23,7 @@ from samtala.demo.ledger import percentile
 from vr.configuration import Configuration, Member
 from vr.host import Host, HostOptions, open_host
 from vr.log import Request
-from vr.ready import CommittedOp, Rejected, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, RequestNumber, SessionNumber
 
 BODY = bytes(300)
@@ -66,6 +66,9 @@ class Peer:
 
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         raise RuntimeError(f"rejected: {rejected}")
+
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        return ()
 
     def on_status(self, group: GroupId) -> None:
         pass

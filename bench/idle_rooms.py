@@ -20,7 +20,7 @@ import trio
 from vr.configuration import Configuration, Member
 from vr.host import Host, HostOptions, open_host
 from vr.log import Request
-from vr.ready import CommittedOp, Rejected, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
 from vr.types import GroupId, OpNumber, ReplicaId
 
 SIZES = (1000, 5000)
@@ -72,6 +72,9 @@ class _Node:
 
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         pass
+
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        return ()
 
     def on_status(self, group: GroupId) -> None:
         pass

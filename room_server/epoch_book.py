@@ -89,6 +89,12 @@ class EpochBook:
         """The newest servers that we are certain of."""
         return self._records[-1].servers if self._records else self._first
 
+    def servers_at(self, epoch: int) -> RoomServers | None:
+        """The servers of one epoch; None if we are not certain of them."""
+        if epoch == 0:
+            return self._first
+        return self._records[epoch - 1].servers if epoch <= len(self._records) else None
+
     @property
     def configuration(self) -> Configuration | None:
         """Replication's record of the newest epoch; None for the first one, which the genesis tells."""
@@ -109,7 +115,7 @@ class EpochBook:
         configuration = self.configuration
         if configuration is None:
             return (node_key, replica_id) in {(server.node_key, server.replica_id) for server in self._first.servers}
-        return (node_key, replica_id) in {(member.node_key, member.replica_id) for member in configuration.members}
+        return (node_key, replica_id) in {(member.node_key, member.replica_id) for member in configuration.replicas}
 
     def concerns(self, node_key: NodeKey) -> bool:
         """Whether this server has, or ever had, a vote in the room: it signs, or has to be told."""
@@ -145,8 +151,11 @@ class EpochBook:
                 raise DecodeError("a note of an epoch does not decode") from error
             certificate = decode_certificate(note.certificate)
             record = _Record(certificate.statement, descriptor=note.descriptor, is_seen=note.is_seen)
-            self._check_next(record)
             record.signatures = {signature.node_key: signature for signature in certificate.signatures}
+            if record.statement.epoch <= len(self._records):
+                self._merge(self._records[record.statement.epoch - 1], record.encoded, record.signatures)
+                continue
+            self._check_next(record)
             self._records.append(record)
         self._note_complete()
 

@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from room_server import limits
-from room_server.epoch_book import EpochBook, certificates_of
+from room_server.epoch_book import EpochBook, certificates_of, make_statement
 from room_server.errors import RefusedError, StartError
 from room_server.feed import RingBudget
 from room_server.genesis_sync import OfferedRoom, names
@@ -24,8 +24,9 @@ from room_server.rooms import HostedRoom, Rooms, configuration_of
 from vr.errors import UnknownGroup
 from vr.host import Busy, GenesisConflict, Host, HostError
 from vr.log import Request
-from vr.ready import CommittedOp, Rejected, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
 from vr.types import ClientId, GroupId, SessionNumber
+from wire.certificate import EpochSignature
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import NodeKey, RoomId, Sequence
 from wire.room import Delivery, Genesis, decode_genesis
@@ -38,6 +39,7 @@ class Hosting:
 
     Args:
         node_key: this server's.
+        sign: says in its name where a room goes.
         rooms_max: rooms hosted at most.
         budget: bounds the memory of all feeds.
         metrics: to count what is committed.
@@ -49,6 +51,7 @@ class Hosting:
         self,
         *,
         node_key: NodeKey,
+        sign: Callable[[bytes], EpochSignature],
         rooms_max: int,
         budget: RingBudget,
         metrics: NodeMetrics,
@@ -57,6 +60,7 @@ class Hosting:
     ) -> None:
         self.rooms = Rooms(budget)
         self._node_key = node_key
+        self._sign = sign
         self.rooms_max = rooms_max
         self._metrics = metrics
         self._on_created = on_created
@@ -119,6 +123,32 @@ class Hosting:
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         """A request submitted here was not taken up."""
         self.rooms.on_rejected(group, rejected)
+
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Many[tuple[int, bytes]]:
+        """A room's servers change: say so, if we had a vote, and keep it with the change."""
+        room = self.rooms.get(group)
+        assert room is not None, "its operations were told before"
+        log.info("room_epoch_ended", room=room_label(group), epoch=end.configuration.epoch, op=end.op)
+        before = room.book.servers_at(end.configuration.epoch - 1)
+        if before is None:
+            return ()  # Epochs were skipped by a snapshot, or the book is not read back yet: others tell of them.
+        statement = make_statement(
+            room_id=room.room_id,
+            configuration=end.configuration,
+            ended_by=(end.op, end.checksum),
+            move=room.service.move,
+            before=before,
+        )
+        had_vote = self._node_key in before.node_keys
+        move = room.service.move
+        is_wished = move is not None and move.epoch == end.configuration.epoch
+        room.book.begin(
+            statement,
+            self._sign(statement) if had_vote else None,
+            descriptor=move.descriptor if move is not None and is_wished else b"",
+        )
+        self.on_epochs(room)
+        return room.book.notes()
 
     def on_status(self, group: GroupId) -> None:
         """A replica changed its view or status."""

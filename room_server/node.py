@@ -56,6 +56,7 @@ from room_server.setup import configured_peers, load_identity
 from vr.host import Host, HostOptions, open_host
 from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
+from wire.certificate import sign_statement
 from wire.identity import NodeIdentity, ServerAddress
 from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, NodeAddress, PeerHello
 from wire.peering import make_hello
@@ -113,6 +114,7 @@ class _Node:
         self.metrics = NodeMetrics(version=software_version(), peers=[peer.name for peer in peers])
         self.hosting = Hosting(
             node_key=identity.public,
+            sign=partial(sign_statement, identity=identity),
             rooms_max=config.limits.rooms,
             budget=RingBudget(config.limits.ring_mb * 1024 * 1024),
             metrics=self.metrics,

@@ -27,7 +27,7 @@ def configuration(record: Genesis, epoch: int, names: Iterable[int]) -> Configur
     """Of a later epoch: these servers."""
     members = tuple(Member(ReplicaId(bytes([name]) * 16), identity(name).public) for name in names)
     first = configuration_of(record)
-    return Configuration(group=first.group, epoch=epoch, members=members)
+    return Configuration(group=first.group, epoch=epoch, members=members, genesis=bytes(first.genesis_checksum()))
 
 
 def statement(record: Genesis, book: EpochBook, names: Iterable[int] = (4, 5, 6), *, epoch: int = 1) -> bytes:

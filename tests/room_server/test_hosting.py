@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from room_server.hosting import Hosting
 from room_server.metrics import NodeMetrics
 from room_server.rooms import HostedRoom, Route
 from tests.room_server.builders import ROOM_ID, app, genesis
+from tests.wire.certificates import identity
 from vr.host import HostOptions, open_host
 from vr.log import Request
 from vr.types import ClientId, ReplicaId, RequestNumber, SessionNumber
+from wire.certificate import sign_statement
 from wire.errors import RefusalCode
 from wire.ids import NodeKey, RoomId, Sequence
 from wire.room import GenesisMember, chain_next, chain_start, encode_genesis
@@ -59,6 +62,7 @@ async def hosting_on(
 ) -> AsyncIterator[Hosting]:
     hosting = Hosting(
         node_key=KEY,
+        sign=partial(sign_statement, identity=identity(1)),
         rooms_max=rooms_max,
         budget=RingBudget(),
         metrics=NodeMetrics(version="0", peers=[]),

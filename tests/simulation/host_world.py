@@ -24,7 +24,7 @@ from vr.configuration import Configuration, Member
 from vr.host import Busy, Host, HostOptions, open_host
 from vr.host.errors import HostClosed
 from vr.log import Request
-from vr.ready import CommittedOp, Rejected, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
 from vr.simulator.checkers import LogChecker, SessionChecker
 from vr.simulator.disk import SimFileSystem
 from vr.simulator.service import JournalService
@@ -152,6 +152,9 @@ class Node:
 
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         self._world.counts["rejected"] += 1
+
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        return ()
 
     def on_status(self, group: GroupId) -> None:
         self._world.on_change()

@@ -20,7 +20,7 @@ from vr.host.limits import PEER_FRAME_BYTES_MAX
 from vr.ready import CommittedOp, HistoryRead, SnapshotPart, SnapshotRead
 from vr.replica import Checkpoint
 from vr.storage.history import History, HistoryEntry
-from vr.types import GroupId
+from vr.types import GroupId, ReplicaId
 
 
 class Read(msgspec.Struct, kw_only=True, eq=False):
@@ -37,6 +37,7 @@ class PeerRead(msgspec.Struct, kw_only=True, eq=False):
     """A read for a peer that lags."""
 
     group: GroupId
+    peer: ReplicaId
     wanted: HistoryRead
     entries: list[HistoryEntry] = msgspec.field(default_factory=list)
     checkpoint: Checkpoint | None = None
@@ -47,8 +48,17 @@ class ChunkRead(msgspec.Struct, kw_only=True, eq=False):
     """A read of one chunk of a checkpoint, for a peer that is brought back by it."""
 
     group: GroupId
+    peer: ReplicaId
     wanted: SnapshotRead
     checkpoint: Checkpoint | None = None
+
+
+class EpochBegin(msgspec.Struct, frozen=True, kw_only=True):
+    """An epoch ended here: what has to be durable before the next begins. `configuration` is None if we are not in it."""
+
+    group: GroupId
+    configuration: bytes | None
+    notes: Sequence[tuple[int, bytes]]
 
 
 class ArchiveJob(msgspec.Struct, kw_only=True, eq=False):
@@ -62,6 +72,7 @@ class ArchiveJob(msgspec.Struct, kw_only=True, eq=False):
     reads: Sequence[Read] = ()
     peer_reads: Sequence[PeerRead] = ()
     chunk_reads: Sequence[ChunkRead] = ()
+    epochs: Sequence[EpochBegin] = ()
 
 
 def do_archive_job(history: History, job: ArchiveJob) -> None:
@@ -76,6 +87,8 @@ def do_archive_job(history: History, job: ArchiveJob) -> None:
         history.keep_parts(group, parts)
     if job.checkpoints or job.snapshots:
         history.save_checkpoints([*job.checkpoints, *job.snapshots])
+    for epoch in job.epochs:
+        history.begin_epoch(epoch.group, epoch.configuration, epoch.notes)
     for group, through_op in job.forgotten:
         history.forget_entries(group, through_op)
     for read in job.reads:

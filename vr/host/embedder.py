@@ -9,7 +9,7 @@ import msgspec
 
 from vr.host import limits
 from vr.liveness import LivenessOptions
-from vr.ready import CommittedOp, Rejected, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
 from vr.replica import ReplicaOptions
 from vr.service import Service
 from vr.storage.limits import SEGMENT_BYTES
@@ -43,7 +43,13 @@ class Embedder(Protocol):
         ...
 
     def on_status(self, group: GroupId) -> None:
-        """View or status of the replica changed: look at `host.replica(group)`."""
+        """View, status or epoch of the replica changed: look at `host.replica(group)`."""
+        ...
+
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        """An epoch ended here: the service is as its last operation left it. Returns notes that are kept with the next
+        configuration, before anything of the next epoch is done. May be called again for the same epoch after a restart.
+        """
         ...
 
 

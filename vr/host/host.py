@@ -36,6 +36,7 @@ from vr.host.write_queue import Write
 from vr.host.writer import LogWriter, ReleaseJob
 from vr.log import Request
 from vr.messages import decode
+from vr.reconfiguration import Refusal
 from vr.replica import Replica, ReplicaOptions, Restored
 from vr.storage.errors import StorageError
 from vr.storage.file_system import FileSystem, RealFileSystem
@@ -43,7 +44,7 @@ from vr.storage.frame import Record
 from vr.storage.history import HistoryEntry, StoredGroup
 from vr.storage.limits import HISTORY_READ_BYTES_MAX
 from vr.storage.meta import birth_record
-from vr.types import ClientId, GroupId, OpNumber, ReplicaId, SessionNumber
+from vr.types import ClientId, GroupId, OpNumber, ReplicaId, SessionNumber, view_epoch
 
 OP_MAX = OpNumber((1 << 63) - 1)
 """Above every operation: all of a group's log may go."""
@@ -222,9 +223,9 @@ class Host:
                 loop.statistics.messages_for_unknown_groups += 1
                 continue
             message = decode(data)
-            if message.replica != hosted.index_of.get(peer):
+            if view_epoch(message.view) == hosted.configuration.epoch and message.replica != hosted.index_of.get(peer):
                 raise PeerFrameError("a message names another replica than the link's")
-            loop.inbox.append((hosted, message))
+            loop.inbox.append((hosted, peer, message))
         loop.inbox_bytes += len(frame)
         loop.wake()
 
@@ -238,21 +239,55 @@ class Host:
         self._loop.neighbours.on_disconnected(peer, trio.current_time())
         self._loop.wake()
 
+    # --- epochs -------------------------------------------------------------------------------------------------------
+
+    def reconfigure(self, group: GroupId, configuration: Configuration) -> Refusal | None:
+        """End the epoch of a group that is led from here, so that the next one begins (`Configuration.successor`).
+
+        None: begun; it ends everywhere as `Embedder.on_epoch_end` says, unless another view comes in between.
+
+        Raises:
+            UnknownGroup, GroupDamaged: not here.
+        """
+        hosted = self._hosted(group)
+        refusal = hosted.replica.reconfigure(configuration, trio.current_time())
+        self._loop.touch(hosted)
+        return refusal
+
+    def transfer_primary(self, group: GroupId, peer: ReplicaId) -> bool:
+        """Hand the lead of a group over to another member; False when it is not led from here, or the other lags behind.
+
+        Raises:
+            UnknownGroup, GroupDamaged: not here.
+        """
+        hosted = self._hosted(group)
+        index = hosted.index_of.get(peer)
+        if index is None:
+            return False
+        is_begun = hosted.replica.transfer_primary(index, trio.current_time())
+        self._loop.touch(hosted)
+        return is_begun
+
     # --- groups -------------------------------------------------------------------------------------------------------
 
     async def create_group(self, configuration: Configuration, genesis: bytes) -> None:
         """Host a group; durable when this returns. Nothing when the very same group is here already.
 
+        With a configuration of a later epoch this replica begins as a standby, and fetches everything from the others.
+
         Raises:
-            NotAMember: the configuration does not name this replica.
+            NotAMember: the configuration does not name this replica, or wants its vote without a log to vouch for.
             GenesisConflict: the group is here with another configuration or genesis, or is being created.
             GroupDamaged, HostClosed: cannot.
         """
         group = configuration.group
         if self._is_closing:
             raise HostClosed("the host is stopping")
-        if configuration.index_of(self.replica_id) is None:
+        index = configuration.index_of(self.replica_id)
+        if index is None:
             raise NotAMember("the configuration does not name this replica")
+        if configuration.epoch and configuration.is_member(index):
+            raise NotAMember("a replica that comes later begins as a standby: nothing here vouches for what was before")
         if group in self._damaged:
             raise GroupDamaged(self._damaged[group])
         known = self._loop.groups.get(group)

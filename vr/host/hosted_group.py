@@ -28,7 +28,6 @@ class HostedGroup:
         "index_of",
         "is_checkpoint_wanted",
         "is_checkpointing",
-        "members",
         "replica",
         "seen",
     )
@@ -40,10 +39,8 @@ class HostedGroup:
         self.configuration = configuration
         self.genesis = genesis
         self.replica = replica
-        self.members: tuple[ReplicaId, ...] = tuple(member.replica_id for member in configuration.members)
-        self.index_of: dict[ReplicaId, ReplicaIndex] = {
-            replica_id: ReplicaIndex(index) for index, replica_id in enumerate(self.members)
-        }
+        self.index_of: dict[ReplicaId, ReplicaIndex] = _places(configuration)
+        """Of members and standbys of the epoch."""
         self.backlog: list[CommittedOp] = []
         self.backlog_bytes = 0
         self.committed_at = -math.inf
@@ -54,6 +51,12 @@ class HostedGroup:
         self.between_views_since = math.inf
         """Monotonic seconds at which the replica left its last view; infinity while it is in one."""
         self.seen: tuple[ViewNumber, Status] = (replica.view, replica.status)
+
+    def begin_epoch(self, configuration: Configuration, replica: Replica) -> None:
+        """Go on with other members."""
+        self.configuration = configuration
+        self.replica = replica
+        self.index_of = _places(configuration)
 
     def is_hot(self, now: float) -> bool:
         """Was it used a short while ago, or does somebody wait for it?"""
@@ -88,3 +91,7 @@ class HostedGroup:
             return False
         since = self.replica.applied_op - self.checkpoint_op
         return since >= ops or self.committed_bytes >= size or (self.is_checkpoint_wanted and since > 0)
+
+
+def _places(configuration: Configuration) -> dict[ReplicaId, ReplicaIndex]:
+    return {member.replica_id: ReplicaIndex(index) for index, member in enumerate(configuration.replicas)}

@@ -21,7 +21,7 @@ from typing import assert_never
 import trio
 
 from vr.host import limits
-from vr.host.archive import ArchiveJob, ChunkRead, PeerRead, Read
+from vr.host.archive import ArchiveJob, ChunkRead, EpochBegin, PeerRead, Read
 from vr.host.embedder import Embedder, HostOptions, Transport
 from vr.host.fates import Fate, Tidings
 from vr.host.hosted_group import HostedGroup
@@ -33,11 +33,11 @@ from vr.host.write_queue import Write, WriteQueue
 from vr.host.writer import Job, LogWriter, LookJob, MarkJob, PinsJob, ReleaseJob, SpareJob, WriteJob
 from vr.log import Request
 from vr.messages import Entries, Message, encode
-from vr.ready import CommittedOp, Ready, SnapshotPart
+from vr.ready import CommittedOp, EpochEnd, Ready, SnapshotPart
 from vr.replica import Checkpoint, Status
 from vr.state_transfer import make_chunk, make_offer
 from vr.storage.meta import ready_records
-from vr.types import GroupId, ReplicaId, ReplicaIndex
+from vr.types import GroupId, ReplicaId, ReplicaIndex, view_epoch
 
 
 class Loop:
@@ -53,7 +53,7 @@ class Loop:
         self.statistics = HostStatistics()
         self.groups: dict[GroupId, HostedGroup] = {}
         self.neighbours = Neighbours(options=options.liveness, seed=seed)
-        self.inbox: deque[tuple[HostedGroup, Message]] = deque()
+        self.inbox: deque[tuple[HostedGroup, ReplicaId, Message]] = deque()
         self.inbox_bytes = 0
         self.submitted: list[tuple[HostedGroup, Sequence[Request]]] = []
         self.submitted_requests = 0
@@ -75,6 +75,8 @@ class Loop:
         self._chunk_reads: list[ChunkRead] = []
         self._snapshots: list[tuple[GroupId, Checkpoint]] = []
         self._parts: list[tuple[GroupId, Sequence[SnapshotPart]]] = []
+        self._epochs: list[EpochBegin] = []
+        self._seed = seed
         self._checkpoints_due: dict[HostedGroup, None] = {}
         self._backlog_bytes = 0
         self._are_pins_asked = False
@@ -112,6 +114,8 @@ class Loop:
         self._peer_reads = [read for read in self._peer_reads if read.group != hosted.group]
         self._chunk_reads = [read for read in self._chunk_reads if read.group != hosted.group]
         self._snapshots = [item for item in self._snapshots if item[0] != hosted.group]
+        self._parts = [item for item in self._parts if item[0] != hosted.group]
+        self._epochs = [epoch for epoch in self._epochs if epoch.group != hosted.group]
         for read in self.reads:
             if read.group == hosted.group:
                 read.is_done.set()
@@ -195,10 +199,14 @@ class Loop:
         inbox, dirty, fates = self.inbox, self._dirty, self.neighbours.fates
         count = min(len(inbox), limits.MESSAGES_PER_TURN_MAX)
         for _ in range(count):
-            hosted, message = inbox.popleft()
+            hosted, peer, message = inbox.popleft()
             if fates:
                 self._tell(fates.take(hosted), now)
-            hosted.replica.step(message, now)
+            if view_epoch(message.view) != hosted.configuration.epoch:
+                self.neighbours.meet(peer, now)
+                hosted.replica.step_guest(peer, message, now)
+            elif hosted.index_of.get(peer) == message.replica:  # else the epoch has just begun here
+                hosted.replica.step(message, now)
             dirty[hosted] = None
         if not inbox:
             self.inbox_bytes = 0
@@ -249,8 +257,11 @@ class Loop:
             self._queue_write(hosted, ready)
             self._report(hosted, ready, now)
             for wanted in ready.history_reads:
-                self._queue_peer_read(PeerRead(group=hosted.group, wanted=wanted))
+                peer = hosted.replica.replica_id_of(wanted.to)
+                self._queue_peer_read(PeerRead(group=hosted.group, peer=peer, wanted=wanted))
             self._take_snapshots(hosted, ready)
+            if ready.epoch_end is not None:
+                self._end_epoch(hosted, ready.epoch_end)
         self._timers.set(hosted, hosted.replica.next_deadline())
         if hosted.has_new_status():
             self._time_view_change(hosted, now)
@@ -269,7 +280,7 @@ class Loop:
         for to, message in messages:
             if message is not last:  # a broadcast is one object: encoded once, the same bytes to everybody
                 last, data = message, encode(message)
-            self.neighbours.queue(hosted.members[to], (hosted.group, data))
+            self.neighbours.queue(hosted.replica.replica_id_of(to), (hosted.group, data))
 
     def _queue_write(self, hosted: HostedGroup, ready: Ready) -> None:
         if ready.token is not None:
@@ -304,6 +315,31 @@ class Loop:
             statistics.bytes_sent += len(frame)
             send(peer, frame)
         return statistics.frames_sent > frames_before
+
+    # --- epochs -------------------------------------------------------------------------------------------------------
+
+    def _end_epoch(self, hosted: HostedGroup, end: EpochEnd) -> None:
+        """All that the next epoch begins with is durable here; now that it begins has to be."""
+        notes = self._embedder.on_epoch_end(hosted.group, end)
+        is_ours = end.configuration.index_of(self.replica_id) is not None
+        self._epochs.append(
+            EpochBegin(group=hosted.group, configuration=end.configuration.to_bytes() if is_ours else None, notes=notes)
+        )
+        self.archive_woken.set()
+
+    def _begin_epoch(self, epoch: EpochBegin, now: float) -> None:
+        hosted = self.groups.get(epoch.group)
+        if hosted is None:
+            return
+        replica = hosted.replica.next_epoch(now, self._seed ^ int.from_bytes(hosted.group[:7], "big"))
+        if replica is not None:
+            self.neighbours.remove_group(hosted)
+            hosted.begin_epoch(replica.configuration, replica)
+            self.neighbours.add_group(hosted, self.replica_id, now)
+            replica.note_space(is_short=self._is_short_of_space)
+            self.statistics.epochs_begun += 1
+        self._dirty[hosted] = None
+        self._embedder.on_status(hosted.group)
 
     # --- the disk -----------------------------------------------------------------------------------------------------
 
@@ -390,7 +426,8 @@ class Loop:
     def _take_snapshots(self, hosted: HostedGroup, ready: Ready) -> None:
         for chunk in ready.snapshot_reads:
             if len(self._chunk_reads) < limits.CHUNK_READS_MAX:  # the peer asks again
-                self._chunk_reads.append(ChunkRead(group=hosted.group, wanted=chunk))
+                peer = hosted.replica.replica_id_of(chunk.to)
+                self._chunk_reads.append(ChunkRead(group=hosted.group, peer=peer, wanted=chunk))
         self._snapshots += [(hosted.group, snapshot) for snapshot in ready.snapshots]
         if ready.parts and len(self._parts) < limits.PARTS_MAX:
             self._parts.append((hosted.group, ready.parts))
@@ -405,6 +442,7 @@ class Loop:
         chunk_reads, self._chunk_reads = self._chunk_reads, []
         snapshots, self._snapshots = self._snapshots, []
         parts, self._parts = self._parts, []
+        epochs, self._epochs = self._epochs, []
         if is_last or self._backlog_bytes > limits.BACKLOG_BYTES_MAX:
             concerned = dict.fromkeys(self.groups.values())
         else:
@@ -413,11 +451,11 @@ class Loop:
             concerned = dict.fromkeys([*due, *(self.groups[group] for group in readers)])
         appends = [(hosted.group, self._take_backlog(hosted)) for hosted in concerned if hosted.backlog]
         checkpoints = [self._checkpoint(hosted) for hosted in due]
-        if not (appends or checkpoints or reads or peer_reads or chunk_reads or snapshots or parts):
+        if not (appends or checkpoints or reads or peer_reads or chunk_reads or snapshots or parts or epochs):
             return None
         return ArchiveJob(
             appends=appends, parts=parts, checkpoints=checkpoints, snapshots=snapshots, forgotten=self._forgotten(checkpoints),
-            reads=reads, peer_reads=peer_reads, chunk_reads=chunk_reads,
+            reads=reads, peer_reads=peer_reads, chunk_reads=chunk_reads, epochs=epochs,
         )  # fmt: skip
 
     def _forgotten(self, checkpoints: Sequence[tuple[GroupId, Checkpoint]]) -> list[tuple[GroupId, int]]:
@@ -450,6 +488,8 @@ class Loop:
             hosted.replica.checkpoint_done(checkpoint.op, now)
             self._dirty[hosted] = None
             self.statistics.checkpoints += 1
+        for epoch in job.epochs:
+            self._begin_epoch(epoch, now)
         for group, snapshot in job.snapshots:
             self._begin_from(group, snapshot, now)
         durable = [*job.checkpoints, *job.snapshots]
@@ -477,7 +517,7 @@ class Loop:
         hosted = self.groups.get(read.group)
         if hosted is not None and read.checkpoint is not None:
             chunk = make_chunk(hosted.replica.view, hosted.replica.index, read.checkpoint, read.wanted)
-            self._queue_messages(hosted, [(read.wanted.to, chunk)])
+            self._send_to(read.peer, hosted, chunk)
 
     def _answer(self, read: PeerRead) -> None:
         hosted = self.groups.get(read.group)
@@ -487,8 +527,12 @@ class Loop:
             replica = hosted.replica
             data = tuple(stored.entry for stored in read.entries)
             answer = Entries(view=replica.view, replica=replica.index, data=data)
-            self._queue_messages(hosted, [(read.wanted.to, answer)])
+            self._send_to(read.peer, hosted, answer)
         elif read.checkpoint is not None:
             self.statistics.snapshots_offered += 1
             offer = make_offer(hosted.replica.view, hosted.replica.index, read.checkpoint)
-            self._queue_messages(hosted, [(read.wanted.to, offer)])
+            self._send_to(read.peer, hosted, offer)
+
+    def _send_to(self, peer: ReplicaId, hosted: HostedGroup, message: Message) -> None:
+        """By identity: an index that was read from the disk's answer may be of the epoch before."""
+        self.neighbours.queue(peer, (hosted.group, encode(message)))

@@ -48,15 +48,23 @@ class Neighbours:
         for peer, index in hosted.index_of.items():
             if peer == own:
                 continue
-            neighbour = self._by_id.get(peer)
-            if neighbour is None:
-                seed = self._seed ^ int.from_bytes(peer[:8], "big")
-                neighbour = Neighbour(NodeLiveness(now, [peer], options=self._options, seed=seed))
-                self._by_id[peer] = neighbour
-                self.next_tick = -math.inf
+            neighbour = self._neighbour(peer, now)
             neighbour.groups.append((hosted, index))
             if neighbour.liveness.is_suspected(peer):
                 self.fates.tell(hosted, index, Fate.SUSPECTED, now)
+
+    def meet(self, peer: ReplicaId, now: float) -> None:
+        """It spoke of an epoch that we do not share, and may be answered."""
+        self._neighbour(peer, now)
+
+    def _neighbour(self, peer: ReplicaId, now: float) -> Neighbour:
+        neighbour = self._by_id.get(peer)
+        if neighbour is None:
+            seed = self._seed ^ int.from_bytes(peer[:8], "big")
+            neighbour = Neighbour(NodeLiveness(now, [peer], options=self._options, seed=seed))
+            self._by_id[peer] = neighbour
+            self.next_tick = -math.inf
+        return neighbour
 
     def remove_group(self, hosted: HostedGroup) -> None:
         """The group does not run here any more. Its peers stay: their links do."""
@@ -116,7 +124,7 @@ class Neighbours:
     # --- what is to be sent -------------------------------------------------------------------------------------------
 
     def queue(self, peer: ReplicaId, part: Part) -> None:
-        """Add a message to the next frame for `peer`."""
+        """Add a message to the next frame for `peer`, with whom we share a group, or whom we have met."""
         self._by_id[peer].outbox.append(part)
 
     def frames(self, now: float) -> Iterator[tuple[ReplicaId, bytes]]:

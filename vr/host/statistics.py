@@ -25,6 +25,7 @@ class HostStatistics(msgspec.Struct, kw_only=True):
     writes: int = 0
     records_written: int = 0
     bytes_written: int = 0
+    epochs_begun: int = 0
     operations_committed: int = 0
     checkpoints: int = 0
     snapshots_offered: int = 0

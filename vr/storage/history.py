@@ -109,6 +109,17 @@ class History:
         if rows:
             self._numbers[group.group] = rows[0][0]
 
+    def begin_epoch(self, group: GroupId, configuration: bytes | None, notes: Sequence[tuple[int, bytes]]) -> None:
+        """Another configuration holds from now on, if one is given; notes of that are kept with it. Durable at once."""
+        number = self._number(group)
+        with self._transaction(synced=True):
+            for note, data in notes:
+                self._keep_note(number, note, data)
+            if configuration is not None:
+                self._connection.execute(
+                    "UPDATE groups SET configuration = ? WHERE number = ?", (configuration, number)
+                )
+
     def forget_group(self, group: GroupId) -> None:
         """The group is not hosted here any more: keep that it was, and its notes; durable when this returns.
 
@@ -138,11 +149,14 @@ class History:
 
     def keep_note(self, group: GroupId, note: int, data: bytes) -> None:
         """Keep small facts of the embedder beside a group, by number; durable when this returns."""
+        number = self._number(group)
         with self._transaction(synced=True):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO notes (group_number, note, data) VALUES (?, ?, ?)",
-                (self._number(group), note, data),
-            )
+            self._keep_note(number, note, data)
+
+    def _keep_note(self, number: int, note: int, data: bytes) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO notes (group_number, note, data) VALUES (?, ?, ?)", (number, note, data)
+        )
 
     def notes(self) -> dict[GroupId, list[bytes]]:
         """All notes by group, in the order of their numbers; those of forgotten groups too."""

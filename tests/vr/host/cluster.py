@@ -13,7 +13,7 @@ from vr.configuration import Configuration, Member
 from vr.host import Busy, Host, HostOptions, open_host
 from vr.host.hosted_group import HostedGroup
 from vr.log import Request
-from vr.ready import CommittedOp, Rejected, RejectReason, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, RejectReason, Reply
 from vr.replica import Replica, Restored
 from vr.storage.file_system import FileSystem
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber
@@ -91,6 +91,7 @@ class Node:
         self.services: dict[GroupId, Journal] = {}
         self.committed: list[tuple[GroupId, CommittedOp]] = []
         self.statuses = 0
+        self.ends: list[tuple[GroupId, EpochEnd]] = []
         self.replies: dict[tuple[ClientId, RequestNumber], Reply] = {}
         self.rejected: list[Rejected] = []
         self.changed = trio.Event()
@@ -132,6 +133,11 @@ class Node:
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         self.rejected.append(rejected)
         self._change()
+
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        self.ends.append((group, end))
+        self._change()
+        return [(end.configuration.epoch, b"%d" % end.op)]
 
     def on_status(self, group: GroupId) -> None:
         self.statuses += 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import trio
 
+from tests.vr.host.cluster import PEER
 from tests.vr.storage.records import GROUP, checkpoint, committed
 from vr.host.archive import ArchiveJob, ChunkRead, PeerRead, Read, do_archive_job
 from vr.ready import HistoryRead, SnapshotRead
@@ -16,7 +17,7 @@ def test_a_job_appends_before_it_reads_and_checkpoints(tmp_path: Path) -> None:
     history.create_group(StoredGroup(group=GROUP, configuration=b"", genesis=b""))
     read = Read(group=GROUP, mark=2, bytes_max=10_000, is_done=trio.Event())
     wanted = HistoryRead(to=ReplicaIndex(1), first_op=OpNumber(1), last_op=OpNumber(2))
-    peer_read = PeerRead(group=GROUP, wanted=wanted)
+    peer_read = PeerRead(group=GROUP, peer=PEER, wanted=wanted)
 
     do_archive_job(
         history,
@@ -38,12 +39,16 @@ def test_a_peer_that_wants_what_is_gone_gets_the_checkpoint_and_its_chunks(tmp_p
     history = History.open(f"{tmp_path}/history.db")
     history.create_group(StoredGroup(group=GROUP, configuration=b"", genesis=b""))
     first_gone, all_here, to_come = (
-        PeerRead(group=GROUP, wanted=HistoryRead(to=ReplicaIndex(1), first_op=OpNumber(first), last_op=OpNumber(last)))
+        PeerRead(
+            group=GROUP,
+            peer=PEER,
+            wanted=HistoryRead(to=ReplicaIndex(1), first_op=OpNumber(first), last_op=OpNumber(last)),
+        )
         for first, last in ((2, 4), (4, 5), (6, 7))
     )
     chunk, other_chunk = (
         ChunkRead(
-            group=GROUP, wanted=SnapshotRead(to=ReplicaIndex(1), op=OpNumber(op), chunk=0, chunk_bytes=10)
+            group=GROUP, peer=PEER, wanted=SnapshotRead(to=ReplicaIndex(1), op=OpNumber(op), chunk=0, chunk_bytes=10)
         )
         for op in (5, 4)
     )  # fmt: skip

@@ -21,7 +21,7 @@ def test_committed_operations_queue_for_history() -> None:
 def test_members_are_known_by_place_and_identity() -> None:
     group = hosted()
 
-    assert group.members[group.index_of[PEER]] == PEER
+    assert group.configuration.members[group.index_of[PEER]].replica_id == PEER
 
 
 def test_a_change_of_status_is_told_once() -> None:

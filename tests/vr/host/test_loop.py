@@ -15,7 +15,7 @@ from vr.host.peer_frame import decode_peer_frame
 from vr.host.writer import Job, MarkJob, WriteJob
 from vr.log import Request
 from vr.messages import Message, Prepare, PrepareOk, decode
-from vr.ready import CommittedOp, Rejected, Reply
+from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
 from vr.replica import Replica, Restored, Status
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber
 
@@ -82,6 +82,9 @@ class Rig:
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         pytest.fail(f"rejected {rejected}")
 
+    def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        return ()
+
     def on_status(self, group: GroupId) -> None:
         pass
 
@@ -138,7 +141,7 @@ async def test_nothing_is_answered_before_a_majority_has_it_on_disk(rig: Rig) ->
         commit=OpNumber(0),
     )
 
-    rig.loop.inbox.append((hosted, acknowledgement))
+    rig.loop.inbox.append((hosted, hosted.configuration.members[acknowledgement.replica].replica_id, acknowledgement))
     rig.loop.turn()
     assert rig.replies == [], "one peer is no majority"
     rig.settle()

@@ -186,3 +186,14 @@ def test_parts_of_another_offer_replace_those_before(history: History) -> None:
     history.keep_parts(GROUP, [part(2), part(1, b"another")])
 
     assert history.load_parts(GROUP) == [part(1, b"another")]
+
+
+def test_next_configuration_and_what_is_noted_of_it_are_kept_together(history: History, path: str) -> None:
+    history.begin_epoch(GROUP, b"of epoch 1", [(1, b"note")])
+    history.begin_epoch(OTHER_GROUP, None, [(1, b"left"), (2, b"for good")])
+    history.close()
+
+    again = History.open(path)
+    assert [one.configuration for one in again.groups()] == [b"of epoch 1", b"configuration"]
+    assert again.notes() == {GROUP: [b"note"], OTHER_GROUP: [b"left", b"for good"]}
+    again.close()
