@@ -168,9 +168,13 @@ class Client:
         identity = self._identity_for_room(name)
         async with self._opening:
             stored = await self._store.run(lambda store: store.room(parsed.room_id))
-            if stored is None or stored.phase is not Phase.LIVE:
+            is_new = stored is None or stored.phase is not Phase.LIVE
+            if stored is None or is_new:
                 stored = await self._join(parsed, identity, stored)
-            return await self._open_room(stored)
+            room = await self._open_room(stored, has_joined=is_new)
+        if is_new:
+            await room.caught_up()
+        return room
 
     async def create_room(self, name: str, *, nodes: Sequence[str], my_name: str | None = None) -> Room:
         """Make a room on the servers of a cluster and become its first member.
@@ -378,12 +382,13 @@ class Client:
                 with trio.move_on_after(GOODBYE_S_MAX, shield=True):
                     await self._store.run(lambda store: store.forget_room(new.link.room_id))
 
-    async def _open_room(self, stored: StoredRoom) -> Room:
+    async def _open_room(self, stored: StoredRoom, *, has_joined: bool = False) -> Room:
+        """Connect to a room; `has_joined`: the servers said just now that we are in, though the log is not read yet."""
         room = self._open.get(stored.room_id)
         if room is not None and not room.is_over:
             return room
         link = _parse_link(stored.record.link)
-        if stored.phase is Phase.JOINING and room is None:
+        if stored.phase is Phase.JOINING and room is None and not has_joined:
             stored = await self._finish_joining(link, stored)
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
         first_id = await self._store.run(lambda store: store.last_id(stored.room_id))

@@ -138,10 +138,10 @@ class Newcomer:
         except (DecodeError, mls.PeerError) as error:
             raise RefusedError(f"the room does not open with this link: {error}") from error
         await self._begin(attempt.group, attempt.cursor, Phase.JOINING, attempt.block.digest)
-        self._old_group, self._is_attempt = attempt.group, True
         try:
             result = await connection.append(attempt.block.data).result()
         except OutcomeUnknownError:
+            self._old_group, self._is_attempt = attempt.group, True
             return False
         return self._judge(result)
 

@@ -430,7 +430,9 @@ class RoomDriver:
 
     def _is_level(self, connection: RoomConnection) -> bool:
         is_live = connection.state is ConnectionState.LIVE and connection.is_caught_up
-        return is_live and self._core.cursor.sequence >= connection.after
+        # Whoever joins knows of one entry at least that is still to come: the commit that lets them in.
+        is_in = self._core.phase is not Phase.JOINING
+        return is_live and is_in and self._core.cursor.sequence >= connection.after
 
     def _tell(self, effects: Effects) -> None:
         for outcome in effects.outcomes:

@@ -42,6 +42,7 @@ class RatchetTree:
         "_blank_from",
         "credentials_supported",
         "credentials_used",
+        "encodings",
         "encryption_keys",
         "hashes",
         "leaf_count",
@@ -53,6 +54,7 @@ class RatchetTree:
         self.leaf_count = 1
         self.nodes: list[LeafNode | ParentNode | None] = [None]
         self.hashes: list[bytes | None] = [None]
+        self.encodings: list[bytes | None] = [None]
         self.encryption_keys: dict[bytes, int] = {}
         self.signature_keys: dict[bytes, int] = {}
         self.credentials_used: Counter[int] = Counter()
@@ -65,6 +67,7 @@ class RatchetTree:
         other.leaf_count = self.leaf_count
         other.nodes = self.nodes.copy()
         other.hashes = self.hashes.copy()
+        other.encodings = self.encodings.copy()
         other.encryption_keys = self.encryption_keys.copy()
         other.signature_keys = self.signature_keys.copy()
         other.credentials_used = self.credentials_used.copy()
@@ -173,6 +176,7 @@ class RatchetTree:
             self.nodes[node] = ParentNode(
                 encryption_key=above.encryption_key, parent_hash=above.parent_hash, unmerged_leaves=merged
             )
+            self.encodings[node] = None
         return added
 
     def replace_leaf(self, leaf_index: int, leaf: LeafNode) -> None:
@@ -233,6 +237,7 @@ class RatchetTree:
             blank = [None] * (len(self.nodes) + 1)
             self.nodes += blank
             self.hashes += blank
+            self.encodings += blank
             self.leaf_count *= 2
 
     def _truncate(self) -> None:
@@ -247,6 +252,7 @@ class RatchetTree:
         self.leaf_count = leaf_count
         del self.nodes[tree_math.node_count(leaf_count) :]
         del self.hashes[tree_math.node_count(leaf_count) :]
+        del self.encodings[tree_math.node_count(leaf_count) :]
 
     def _put(self, node: int, value: LeafNode | ParentNode) -> None:
         assert self.nodes[node] is None, "clear a node before filling it"
@@ -260,11 +266,13 @@ class RatchetTree:
             self.credentials_supported.update({*value.capabilities.credentials})
         self.encryption_keys[value.encryption_key] = node
         self.nodes[node] = value
+        self.encodings[node] = None
         self._forget_hashes(node)
 
     def _clear(self, node: int) -> None:
         self._forget_keys(node)
         self.nodes[node] = None
+        self.encodings[node] = None
         self._forget_hashes(node)
 
     def _forget_keys(self, node: int) -> None:
@@ -344,7 +352,13 @@ class RatchetTree:
         last = len(self.nodes) - 1
         while last > 0 and self.nodes[last] is None:
             last -= 1
-        return vector(b"".join([_encode_node(node) for node in self.nodes[: last + 1]]))
+        known = enumerate(self.encodings[: last + 1])
+        return vector(b"".join([encoded or self._encode(node) for node, encoded in known]))
+
+    def _encode(self, node: int) -> bytes:
+        # Kept: every epoch is stored, and a commit changes only a path of the tree.
+        encoded = self.encodings[node] = _encode_node(self.nodes[node])
+        return encoded
 
     @classmethod
     def read(cls, reader: Reader) -> RatchetTree:

@@ -73,6 +73,8 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.acknowledged: set[str] = set()
         self.founder: Room | None = None
+        self.filled_s: float | None = None
+        """Seconds until everybody was in; None if they never were."""
         self._names = 0
 
     @property
@@ -89,6 +91,7 @@ class Soak:
             async with trio.open_nursery() as nursery:
                 with trio.move_on_after(minutes * 60):
                     await self._fill(nursery)
+                    self.filled_s = round(time.monotonic() - began, 1)
                     while True:
                         await self._act(nursery)
                 with trio.move_on_after(SETTLE_S_MAX) as settling:
@@ -173,6 +176,7 @@ class Soak:
         rooms = self._rooms
         return {
             "members": len(rooms),
+            "filled_s": self.filled_s,
             **{name: self.counts[name] for name in ("joined", "left", "removed", "crashed", "renewed", "sent")},
             "acked": len(self.acknowledged),
             "lost": sum(text not in seen for text in self.acknowledged),
@@ -195,12 +199,15 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, help="instead of minutes")
     parser.add_argument("--members", type=int, default=200)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
 
+    minutes = options.minutes if options.seconds is None else options.seconds / 60
+
     async def soak() -> dict[str, object]:
-        return await Soak(community, members_max=options.members, seed=options.seed).run(options.minutes)
+        return await Soak(community, members_max=options.members, seed=options.seed).run(minutes)
 
     with tempfile.TemporaryDirectory() as folder, open_community(Path(folder)) as community:
         try:

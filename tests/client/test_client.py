@@ -117,6 +117,22 @@ async def test_a_removed_member_is_out_for_reading_and_writing(tmp_path: Path) -
         assert len(await ours.members()) == 1
 
 
+async def test_coming_in_costs_the_room_one_commit(tmp_path: Path) -> None:
+    async with (
+        community(tmp_path) as cluster,
+        person(tmp_path, "alice") as alice,
+        person(tmp_path, "bob") as bob,
+        person(tmp_path, "carol") as carol,
+    ):
+        ours = await lobby(cluster, alice)
+
+        for client in (bob, carol):
+            theirs = await client.join(ours.link)
+            assert theirs.phase is Phase.LIVE
+
+        assert theirs.epoch == 2
+
+
 async def test_people_who_join_at_the_same_moment_all_get_in(tmp_path: Path) -> None:
     names = ["bob", "carol", "dave"]
     async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice:

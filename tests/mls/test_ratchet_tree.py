@@ -140,7 +140,7 @@ def test_a_removed_members_keys_may_come_again() -> None:
     assert tree.add_leaves([LEAVES[1]]) == [1]
 
 
-def test_cached_hashes_equal_fresh_ones_through_a_random_history() -> None:
+def test_cached_hashes_and_encodings_equal_fresh_ones_through_a_random_history() -> None:
     chance = random.Random(7)
     tree = RatchetTree()
     tree.add_leaves([LEAVES[0]])
@@ -163,6 +163,7 @@ def test_cached_hashes_equal_fresh_ones_through_a_random_history() -> None:
                 tree.blank_direct_path(chance.choice(present))
         if chance.random() < 0.5:
             assert tree.tree_hash() == rebuilt_hash_of_nodes(tree)
+            assert tree.copy().encode() == RatchetTree.of_nodes(tree.nodes).encode()
     assert_indices(tree)
 
 
