@@ -19,6 +19,7 @@
 | read_fresh | a linearizable read shows all that anybody had seen when it was made | VRR 6.3 |
 | fetched_once | a chunk of a snapshot that is kept here is not asked for again | VRR 5.3, resumable |
 | refuses_when_full | a primary that knows its disk to be nearly full takes no new requests | availability |
+| linearizable | some order of all calls explains what every client saw | VRR 4.5, 6.3; Herlihy and Wing 1990 |
 | bounded | every queue stays below its stated limit | limits.py |
 """
 
@@ -43,6 +44,7 @@ from vr.messages import (
 from vr.ready import CommittedOp, Ready, Reply, SnapshotPart
 from vr.replica import Replica
 from vr.simulator.errors import Violation
+from vr.simulator.histories import Histories
 from vr.simulator.ledger import Ledger, Mark, Write
 from vr.state_transfer import chunk_hash
 from vr.types import CHECKSUM_BYTES, OpNumber, ReplicaIndex
@@ -203,6 +205,7 @@ class SessionChecker:
         self.acknowledged: dict[RequestKey, tuple[int, bytes]] = {}
         self.acknowledged_op_max = 0
         self.read_op_max = 0
+        self.histories = Histories()
         self._seen_op = 0
 
     def on_committed(self, committed: CommittedOp) -> None:

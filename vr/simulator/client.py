@@ -164,6 +164,7 @@ class Client:
             del self.outstanding[reply.number]
             self.answered += 1
             self._checker.on_acknowledged(reply.op, floor_op=self._floors.pop(reply.number))
+            self._checker.histories.on_returned((self.client_id, self.session), reply.number, self._schedule.now_us)
             self._after_progress()
 
     def _on_registered(self, reply: Reply, attempt: int) -> None:
@@ -214,6 +215,7 @@ class Client:
         request = Request(client=self.client_id, session=self.session, number=RequestNumber(number), body=body)
         self.outstanding[number] = request
         self._floors[number] = self._checker.acknowledged_op_max
+        self._checker.histories.on_called((self.client_id, self.session), number, self._schedule.now_us)
         return request
 
     def on_rejected(self, rejected: Rejected) -> None:

@@ -9,10 +9,14 @@ from typing import Any
 from vr import forwarding, normal, reads, view_change
 from vr.ready import Reply
 from vr.sessions import SessionTable, Verdict
+from vr.simulator.checkers import SessionChecker
 from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
-from vr.simulator.worlds import late_replay, leases
+from vr.simulator.service import JournalService
+from vr.simulator.worlds import deposed_readers, late_replay, leases
 from vr.state import ReplicaState
-from vr.types import OpNumber, RequestNumber, SessionNumber
+from vr.types import ClientId, OpNumber, RequestNumber, SessionNumber
+
+COPY_OPS = 4  # how old a copy of the service may become
 
 
 def _no_dedupe(_: Rule) -> Rule:
@@ -71,6 +75,17 @@ def _any_register_answers(_: Rule) -> Rule:
     return reply_register
 
 
+def _from_a_copy(original: Rule) -> Rule:
+    def last_number(service: JournalService, client: ClientId, session: SessionNumber) -> int:
+        op, copy = service.__dict__.setdefault("_mutant_copy", (0, {}))
+        if service.last_op - op >= COPY_OPS:
+            op, copy = service.__dict__["_mutant_copy"] = (service.last_op, dict(service._last_numbers))  # noqa: SLF001
+        number: int = copy.get((client, session), 0)
+        return number
+
+    return last_number
+
+
 CLIENT_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "any_register_answers",
@@ -108,6 +123,20 @@ CLIENT_MUTANTS: tuple[Mutant, ...] = (
         "a new primary answers reads before it knows what its predecessors committed",
         300,
         Patch(reads, "read_floor", lambda _: lambda state: state.commit_number),
+    ),
+    mutant(
+        "stale_read_at_deposed_primary",
+        "a primary that was deposed reads on, and nobody compares operation numbers",
+        100,
+        Patch(reads, "has_lease", always(True)),
+        Patch(SessionChecker, "on_read", nothing),
+        bend=deposed_readers,
+    ),
+    mutant(
+        "reads_show_a_copy",
+        "reads look at a copy of the service that is a few operations old",
+        50,
+        Patch(JournalService, "last_number", _from_a_copy),
     ),
     mutant("lease_not_kept", "a lease binds nobody", 1000, Patch(view_change, "is_bound", always(False))),
     mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),

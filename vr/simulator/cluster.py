@@ -12,7 +12,7 @@ Safety is judged at every step, liveness only at the end: a storm may rightly st
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import msgspec
@@ -25,10 +25,12 @@ from vr.ready import Rejected, Reply
 from vr.replica import Status
 from vr.simulator.client import Client
 from vr.simulator.errors import Violation
+from vr.simulator.histories import AskedRead, SessionKey
 from vr.simulator.nemesis import Nemesis
 from vr.simulator.network import Network
 from vr.simulator.process import HEARTBEAT, Process, Surroundings
 from vr.simulator.schedule import SECOND_US
+from vr.simulator.service import JournalService
 from vr.simulator.story import Telling
 from vr.simulator.swarm import Swarm, draw_later, draw_swarm, later_random
 from vr.simulator.world import World
@@ -108,6 +110,7 @@ class Cluster:
             self._storm()
             self._calm()
             self._converge()
+            self.world.counts["order_given_up"] += self.world.checkers.sessions.histories.check()
         except Violation as found:
             violation = found
         except BUGS as bug:
@@ -253,13 +256,19 @@ class Cluster:
         self.world.schedule.after(self._client_delay_us(), client.on_reply, reply, client.attempt)
 
     def _read(self, client: Client, node: int, floor_op: int) -> None:
-        process = self.processes[node]
-        self.world.schedule.after(self._client_delay_us(), process.read, client.index, floor_op)
+        sessions = [(other.client_id, other.session) for other in self.clients if other.session]
+        asked = AskedRead(sessions=sessions, called_us=self.world.schedule.now_us, floor_op=floor_op)
+        self.world.schedule.after(self._client_delay_us(), self.processes[node].read, client.index, asked)
 
-    def _on_read(self, op: int, floor_op: int) -> None:
+    def _on_read(self, service: JournalService, asked: AskedRead) -> None:
         self.world.counts["read"] += 1
+        shown = {key: service.last_number(*key) for key in asked.sessions}
+        self.world.schedule.after(self._client_delay_us(), self._on_read_returned, service.last_op, shown, asked)
+
+    def _on_read_returned(self, op: int, shown: Mapping[SessionKey, int], asked: AskedRead) -> None:
         checker = self.world.checkers.sessions
-        self.world.schedule.after(self._client_delay_us(), lambda: checker.on_read(op, floor_op=floor_op))
+        checker.on_read(op, floor_op=asked.floor_op)
+        checker.histories.on_read(asked, shown, self.world.schedule.now_us)
 
     def _on_rejected(self, node: int, rejected: Rejected) -> None:
         client = self._clients_by_id[rejected.client]

@@ -27,6 +27,7 @@ from vr.replica import Replica, ReplicaOptions, Restored
 from vr.simulator.clock import NodeClock
 from vr.simulator.disk import SimFileSystem
 from vr.simulator.errors import ProcessKilled
+from vr.simulator.histories import AskedRead
 from vr.simulator.history import SimHistory
 from vr.simulator.node_archive import NodeArchive
 from vr.simulator.node_log import NodeLog
@@ -47,7 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     send: Callable[[int, int, bytes], None]
     on_reply: Callable[[int, Reply], None]
     on_rejected: Callable[[int, Rejected], None]
-    on_read: Callable[[int, int], None]
+    on_read: Callable[[JournalService, AskedRead], None]
     on_died: Callable[[int], None]
     on_started: Callable[[int], None]
 
@@ -82,7 +83,7 @@ class Process:
         self._is_dirty = False  # the replica had an input since its last turn
         self._timer_us: float = math.inf
         self._reads = 0
-        self._read_floors: dict[int, int] = {}
+        self._asked: dict[int, AskedRead] = {}
         self._told = ""
         self._log: NodeLog
         self._archive: NodeArchive
@@ -107,7 +108,7 @@ class Process:
         self._incarnation += 1
         self._timer_us = math.inf
         self._turn_due = self._is_dirty = False
-        self._read_floors.clear()
+        self._asked.clear()
         try:
             self._recover()
         except (ProcessKilled, StoragePoisoned) as death:
@@ -350,15 +351,15 @@ class Process:
     def _on_submit(self, requests: Sequence[Request]) -> None:
         self._require_replica().submit(requests, self._clock.now_s())
 
-    def read(self, client: int, floor_op: int) -> None:
-        """A client asks for a linearizable read; it has seen `floor_op`, or heard of it, before."""
-        self._run(self._incarnation, self._on_read, client, floor_op)
+    def read(self, client: int, asked: AskedRead) -> None:
+        """A client asks for a linearizable read."""
+        self._run(self._incarnation, self._on_read, client, asked)
 
-    def _on_read(self, client: int, floor_op: int) -> None:
+    def _on_read(self, client: int, asked: AskedRead) -> None:
         self._reads += 1
         number = self._reads
         if self._require_replica().read_index(number, self._clock.now_s()):
-            self._read_floors[number] = floor_op
+            self._asked[number] = asked
 
     def forget(self, client: ClientId, session: SessionNumber) -> None:
         """A client attached here has gone."""
@@ -461,7 +462,7 @@ class Process:
         self._archive.perform(ready)
         for done in ready.reads:
             self._boundary()
-            self._surroundings.on_read(self.service.last_op, self._read_floors.pop(done.number))
+            self._surroundings.on_read(self.service, self._asked.pop(done.number))
 
     def _store(self, ready: Ready) -> None:
         if ready.token is not None:

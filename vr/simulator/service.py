@@ -14,7 +14,7 @@ import msgspec
 
 from vr.log import Request
 from vr.simulator.errors import Violation
-from vr.types import OpNumber
+from vr.types import ClientId, OpNumber, SessionNumber
 
 OnApplied = Callable[[OpNumber, bytes], None]
 DIGEST_BYTES = 16
@@ -67,6 +67,10 @@ class JournalService:
             )
         self._last_numbers[key] = request.number
         self.applied += 1
+
+    def last_number(self, client: ClientId, session: SessionNumber) -> int:
+        """What a reader sees: the number of the session's last request that was applied; 0: none."""
+        return self._last_numbers.get((client, session), 0)
 
     def mark(self) -> int:
         """The number of requests applied so far."""

@@ -176,3 +176,19 @@ def full_disks(swarm: Swarm) -> Swarm:
         ),
         load=replace(troubled.load, body_bytes_max=3000),
     )
+
+
+def deposed_readers(swarm: Swarm) -> Swarm:
+    """Primaries are cut off for seconds while everybody goes on reading, at them too."""
+    return replace(
+        swarm,
+        node_count=3,
+        lease_ms=0,
+        network=replace(swarm.network, delay_us_mean=2_000, loss=0.0),
+        disk=replace(swarm.disk, latency_us_mean=2 * MILLISECOND_US, stall=0.0, rot_interval_us=0),
+        process=replace(swarm.process, patience=0.2, crash_interval_us=0, pause_interval_us=0),
+        partition=replace(
+            swarm.partition, interval_us=2 * SECOND_US, duration_us_mean=2 * SECOND_US, one_way=0.0, isolate_primary=1.0
+        ),
+        load=replace(swarm.load, clients=4, requests_per_client=120, think_us_mean=50 * MILLISECOND_US, read=1.0),
+    )

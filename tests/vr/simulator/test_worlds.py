@@ -8,6 +8,7 @@ from vr.simulator.cluster import run_seed
 from vr.simulator.swarm import Swarm, draw_swarm
 from vr.simulator.worlds import (
     Bend,
+    deposed_readers,
     deposed_with_a_tail,
     full_disks,
     interrupted_transfers,
@@ -17,7 +18,16 @@ from vr.simulator.worlds import (
     torn_tails,
 )
 
-WORLDS = (deposed_with_a_tail, full_disks, interrupted_transfers, late_replay, leases, rotten_tails, torn_tails)
+WORLDS = (
+    deposed_readers,
+    deposed_with_a_tail,
+    full_disks,
+    interrupted_transfers,
+    late_replay,
+    leases,
+    rotten_tails,
+    torn_tails,
+)
 NAMED = pytest.mark.parametrize("bend", WORLDS, ids=lambda bend: bend.__name__)
 
 
