@@ -29,7 +29,7 @@ from room_server.peers import PeerLinks
 from room_server.rooms import Rooms
 from room_server.status import spare_failures
 from vr.host import Host
-from vr.replica import Replica
+from vr.replica import Replica, Status
 from vr.types import GroupId, ReplicaIndex
 from wire.ids import NodeKey
 
@@ -250,6 +250,8 @@ class Reporter:
         led = diverged = undecidable = 0
         async for _, replica in self._replicas():
             states[room_state(replica)] += 1
+            if replica.status is Status.RETIRED:
+                continue  # The room is elsewhere now, and its margin is told there.
             margins[_margin(replica)] += 1
             diverged += replica.divergence is not None
             undecidable += replica.undecided is not None and replica.undecided.is_final

@@ -35,6 +35,7 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "chat": ("samtala.cli.talk:chat", "Talk in a room, line by line."),
     "check": ("samtala.cli.check:check", "One line and an exit code for monitoring systems."),
+    "completion": ("samtala.cli.completion:completion", "Make a shell complete commands and options."),
     "config": ("samtala.cli.config:config", "What a server is told: check it, show it, list all options."),
     "demo": ("samtala.demo.command:demo", "Three servers, one room, two people: kill a server and watch."),
     "device": ("samtala.cli.device:device", "Your devices: look at them, shut out one that was lost."),
