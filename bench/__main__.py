@@ -82,6 +82,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.only == "vr":
         print(json.dumps(msgspec.to_builtins(vr_core.run())))
+        print(json.dumps(msgspec.to_builtins(vr_core.run_digests())))
         return 0
     if options.only == "idle":
         print(json.dumps(msgspec.to_builtins(idle_rooms.run())))

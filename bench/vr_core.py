@@ -1,6 +1,7 @@
 """What the replication core alone costs: three replicas in memory, no encoding of messages, no disk, no event loop.
 
-    python -m bench --only vr          one line of JSON: microseconds of CPU per request, by role and size of batch
+    python -m bench --only vr          a line of JSON each: microseconds of CPU per request, by role and size of batch;
+                                       what the digest of the state costs that replicas compare every 1,024 operations
 
 Each replica's calls are timed by themselves, so that the figures are those of one process per replica.
 """
@@ -12,14 +13,19 @@ from collections.abc import Sequence
 
 import msgspec
 
+from vr import limits
 from vr.configuration import Configuration, Member
 from vr.log import Request
 from vr.ready import Reply
 from vr.replica import Replica, ReplicaOptions, Restored
+from vr.sessions import SessionTable
+from vr.snapshot import checkpoint_digest, take_checkpoint
+from vr.state import ReplicaState
 from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber
 
 BODY = bytes(300)
 SIZE = 3
+RESULT = bytes(12)  # as long as what a room answers to an append
 
 
 class CoreCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +35,15 @@ class CoreCost(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     primary_us: float
     backup_us: float
+
+
+class DigestCost(msgspec.Struct, frozen=True, kw_only=True):
+    """One digest of a group's state: `digest_ms` during which its host does nothing else, and its share of an operation."""
+
+    sessions: int
+    snapshot_bytes: int
+    digest_ms: float
+    operation_us: float
 
 
 class _Discard:
@@ -116,6 +131,36 @@ def measure(*, window: int, requests: int) -> CoreCost:
         primary_us=round(group.spent_s[group.primary] / answered * 1e6, 2),
         backup_us=round(sum(backups) / len(backups) / answered * 1e6, 2),
     )  # fmt: skip
+
+
+def measure_digest(sessions: int, *, repeats: int = 20) -> DigestCost:
+    """Of a group whose sessions have all the results that are kept of each."""
+    table = SessionTable(max(sessions, 1))
+    for place in range(sessions):
+        client = ClientId(place.to_bytes(16, "big"))
+        session = table.register(Request(client, SessionNumber(0), RequestNumber(0), b""), OpNumber(place + 1), 0)
+        for number in range(1, limits.SESSION_RESULTS_KEPT + 1):
+            table.record([Request(client, session, RequestNumber(number), b"")], [RESULT], OpNumber(number), 0)
+    member = Member(ReplicaId(bytes(16)), b"")
+    configuration = Configuration(group=GroupId(b"group to measure"), members=(member,), sessions_max=max(sessions, 1))
+    state = ReplicaState(configuration, ReplicaIndex(0), _Discard(), options=ReplicaOptions(), seed=0)
+    state.sessions = table
+    start = time.thread_time()
+    for _ in range(repeats):
+        checkpoint = take_checkpoint(state)
+        checkpoint_digest(configuration, checkpoint)
+    digest_s = (time.thread_time() - start) / repeats
+    return DigestCost(
+        sessions=sessions,
+        snapshot_bytes=len(checkpoint.sessions),
+        digest_ms=round(digest_s * 1e3, 3),
+        operation_us=round(digest_s * 1e6 / limits.DIGEST_OPS, 2),
+    )
+
+
+def run_digests() -> list[DigestCost]:
+    """Nobody, a room, a large one, and every session that a group may have."""
+    return [measure_digest(sessions) for sessions in (0, 10, 500, 4096)]
 
 
 def run() -> list[CoreCost]:
