@@ -260,16 +260,22 @@ class Reporter:
                 for key, lag_ops in _lags(replica).items():
                     if key in lags:
                         lags[key] = max(lags[key], lag_ops)
-        worst = min(margins, default=None)
+        worst, at_worst = worst_margin(margins)
         return RoomsReport(
             hosted=states.total(),
             led=led,
             states={state: states[state] for state in ROOM_STATES if states[state]},
             margin=worst,
-            at_margin=0 if worst is None else margins[worst],
+            at_margin=at_worst,
             diverged=diverged,
             undecidable=undecidable,
         )
+
+
+def worst_margin(margins: Counter[int]) -> tuple[int | None, int]:
+    """The smallest margin and how many rooms have it, from the number of rooms by margin; (None, 0) without rooms."""
+    worst = min(margins, default=None)
+    return (None, 0) if worst is None else (worst, margins[worst])
 
 
 def _margin(replica: Replica) -> int:

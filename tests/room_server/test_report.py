@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import trio.testing
 from room_server.clients import ClientServer
 from room_server.hosting import Hosting
 from room_server.peers import PeerLinks
-from room_server.report import DhtReport, NodeFacts, Reporter, RoomOrder
+from room_server.report import DhtReport, NodeFacts, Reporter, RoomOrder, worst_margin
 from tests.room_server.test_hosting import append, hosting_on, record, room_of
 
 
@@ -74,3 +75,9 @@ async def test_only_so_many_rooms_are_told(tmp_path: Path) -> None:
         await hosting.create_room(record(hosting))
 
         assert await reporter_of(hosting, tmp_path).rooms(0, RoomOrder.RATE, over_s=0.0001) == []
+
+
+def test_worst_room_is_what_counts() -> None:
+    assert worst_margin(Counter({1: 40, 0: 2, 2: 7})) == (0, 2)
+    assert worst_margin(Counter({-1: 1, 1: 5})) == (-1, 1)
+    assert worst_margin(Counter()) == (None, 0)

@@ -31,6 +31,8 @@ async def test_probe_measures_what_arrives_and_fails_when_nothing_does(tmp_path:
             assert (first.success, second.success, second.reason) == (True, True, "")
             assert 0 < second.duration_s < PATIENCE_S
 
+            async with open_client(tmp_path / "alice") as alice:
+                await (await alice.room("probes")).send("not the word that the probe waits for")
             for node in cluster.nodes[:2]:
                 await cluster.kill(node)
             failed = await pair.measure(0.3)

@@ -118,6 +118,7 @@ def test_space_is_judged(free: int, inodes: int | None, found: list[str]) -> Non
     ("mount", "found"),
     [
         ("/dev/sda1 /srv ext4 rw,noatime 0 0", []),
+        ("/dev/sda1 /srv ext4 rw,errors=remount-ro 0 0", []),
         ("/dev/sda1 /srv ext4 ro,noatime 0 0", ["read-only"]),
         ("tmpfs /srv tmpfs rw 0 0", ["forgetful-disk"]),
         ("overlay /srv overlay rw 0 0", ["forgetful-disk"]),
