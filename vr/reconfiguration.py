@@ -95,7 +95,7 @@ def is_close(state: ReplicaState, replica_id: ReplicaId) -> bool:
     if index is None:
         return False
     have = state.durable_op if index == state.index else state.peers[index].match_op
-    return have + state.configuration.pipeline_ops_max >= state.head_op
+    return have >= 0 and have + state.configuration.pipeline_ops_max >= state.head_op
 
 
 def transfer_primary(state: ReplicaState, index: ReplicaIndex) -> bool:

@@ -185,3 +185,21 @@ async def test_replica_without_a_log_gets_no_vote_in_a_later_epoch(tmp_path: Pat
             with pytest.raises(NotAMember):
                 await nodes[3].host.create_group(following, GENESIS)
             assert nodes[0].host.reconfigure(GROUP, following) in {Refusal.STRANGERS, Refusal.NOT_PRIMARY}
+
+
+async def test_standby_that_was_never_heard_of_is_not_ready_however_short_the_log(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE_S):
+        async with running(tmp_path, 2, members=1) as nodes:
+            await until(nodes, lambda: primary_of(nodes) is not None)
+            current = nodes[0].host.replica(GROUP).configuration
+            first = current.successor((member(nodes[0]),), (member(nodes[1]),))
+            await until(nodes, lambda: nodes[0].host.reconfigure(GROUP, first) is None)
+            await until(nodes, lambda: nodes[0].host.replica(GROUP).configuration == first)
+            second = first.successor((member(nodes[1]),))
+            await until(nodes, lambda: nodes[0].host.reconfigure(GROUP, second) is not Refusal.NOT_PRIMARY)
+            assert nodes[0].host.reconfigure(GROUP, second) is Refusal.NOT_READY
+
+            await nodes[1].host.create_group(first, GENESIS)
+
+            await until(nodes, lambda: nodes[0].host.reconfigure(GROUP, second) is None)
+            await until(nodes, lambda: nodes[1].host.replica(GROUP).configuration == second)
