@@ -400,7 +400,9 @@ class Client:
         search = await self._search(link, stored.descriptor)
         found = await search.first()
         ownership = (
-            Owner(stored.record.root_seed, found.descriptor, secrets.token_bytes) if stored.record.root_seed else None
+            Owner(stored.record.root_seed, found.descriptor, secrets.token_bytes, epoch=found.item.seq >> 32)
+            if stored.record.root_seed
+            else None
         )
         room = Room(driver, self._store, link=link, name=stored.record.name, first_id=first_id, ownership=ownership)
         self._open[stored.room_id] = room

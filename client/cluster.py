@@ -38,7 +38,7 @@ async def ask_roster(addresses: Sequence[ServerAddress]) -> Roster:
     Raises:
         UnavailableError: none of the addresses answers.
     """
-    answers = await _ask_all([functools.partial(_node_info, address) for address in addresses])
+    answers = await ask_all([functools.partial(_node_info, address) for address in addresses])
     known: dict[bytes, NodeAddress] = {}
     for answer in answers:
         if isinstance(answer, NodeInfo):
@@ -47,7 +47,7 @@ async def ask_roster(addresses: Sequence[ServerAddress]) -> Roster:
     if not known:
         raise UnavailableError("no server answers; tried:", tuple(str(answer) for answer in answers))
     places = [ServerAddress(node.host, node.port, node.node_key) for node in list(known.values())[:REPLICAS_MAX]]
-    selves = await _ask_all([functools.partial(_node_info, place) for place in places])
+    selves = await ask_all([functools.partial(_node_info, place) for place in places])
     nodes: list[NodeAddress] = []
     left_out: list[str] = []
     for place, answer in zip(places, selves, strict=True):
@@ -69,7 +69,7 @@ async def host_room(nodes: Sequence[NodeAddress], genesis: bytes) -> tuple[str, 
         RefusedError: a server refuses it.
     """
     places = [ServerAddress(node.host, node.port, node.node_key) for node in nodes]
-    answers = await _ask_all([functools.partial(_create, place, genesis) for place in places])
+    answers = await ask_all([functools.partial(_create, place, genesis) for place in places])
     failures = tuple(
         f"{node.name} at {node.host}:{node.port}: {answer.text if isinstance(answer, Refused) else answer}"
         for node, answer in zip(nodes, answers, strict=True)
@@ -107,7 +107,7 @@ async def _create(address: ServerAddress, genesis: bytes) -> Message:
         return await channel.call(CreateRoom(1, genesis))
 
 
-async def _ask_all(questions: Sequence[Callable[[], Awaitable[Message]]]) -> list[Message | str]:
+async def ask_all(questions: Sequence[Callable[[], Awaitable[Message]]]) -> list[Message | str]:
     """Ask all at once; a text instead of an answer says why there is none."""
     answers: list[Message | str] = ["no answer in time"] * len(questions)
 

@@ -115,17 +115,30 @@ def first_memory(group: Group, cursor: Cursor, phase: Phase) -> RoomMemory:
 class Owner:
     """The device that made a room (`client.room.Ownership`)."""
 
-    def __init__(self, root_seed: bytes, descriptor: Descriptor, entropy: Entropy) -> None:
+    def __init__(self, root_seed: bytes, descriptor: Descriptor, entropy: Entropy, *, epoch: int = 0) -> None:
         self.admin_seed = admin_seed_of(root_seed)
         self._root = RoomRoot(root_seed)
         self._descriptor = descriptor
         self._entropy = entropy
+        self._epoch = epoch
 
     def new_link(self) -> NewLink:
         """A link that takes the place of all earlier ones, with the same servers."""
         secret = self._entropy(LINK_SECRET_BYTES)
-        item = self._root.sign_descriptor(self._descriptor, link_secret=secret, seq=descriptor_seq(0, 1))
+        seq = descriptor_seq(self._epoch, 1)
+        item = self._root.sign_descriptor(self._descriptor, link_secret=secret, seq=seq)
         return NewLink(secret=secret, descriptor=item.to_bytes())
+
+
+def sign_servers(
+    root_seed: bytes, nodes: Sequence[NodeAddress], *, link_secret: bytes, epoch: int, now_s: int
+) -> bytes:
+    """The owner's record that a room's servers of an epoch are these, for holders of the link."""
+    descriptor = Descriptor(
+        issued_hours=now_s // 3600, valid_hours=DESCRIPTOR_HOURS, replicas=tuple(_replica(node) for node in nodes)
+    )
+    seq = descriptor_seq(epoch, 1)
+    return RoomRoot(root_seed).sign_descriptor(descriptor, link_secret=link_secret, seq=seq).to_bytes()
 
 
 def admin_seed_of(root_seed: bytes) -> bytes:

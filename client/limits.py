@@ -81,3 +81,15 @@ CLOSE_S_MAX: Final = 1.0
 
 CREDENTIALS_CACHED_MAX: Final = 8192
 """Credentials whose certificate is not verified again: every device of a full room, 4 MB."""
+
+MOVE_SERVERS_MAX: Final = 7
+"""Servers with a vote in one room: replication's bound."""
+
+MOVE_LOOK_S: Final = 0.2
+"""Seconds between looks at a room that is being moved."""
+
+MOVE_LAG_OPS_MAX: Final = 8
+"""Operations that a server may be behind and still count as ready for a vote: what is on its way."""
+
+MOVE_TRIES_MAX: Final = 8
+"""Times that a wish is written anew because the room's members changed at the same moment."""

@@ -20,7 +20,7 @@ from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
 from wire.room import ResultKind
 
 
-class _AdminKeys:
+class AdminKeys:
     """All that is proven: that the room is ours."""
 
     def __init__(self, seed: bytes) -> None:
@@ -61,7 +61,7 @@ async def override_room(
     outcome: Sequence | SamtalaError
     client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
     async with open_room_connection(
-        keys.room_id, servers, _AdminKeys(admin_seed), client_id=client_id, known=known
+        keys.room_id, servers, AdminKeys(admin_seed), client_id=client_id, known=known
     ) as connection:
         try:
             outcome = await _append(connection, block.data)

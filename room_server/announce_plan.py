@@ -31,6 +31,12 @@ class AnnouncePlan:
             self._published_at[room_id] = now
             heapq.heappush(self._due, (now + place * limits.ANNOUNCE_STAGGER_S, room_id))
 
+    def drop(self, room_id: RoomId) -> None:
+        """Announce a room no longer."""
+        self._published_at.pop(room_id, None)
+        self._due = [due for due in self._due if due[1] != room_id]
+        heapq.heapify(self._due)
+
     def next_deadline(self) -> float:
         """When the next room is due, monotonic seconds; infinity when there are none."""
         return self._due[0][0] if self._due else math.inf
@@ -43,7 +49,9 @@ class AnnouncePlan:
         return due
 
     def done(self, room_id: RoomId, now: float, *, succeeded: bool, random01: float) -> None:
-        """An announcement ended; plan the next."""
+        """An announcement ended; plan the next, unless the room was dropped meanwhile."""
+        if room_id not in self._published_at:
+            return
         if succeeded:
             self._published_at[room_id] = now
         period_s = limits.ANNOUNCE_PERIOD_S if succeeded else limits.ANNOUNCE_RETRY_S

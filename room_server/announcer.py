@@ -61,13 +61,21 @@ class Announcer:
         """Begin to answer for a room and to announce it."""
         if not self._pin(room):
             return
-        keys = [member.node_key for member in room.genesis.members]
-        self._plan.add(room.room_id, trio.current_time(), place=keys.index(self._node_key))
+        keys = [server.node_key for server in room.book.servers.servers]
+        place = keys.index(self._node_key) if self._node_key in keys else len(keys)
+        self._plan.add(room.room_id, trio.current_time(), place=place)
         self._has_new.set()
+
+    def drop(self, room: HostedRoom) -> None:
+        """Answer for a room no longer: it has left."""
+        self._plan.drop(room.room_id)
+        item = self._items.pop(room.room_id, None)
+        if item is not None:
+            self._node.unpin(item.target)
 
     def _pin(self, room: HostedRoom) -> bool:
         try:
-            item = MutableItem.from_bytes(room.service.descriptor)
+            item = newest_record(room.service.descriptor, room.book.descriptor)
             self._node.pin(item)
         except DhtError as error:
             log.warning("descriptor_rejected", room=room_label(room.room_id), reason=str(error))
@@ -114,13 +122,19 @@ class Announcer:
             await trio.sleep(limits.DHT_BOOTSTRAP_S)
 
     def follow_link(self, room: HostedRoom) -> None:
-        """A new link has another place in the DHT: answer for it at once, and let the old one expire."""
+        """A new link has another place in the DHT: answer for it at once, and let the old one expire. So for new servers."""
         old = self._items.get(room.room_id)
         if self._pin(room):
-            if old is not None:
+            if old is not None and old.target != self._items[room.room_id].target:
                 self._node.unpin(old.target)
             self._moved.append(room)
             self._has_moved.set()
+
+    def follow_servers(self, room: HostedRoom) -> None:
+        """The room may have other servers, and a newer record of them: put it where the old one is."""
+        known = self._items.get(room.room_id)
+        if known is not None and room.book.descriptor and newest_seq(room) > known.seq:
+            self.follow_link(room)
 
     async def _follow_links(self) -> None:
         while True:
@@ -128,7 +142,8 @@ class Announcer:
             self._has_moved = trio.Event()
             moved, self._moved = self._moved, []
             for room in moved:
-                await self._move(room)
+                if room.room_id in self._items:
+                    await self._move(room)
 
     async def _move(self, room: HostedRoom) -> None:
         try:
@@ -139,12 +154,15 @@ class Announcer:
     async def _announce(self, room_id: RoomId, slots: trio.Semaphore) -> None:
         succeeded = False
         begun_at = trio.current_time()
+        if room_id not in self._items:
+            slots.release()
+            return  # It has left in the meantime.
         try:
             # Every round is a real put: storers forget after two hours, and whoever skips a round because there are
             # copies enough may find them all expired before the next.
             result = await self._node.put(self._items[room_id])
             succeeded = result.stored > 0
-            if result.newer is not None:
+            if result.newer is not None and room_id in self._items:
                 self._items[room_id] = result.newer
         except DhtError as error:
             log.debug("announcement_failed", room=room_label(room_id), reason=str(error))
@@ -155,6 +173,28 @@ class Announcer:
             counter.inc()
             self._plan.done(room_id, trio.current_time(), succeeded=succeeded, random01=self._random01())
             self._has_new.set()
+
+
+def newest_record(by_link: bytes, by_move: bytes) -> MutableItem:
+    """The owner's record to answer with: that of the link, or the one that came with the newest servers for the same link.
+
+    Raises:
+        DhtError: that of the link is no record.
+    """
+    item = MutableItem.from_bytes(by_link)
+    try:
+        moved = MutableItem.from_bytes(by_move)
+    except DhtError:
+        return item
+    return moved if moved.public_key == item.public_key and moved.seq > item.seq else item
+
+
+def newest_seq(room: HostedRoom) -> int:
+    """The sequence number of the record to answer with; -1 if there is none."""
+    try:
+        return newest_record(room.service.descriptor, room.book.descriptor).seq
+    except DhtError:
+        return -1
 
 
 def dht_id(node_key: NodeKey) -> bytes:

@@ -69,14 +69,22 @@ class NodeFace:
         name = names_of((self.node_key, self.name), [(peer.node_key, peer.name) for peer in links.peers.values()])
         service = room.service
         members = []
-        for index, member in enumerate(replica.configuration.members):
+        for index, member in enumerate(replica.configuration.replicas):
             key = NodeKey(member.node_key)
             is_self = index == replica.index
             acknowledged, suspected = (
                 (replica.head_op, False) if is_self else replica.peer_standing(ReplicaIndex(index))
             )
             lag_ops = max(replica.head_op - acknowledged, 0) if acknowledged >= 0 else -1
-            members.append(MemberFacts(node_key=key, name=name(key), up=is_self or not suspected, lag_ops=lag_ops))
+            members.append(
+                MemberFacts(
+                    node_key=key,
+                    name=name(key),
+                    up=is_self or not suspected,
+                    lag_ops=lag_ops,
+                    replica_id=member.replica_id,
+                )
+            )
         standstill = replica.why_not_progressing()
         return build_room_status(
             call,
@@ -90,8 +98,10 @@ class NodeFace:
                 head_op=replica.head_op,
                 commit_number=replica.commit_number,
                 quorum=replica.configuration.quorum,
+                epoch=replica.configuration.epoch,
             ),
-            members,
+            members[: replica.configuration.size],
+            members[replica.configuration.size :],
         )
 
     def room_margin(self, room: HostedRoom) -> int:

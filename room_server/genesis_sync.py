@@ -62,7 +62,7 @@ class GenesisSync:
         for room in rooms:
             told = room.book.told()
             if told and room.book.concerns(self._peer[0]):
-                yield PeerEpochs(room.room_id, told)
+                yield PeerEpochs(room.room_id, told, room.epoch)
 
     def on_rooms(self, message: PeerRooms) -> Iterator[Message]:
         """Ask for those that are not here.
@@ -127,8 +127,11 @@ class GenesisSync:
             raise ConnectionCutError("protocol", "too many epochs at once")
         if room is None:
             return None
+        has_begun = message.epoch > room.begun.get(self._peer[0], -1) and room.book.concerns(self._peer[0])
+        if has_begun:
+            room.begun[self._peer[0]] = message.epoch
         news = [room.book.add(certificate) for certificate in message.certificates]
-        return room if any(news) else None
+        return room if has_begun or any(news) else None
 
 
 def _check_ids(room_ids: tuple[RoomId, ...]) -> None:

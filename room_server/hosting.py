@@ -25,6 +25,7 @@ from vr.errors import UnknownGroup
 from vr.host import Busy, GenesisConflict, Host, HostError
 from vr.log import Request
 from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
+from vr.replica import Replica, Status
 from vr.types import ClientId, GroupId, SessionNumber
 from wire.certificate import EpochSignature
 from wire.errors import DecodeError, RefusalCode
@@ -83,6 +84,8 @@ class Hosting:
         for room in self.rooms:
             room.feed.start_at(room.service.next_sequence)
             _load_book(room, notes.get(room.group, ()))
+            room.move_seen = room.service.move
+            self._note_epoch(room.group, host.replica(room.group))
         self.rooms.departed = {
             RoomId(group): certificates_of(kept) for group, kept in notes.items() if self.rooms.get(group) is None
         }
@@ -155,6 +158,7 @@ class Hosting:
         if self._host is None:
             return
         replica = self._host.replica(group)
+        self._note_epoch(group, replica)
         log.info(
             "room_status_changed",
             room=room_label(group),
@@ -162,6 +166,15 @@ class Hosting:
             status=replica.status.name.lower(),
             op=replica.head_op,
         )
+
+    def _note_epoch(self, group: GroupId, replica: Replica) -> None:
+        """Tell others in which epoch we are: those who left wait for a majority of those who came."""
+        room = self.rooms.get(group)
+        epoch = -1 if replica.status is Status.RETIRED else replica.configuration.epoch
+        if room is not None and room.epoch != epoch:
+            room.epoch = epoch
+            if replica.configuration.epoch > 0:
+                self.on_epochs(room)
 
     # --- what connections ask ------------------------------------------------------------------------------------
 
@@ -233,6 +246,7 @@ class Hosting:
         if book is not None:
             room.book = book
             self.on_epochs(room)
+        self._note_epoch(room.group, self.host.replica(room.group))
         log.info("room_created", room=room_label(room.room_id), replicas=len(genesis.members))
         self._on_created(room)
 

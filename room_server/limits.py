@@ -149,3 +149,9 @@ EPOCHS_TOLD_MAX: Final = 8
 
 EPOCHS_GIVEN_BYTES_MAX: Final = 256 * 1024
 """Certificates that go with a genesis to a server that is new in the room: hundreds of moves."""
+
+MOVE_RETRY_S: Final = 0.1
+"""Seconds between looks at rooms whose owner wants other servers: a new primary, or replicas that were not ready."""
+
+DEPART_AFTER_S: Final = 60.0
+"""Seconds that a server goes on answering for a room that has left it, once a majority of the new servers has begun."""

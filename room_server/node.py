@@ -153,6 +153,27 @@ class _Node:
     def _on_epochs(self, room: HostedRoom) -> None:
         self.hosting.on_epochs(room)  # Whose it is becomes known when clients can be told.
 
+    def make_moving(self, clients: ClientServer) -> Moving:
+        """What brings rooms to other servers."""
+        moving = Moving(
+            self.hosting.rooms,
+            tell_clients=clients.tell_servers,
+            tell_peers=self.peers.tell_epochs,
+            announce=self._announce,
+        )
+        self.hosting.on_epochs = moving.note
+        self.hosting.rooms.on_move = moving.wish
+        return moving
+
+    def _announce(self, room: HostedRoom, is_here: bool) -> None:
+        """The owner's record of a room's servers may be another one now; or the room has left."""
+        if self.announcer is None:
+            return
+        if is_here:
+            self.announcer.follow_servers(room)
+        else:
+            self.announcer.drop(room)
+
     def discover(self, dht: Node) -> Announcer:
         """Announce this node's rooms from now on."""
         self.announcer = Announcer(
@@ -342,8 +363,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
     if advertised.port == 0:
         advertised = Endpoint(advertised.host, _port(listener))
     clients = node.make_clients(advertised)
-    moving = Moving(tell_clients=clients.tell_servers, tell_peers=node.peers.tell_epochs)
-    node.hosting.on_epochs = moving.note
+    moving = node.make_moving(clients)
     monitor = node.make_monitor(clients)
     door = node.make_door(clients)
     running = RunningNode(

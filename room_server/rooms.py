@@ -26,7 +26,7 @@ from vr.types import ClientId, GroupId, ReplicaId, SessionNumber
 from wire.errors import RefusalCode
 from wire.ids import NodeKey, RoomId
 from wire.messages import NodeInfo, RoomStatus
-from wire.room import Genesis
+from wire.room import Genesis, Move
 
 _REFUSALS: Final = {
     RejectReason.BUSY: RefusalCode.BUSY,
@@ -97,11 +97,14 @@ class HostedRoom:
 
     __slots__ = (
         "announced",
+        "begun",
         "book",
         "encoded_genesis",
+        "epoch",
         "feed",
         "genesis",
         "joins",
+        "move_seen",
         "opens",
         "room_id",
         "routes",
@@ -119,6 +122,11 @@ class HostedRoom:
         self.joins = JoinRate()
         self.book = EpochBook(genesis)
         """How the room came to its servers of now."""
+        self.epoch = -1
+        """In which epoch this node takes part, with all that was before on its disk; -1 if it does not."""
+        self.begun: dict[NodeKey, int] = {}
+        """The same of other servers, as they said."""
+        self.move_seen: Move | None = None
         self.announced = b""
         """The descriptor that this node answers with; empty while it answers with none."""
 
@@ -162,6 +170,8 @@ class Rooms:
 
     def __init__(self, budget: RingBudget) -> None:
         self.budget = budget
+        self.on_move: Callable[[HostedRoom], None] = lambda _: None
+        """Called when a room's owner wants other servers."""
         self.departed: dict[RoomId, list[bytes]] = {}
         """Of rooms that were here and went elsewhere: the encoded certificates that say where."""
         self.on_new_link: Callable[[HostedRoom], None] = lambda _: None
@@ -188,6 +198,11 @@ class Rooms:
         self._rooms[room.room_id] = room
         return room
 
+    def depart(self, room: HostedRoom) -> None:
+        """The room is not served here any more; where it went is still told."""
+        del self._rooms[room.room_id]
+        self.departed[room.room_id] = room.book.certificates
+
     def on_committed(self, group: GroupId, operations: Many[CommittedOp]) -> int:
         """Publish what was committed; returns the time stamp of the youngest block published, 0 for none."""
         room = self._rooms[group]
@@ -199,6 +214,9 @@ class Rooms:
         if not blocks:
             return 0
         room.feed.publish(blocks)
+        if room.service.move is not room.move_seen:
+            room.move_seen = room.service.move
+            self.on_move(room)
         if room.announced and room.announced != room.service.descriptor:
             self.on_new_link(room)
         return blocks[-1].timestamp_us

@@ -7,7 +7,7 @@ from collections.abc import Sequence as Many
 
 import msgspec
 
-from wire.ids import NodeKey, RoomEpoch, RoomId, Sequence
+from wire.ids import GroupEpoch, NodeKey, RoomEpoch, RoomId, Sequence
 from wire.messages import ReplicaStatus, RoomStatus
 
 
@@ -20,6 +20,7 @@ class ReplicaFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     head_op: int
     commit_number: int
     quorum: int
+    epoch: int = 0
 
 
 class MemberFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -29,6 +30,7 @@ class MemberFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str
     up: bool
     lag_ops: int = -1
+    replica_id: bytes = b""
 
 
 class RoomFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -45,7 +47,9 @@ def spare_failures(members_up: int, quorum: int) -> int:
     return max(members_up - quorum, -1)
 
 
-def build_room_status(call: int, room: RoomFacts, replica: ReplicaFacts, members: Many[MemberFacts]) -> RoomStatus:
+def build_room_status(
+    call: int, room: RoomFacts, replica: ReplicaFacts, members: Many[MemberFacts], standbys: Many[MemberFacts] = ()
+) -> RoomStatus:
     """The answer to GetRoomStatus."""
     return RoomStatus(
         id=call,
@@ -59,8 +63,14 @@ def build_room_status(call: int, room: RoomFacts, replica: ReplicaFacts, members
         next_sequence=room.next_sequence,
         chain=room.chain,
         spare_failures=spare_failures(sum(member.up for member in members), replica.quorum),
-        replicas=tuple(ReplicaStatus(member.node_key, member.name, member.up, member.lag_ops) for member in members),
+        replicas=tuple(map(_replica_status, members)),
+        group_epoch=GroupEpoch(replica.epoch),
+        standbys=tuple(map(_replica_status, standbys)),
     )
+
+
+def _replica_status(member: MemberFacts) -> ReplicaStatus:
+    return ReplicaStatus(member.node_key, member.name, member.up, member.lag_ops, member.replica_id)
 
 
 def names_of(own: tuple[NodeKey, str], peers: Many[tuple[NodeKey, str]]) -> Callable[[NodeKey], str]:

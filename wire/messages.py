@@ -143,16 +143,20 @@ class GetRoomStatus(_Message, frozen=True, tag=14):
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One replica as the answering server sees it. `lag_ops` is -1 where unknown."""
+    """One replica as the answering server sees it. `lag_ops` is -1 where unknown. `replica_id` is its data folder's."""
 
     node_key: NodeKey
     name: str
     up: bool
     lag_ops: int
+    replica_id: bytes = b""
 
 
 class RoomStatus(_Message, frozen=True, tag=15):
-    """A room as the answering server sees it; `spare_failures` is how many more replicas it can lose, -1: no quorum."""
+    """A room as the answering server sees it; `spare_failures` is how many more replicas it can lose, -1: no quorum.
+
+    `group_epoch` counts which servers the room has had; `standbys` get everything and have no vote.
+    """
 
     id: int
     room_id: RoomId
@@ -166,6 +170,8 @@ class RoomStatus(_Message, frozen=True, tag=15):
     chain: bytes
     spare_failures: int
     replicas: tuple[ReplicaStatus, ...]
+    group_epoch: GroupEpoch = GroupEpoch(0)
+    standbys: tuple[ReplicaStatus, ...] = ()
 
 
 class Prove(_Message, frozen=True, tag=20):
@@ -366,10 +372,14 @@ class PeerGenesis(_Message, frozen=True, tag=52):
 
 
 class PeerEpochs(_Message, frozen=True, tag=53):
-    """Between servers of a room, past ones too: how it came to its servers. Certificates may be short of signatures."""
+    """Between servers of a room, past ones too: how it came to its servers. Certificates may be short of signatures.
+
+    `epoch`: in which the sender takes part, with all that was before on its disk; -1 if it does not.
+    """
 
     room_id: RoomId
     certificates: tuple[bytes, ...]
+    epoch: int = -1
 
 
 Message: TypeAlias = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -78,12 +78,17 @@ class Cluster:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
     async def create_room(
-        self, room_id: RoomId, *, on: list[TestNode] | None = None, descriptor: bytes = b"no descriptor"
+        self,
+        room_id: RoomId,
+        *,
+        on: list[TestNode] | None = None,
+        descriptor: bytes = b"no descriptor",
+        members_of: list[TestNode] | None = None,
     ) -> bytes:
-        """Create a room of opaque keys at some nodes; its members are all nodes."""
+        """Create a room of opaque keys at some nodes; its members are all nodes, or those given."""
         members = tuple(
             GenesisMember(node.replica_id, node.address.node_key, node.address.host, node.address.port)
-            for node in self.nodes
+            for node in members_of or self.nodes
         )
         record = encode_genesis(
             genesis(
@@ -92,10 +97,11 @@ class Cluster:
                 write_key=bytes(KEYS[Purpose.WRITE].verify_key),
                 read_key=bytes(KEYS[Purpose.READ].verify_key),
                 join_key=bytes(KEYS[Purpose.JOIN].verify_key),
+                admin_key=bytes(KEYS[Purpose.ADMIN].verify_key),
                 descriptor=descriptor,
             )
         )
-        for node in on if on is not None else self.nodes:
+        for node in on if on is not None else members_of or self.nodes:
             async with network_client(node.address) as client:
                 created = await client.call(CreateRoom(1, record), RoomCreated)
                 assert created.room_id == room_id
@@ -103,9 +109,11 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster_of(folder: Path, *, start: bool = True, dht: bool = False) -> AsyncIterator[Cluster]:
-    """Three nodes; they end with the block."""
-    listeners = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in NAMES]
+async def cluster_of(
+    folder: Path, *, start: bool = True, dht: bool = False, names: Sequence[str] = NAMES
+) -> AsyncIterator[Cluster]:
+    """Three nodes, or as many as there are names; they end with the block."""
+    listeners = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in names]
     ports = [listener.socket.getsockname()[1] for listener in listeners]
     made = [
         init_node(
@@ -115,17 +123,17 @@ async def cluster_of(folder: Path, *, start: bool = True, dht: bool = False) -> 
             listen=f"127.0.0.1:{port}",
             advertise=f"127.0.0.1:{port}",
         )
-        for name, port in zip(NAMES, ports, strict=True)
+        for name, port in zip(names, ports, strict=True)
     ]
     nodes = []
-    for index, name in enumerate(NAMES):
-        others = [place for place in range(len(NAMES)) if place != index]
+    for index, name in enumerate(names):
+        others = [place for place in range(len(names)) if place != index]
         config = NodeConfig(
             name=name,
             data=str(folder / name / "data"),
             listen=f"127.0.0.1:{ports[index]}",
             replica_id=made[index].replica_id.hex(),
-            peers=tuple(PeerConfig(name=NAMES[place], address=str(made[place].address)) for place in others),
+            peers=tuple(PeerConfig(name=names[place], address=str(made[place].address)) for place in others),
             dht=DhtConfig(enabled=dht),
             metrics=MetricsConfig(listen="127.0.0.1:0"),
         )

@@ -73,3 +73,17 @@ def test_every_room_is_taken_exactly_once_in_bounded_lots(numbers: list[int], co
         taken += lot
 
     assert sorted(taken) == [RoomId(bytes([number]) * 16) for number in sorted(numbers)]
+
+
+def test_dropped_room_is_announced_no_more() -> None:
+    plan = AnnouncePlan()
+    for room_id in (A, B):
+        plan.add(room_id, 0.0, place=0)
+    [taken] = plan.take_due(0.0, count_max=1)
+
+    plan.drop(taken)
+    plan.done(taken, 1.0, succeeded=True, random01=0.5)
+
+    other = B if taken == A else A
+    assert plan.take_due(1e9, count_max=9) == [other]
+    assert len(plan) == 1

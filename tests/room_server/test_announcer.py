@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from dht.errors import DhtError
 from dht.items import MutableItem, sign_item_with_seed
 from dht.node import open_node
-from room_server.announcer import dht_id, open_discovery
+from room_server.announcer import dht_id, newest_record, open_discovery
 from room_server.config import DhtConfig, NodeConfig
 from room_server.errors import StartError
 from tests.room_server.cluster import TestNode, cluster_of
@@ -66,3 +67,15 @@ def test_dht_id_is_stable_and_differs_between_servers() -> None:
     assert dht_id(first) == dht_id(first)
     assert dht_id(first) != dht_id(second)
     assert len(dht_id(first)) == 20
+
+
+def test_newest_record_of_the_same_link_is_answered_with() -> None:
+    newer = sign_item_with_seed(b"o" * 32, seq=1 << 32 | 1, value=b"where it is now")
+    of_another_link = sign_item_with_seed(b"p" * 32, seq=9 << 32, value=b"opens with another link")
+
+    assert newest_record(ITEM.to_bytes(), newer.to_bytes()) == newer
+    assert newest_record(newer.to_bytes(), ITEM.to_bytes()) == newer
+    assert newest_record(ITEM.to_bytes(), of_another_link.to_bytes()) == ITEM
+    assert newest_record(ITEM.to_bytes(), b"") == ITEM
+    with pytest.raises(DhtError):
+        newest_record(b"opaque", newer.to_bytes())

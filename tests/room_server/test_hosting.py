@@ -21,10 +21,10 @@ from vr.log import Request
 from vr.types import ClientId, ReplicaId, RequestNumber, SessionNumber
 from wire.certificate import sign_statement
 from wire.errors import RefusalCode
-from wire.ids import NodeKey, RoomId, Sequence
+from wire.ids import RoomId, Sequence
 from wire.room import GenesisMember, chain_next, chain_start, encode_genesis
 
-KEY = NodeKey(b"k" * 32)
+KEY = identity(1).public
 CLIENT = ClientId(b"c" * 16)
 
 
@@ -32,7 +32,7 @@ class Nobody:
     """A network of one node."""
 
     def send(self, peer: ReplicaId, frame: bytes) -> None:
-        raise AssertionError("there is nobody to send to")
+        """Whoever is told of as a server may be sent to; nobody is there."""
 
 
 class Waiter:

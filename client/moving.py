@@ -1,0 +1,237 @@
+"""Moving a room to other servers: what has to be done, and doing it step by step.
+
+    survey ─▶ plan: newcomers │ nothing new
+                 ├─▶ 1. newcomers stand by: they get everything, and have no vote
+                 ├─▶ 2. wait until they have everything
+                 └─▶ 3. the wanted servers, and only they, have the vote ─▶ wait until they say so
+
+The owner's wish is a block of the room's own log (`wire.room.Move`), and the servers carry it out; whatever is cut off here
+goes on from where the room then is. Each step comes with the owner's signed record of where the room is after it.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Callable, Sequence
+
+import msgspec
+import trio
+
+from client import limits
+from client.cluster import ask_all
+from client.connection import RoomConnection, ServerAddress, open_room_connection
+from client.errors import RefusedError, SamtalaError, UnavailableError
+from client.rescue import AdminKeys
+from wire.certificate import RoomServers, Server
+from wire.channel import open_channel
+from wire.ids import CLIENT_ID_BYTES, ClientId, GroupEpoch, NodeKey, RoomEpoch, RoomId
+from wire.messages import GetRoomStatus, Message, NodeAddress, ReplicaStatus, RoomStatus
+from wire.room import Move, ResultKind, encode_control_block
+
+SignServers = Callable[[Sequence[Server], GroupEpoch], bytes]
+"""The owner's signed record of a room's servers in an epoch, encoded."""
+
+
+class MovePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How to get from where a room is to where it is wanted."""
+
+    epoch: GroupEpoch
+    now: tuple[Server, ...]
+    wanted: tuple[Server, ...]
+    newcomers: tuple[Server, ...]
+    """Those of the wanted servers that do not stand by yet."""
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing is left to do."""
+        return {server.node_key for server in self.now} == {server.node_key for server in self.wanted}
+
+    @property
+    def margin_before(self) -> int:
+        """Servers that the room can lose now, if all are up."""
+        return (len(self.now) - 1) // 2
+
+    @property
+    def margin_after(self) -> int:
+        """The same afterwards."""
+        return (len(self.wanted) - 1) // 2
+
+
+def plan_move(status: RoomStatus, wanted: Sequence[NodeAddress], known: Sequence[NodeAddress | Server]) -> MovePlan:
+    """What has to be done.
+
+    Args:
+        status: the room's, from whoever leads it.
+        wanted: the servers that it shall have.
+        known: where servers of the room are.
+
+    Raises:
+        RefusedError: servers without a data folder, twice the same, none, or too many.
+    """
+    if not 0 < len(wanted) <= limits.MOVE_SERVERS_MAX or len({node.node_key for node in wanted}) != len(wanted):
+        raise RefusedError(f"a room has 1 to {limits.MOVE_SERVERS_MAX} servers, each once")
+    unmet = [node.name for node in wanted if not node.replica_id]
+    if unmet:
+        raise RefusedError(f"never met, so start them first: {', '.join(unmet)}")
+    places = {node.node_key: (node.host, node.port) for node in known}
+    served = {replica.node_key for replica in (*status.replicas, *status.standbys)}
+    targets = tuple(Server(node.replica_id, node.node_key, node.host, node.port) for node in wanted)
+    return MovePlan(
+        epoch=status.group_epoch,
+        now=tuple(_server(replica, places) for replica in status.replicas),
+        wanted=targets,
+        newcomers=tuple(server for server in targets if server.node_key not in served),
+    )
+
+
+def _server(replica: ReplicaStatus, places: dict[NodeKey, tuple[str, int]]) -> Server:
+    host, port = places.get(replica.node_key, ("", 1))
+    return Server(replica.replica_id, replica.node_key, host, port)
+
+
+async def survey(room_id: RoomId, places: Sequence[ServerAddress]) -> RoomStatus:
+    """How a room is, from whoever leads it; from whoever knows most if nobody says that it does.
+
+    Raises:
+        UnavailableError: none of these servers knows the room.
+    """
+    answers = await ask_all([functools.partial(_status, place, room_id) for place in places])
+    found = [
+        (answer.group_epoch, answer.primary == place.node_key, answer.view, number)
+        for number, (answer, place) in enumerate(zip(answers, places, strict=True))
+        if isinstance(answer, RoomStatus)
+    ]
+    if not found:
+        raise UnavailableError("none of the room's servers answers:", tuple(str(answer) for answer in answers))
+    best = answers[max(found)[-1]]
+    assert isinstance(best, RoomStatus)
+    return best
+
+
+async def _status(address: ServerAddress, room_id: RoomId) -> Message:
+    async with open_channel(address, agent="samtala-client") as channel:
+        return await channel.call(GetRoomStatus(1, room_id))
+
+
+class Mover:
+    """Carries a plan out.
+
+    Args:
+        room_id: the room.
+        plan: what is to be done.
+        known: the room's servers as this device knows them.
+        admin_seed: of the room's owner.
+        sign: the owner's record of servers.
+        report: told each step, in words.
+    """
+
+    def __init__(
+        self,
+        room_id: RoomId,
+        plan: MovePlan,
+        *,
+        known: RoomServers,
+        admin_seed: bytes,
+        sign: SignServers,
+        report: Callable[[str], None],
+    ) -> None:
+        self._room_id = room_id
+        self._plan = plan
+        self._known = known
+        self._admin_seed = admin_seed
+        self._sign = sign
+        self._report = report
+        places = [*plan.now, *plan.wanted]
+        self._places = list(
+            {server.node_key: ServerAddress(server.host, server.port, server.node_key) for server in places}.values()
+        )
+
+    async def run(self) -> RoomStatus:
+        """Do it; returns how the room is then. Time limits are the caller's affair: doing it again goes on.
+
+        Raises:
+            RefusedError: the room's servers refuse it.
+            UnavailableError: they do not answer.
+        """
+        outcome: RoomStatus | SamtalaError
+        here = [
+            place for place in self._places if place.host and place.node_key in {s.node_key for s in self._plan.now}
+        ]
+        async with open_room_connection(
+            self._room_id,
+            here,
+            AdminKeys(self._admin_seed),
+            client_id=ClientId(secrets.token_bytes(CLIENT_ID_BYTES)),
+            known=self._known,
+        ) as connection:
+            try:
+                outcome = await self._steps(connection)
+            except SamtalaError as error:
+                outcome = error  # Carried out by hand: the connection's nursery would wrap it into a group.
+        if isinstance(outcome, SamtalaError):
+            raise outcome
+        return outcome
+
+    async def _steps(self, connection: RoomConnection) -> RoomStatus:
+        plan = self._plan
+        status = await self._survey()
+        if plan.newcomers and status.group_epoch == plan.epoch:
+            self._report(f"{len(plan.newcomers)} servers begin to stand by")
+            voters = {server.node_key for server in plan.now}
+            standbys = tuple(server for server in plan.wanted if server.node_key not in voters)
+            status = await self._change(connection, status, plan.now, standbys)
+        wanted = {server.node_key for server in plan.wanted}
+        if {replica.node_key for replica in status.replicas} != wanted:
+            self._report("waiting until they have everything")
+            status = await self._until(lambda now: _are_ready(now, wanted))
+            self._report(f"the vote goes to {len(plan.wanted)} servers")
+            status = await self._change(connection, status, plan.wanted, ())
+        return status
+
+    async def _change(
+        self, connection: RoomConnection, status: RoomStatus, voters: Sequence[Server], standbys: Sequence[Server]
+    ) -> RoomStatus:
+        epoch = GroupEpoch(status.group_epoch + 1)
+        move = Move(epoch=epoch, servers=tuple(voters), standbys=tuple(standbys), descriptor=self._sign(voters, epoch))
+        await _wish(connection, move, status.epoch)
+        keys = {server.node_key for server in (*voters, *standbys)}
+        return await self._until(
+            lambda now: (
+                now.group_epoch >= epoch
+                and {replica.node_key for replica in (*now.replicas, *now.standbys)} == keys
+                and now.status == "normal"
+            )
+        )
+
+    async def _until(self, condition: Callable[[RoomStatus], bool]) -> RoomStatus:
+        while True:
+            status = await self._survey()
+            if condition(status):
+                return status
+            await trio.sleep(limits.MOVE_LOOK_S)
+
+    async def _survey(self) -> RoomStatus:
+        while True:
+            try:
+                return await survey(self._room_id, [place for place in self._places if place.host])
+            except UnavailableError:
+                await trio.sleep(limits.MOVE_LOOK_S)
+
+
+def _are_ready(status: RoomStatus, wanted: set[NodeKey]) -> bool:
+    """All wanted servers are up and have almost everything."""
+    replicas = [replica for replica in (*status.replicas, *status.standbys) if replica.node_key in wanted]
+    is_close = [replica.up and 0 <= replica.lag_ops <= limits.MOVE_LAG_OPS_MAX for replica in replicas]
+    return len(replicas) == len(wanted) and all(is_close)
+
+
+async def _wish(connection: RoomConnection, move: Move, epoch: RoomEpoch) -> None:
+    for _ in range(limits.MOVE_TRIES_MAX):
+        result = await connection.append(encode_control_block(epoch, move)).result()
+        if result.kind is ResultKind.ACCEPTED:
+            return
+        if result.kind is not ResultKind.STALE:
+            raise RefusedError("the room's servers are about to change already; look again in a moment")
+        epoch = result.epoch
+    raise RefusedError("the room's members change too fast; try again")
