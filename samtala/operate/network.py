@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+import time
 from typing import Final
 
 import trio
@@ -10,12 +12,16 @@ import trio
 from room_server.config import Endpoint, NodeConfig, PeerConfig, parse_endpoint
 from room_server.report import NodeReport
 from samtala.operate.verdict import Finding, critical, page, warning
-from wire.errors import ClosedError, HandshakeError
+from wire.errors import ClosedError, HandshakeError, PeerError
+from wire.frames import FrameDecoder, encode_frame
 from wire.identity import parse_node_address
-from wire.tls import connect
+from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, Hello, ServerHello, decode, encode
+from wire.tls import TlsConnection, connect
 
 DIAL_S_MAX: Final = 4.0
 """Seconds for one peer: longer than a handshake over a bad line."""
+CLOCK_S_MAX: Final = 0.5
+"""Seconds by which clocks of servers may differ: times of messages are theirs."""
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not bound
 
 
@@ -58,17 +64,20 @@ async def _answers(endpoint: Endpoint) -> bool:
 
 
 async def examine_peers(config: NodeConfig, report: NodeReport | None) -> list[Finding]:
-    """Dial the peers to which the node has no link, all at once: refused, silent, unknown name, or another key."""
+    """Dial all peers at once: refused, silent, unknown name, another key, another time.
+
+    A peer to which the node has a link may be out of reach from here all the same, because it dials us: no finding.
+    """
     up = {peer.name for peer in report.peers if peer.up} if report is not None else set()
     findings: list[Finding] = []
 
     async def examine(peer: PeerConfig) -> None:
-        findings.extend(await _examine_peer(peer))
+        found = await _examine_peer(peer)
+        findings.extend(one for one in found if one.name != "peer-unreachable" or peer.name not in up)
 
     async with trio.open_nursery() as nursery:
         for peer in config.peers:
-            if peer.name not in up:
-                nursery.start_soon(examine, peer)
+            nursery.start_soon(examine, peer)
     if not config.peers:
         why = "no other server is configured: rooms made here live and die with this machine"
         findings.append(warning("no-peers", why, "add [[peers]] to node.toml, as `samtala node init` says"))
@@ -78,25 +87,49 @@ async def examine_peers(config: NodeConfig, report: NodeReport | None) -> list[F
 async def _examine_peer(peer: PeerConfig) -> list[Finding]:
     address = parse_node_address(peer.address)
     where = f"{peer.name} at {address.host}:{address.port}"
+    why = f"{where} does not answer"
     with trio.move_on_after(DIAL_S_MAX):
         try:
             tls = await connect(address)
+            try:
+                return clock_findings(peer.name, await _clock_offset_s(tls))
+            finally:
+                await tls.aclose()
         except HandshakeError as error:
-            if "another key" not in str(error):
-                return [warning("peer-unreachable", f"{where}: {error}", _fix(peer, ""), subject=peer.name)]
-            fix = f"compare with what `samtala node init` printed on {peer.name}; then [[peers]] in node.toml"
-            return [
-                critical("peer-stranger", f"{where} is not who the configuration says: {error}", fix, subject=peer.name)
-            ]
-        except ClosedError as error:
+            if "another key" in str(error):
+                fix = f"compare with what `samtala node init` printed on {peer.name}; then [[peers]] in node.toml"
+                why = f"{where} is not who the configuration says: {error}"
+                return [critical("peer-stranger", why, fix, subject=peer.name)]
+            why = f"{where}: {error}"
+        except PeerError as error:
             why = f"{where} cannot be reached: {_reason(error)}"
-            return [warning("peer-unreachable", why, _fix(peer, str(error)), subject=peer.name)]
-        await tls.aclose()
+    return [warning("peer-unreachable", why, _fix(peer, why), subject=peer.name)]
+
+
+async def _clock_offset_s(tls: TlsConnection) -> float:
+    """How far a server's clock is ahead of ours, half the round trip allowed for."""
+    decoder = FrameDecoder()
+    asked_at = time.time()
+    await tls.send(encode_frame(encode(Hello(PROTOCOL_VERSION, secrets.token_bytes(NONCE_BYTES)))))
+    while True:
+        data = await tls.receive_some()
+        if not data:
+            raise ClosedError("it hung up after our hello")
+        for frame in decoder.feed(data):
+            answer = decode(frame)
+            if isinstance(answer, ServerHello):
+                return answer.wall_us / 1e6 - (asked_at + time.time()) / 2
+
+
+def clock_findings(peer: str, offset_s: float) -> list[Finding]:
+    """Judge how far a peer's clock is ahead of ours."""
+    if abs(offset_s) <= CLOCK_S_MAX:
         return []
-    return [warning("peer-unreachable", f"{where} does not answer", _fix(peer, ""), subject=peer.name)]
+    why = f"the clock of {peer} is {abs(offset_s):.1f} s {'ahead of' if offset_s > 0 else 'behind'} ours: one is wrong"
+    return [warning("clocks-differ", why, f"here and on {peer}: date; timedatectl set-ntp true", subject=peer)]
 
 
-def _reason(error: ClosedError) -> str:
+def _reason(error: PeerError) -> str:
     return str(error).rpartition(": ")[2]
 
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from room_server.config import NodeConfig, PeerConfig
-from samtala.operate.network import examine_peers, examine_ports
+from samtala.operate.network import clock_findings, examine_peers, examine_ports
 from tests.samtala.operate.reports import node_report, peer
 from wire.errors import PeerError
+from wire.frames import encode_frame
 from wire.identity import NodeIdentity, ServerAddress
+from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, ServerHello, encode
 from wire.tls import accept, server_context
 
 IDENTITY = NodeIdentity.generate()
@@ -18,13 +22,17 @@ STRANGER = NodeIdentity.generate()
 
 
 @asynccontextmanager
-async def server(identity: NodeIdentity) -> AsyncIterator[int]:
-    """Something that speaks our TLS; its port."""
+async def server(identity: NodeIdentity, *, ahead_s: float = 0.0) -> AsyncIterator[int]:
+    """Something that speaks our TLS and says what time it has; its port."""
     context = server_context(identity)
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
             tls = await accept(stream, context)
+            await tls.receive_some()
+            wall_us = int((time.time() + ahead_s) * 1e6)
+            hello = ServerHello(PROTOCOL_VERSION, bytes(NONCE_BYTES), identity.public, "b", wall_us)
+            await tls.send(encode_frame(encode(hello)))
         except PeerError:
             return
         await tls.aclose()
@@ -64,7 +72,20 @@ async def test_peer_that_is_down_is_told_from_one_that_has_no_name() -> None:
     assert "getent" in unknown.fix or "firewall" in unknown.fix
 
 
-async def test_peer_that_is_linked_is_not_dialled() -> None:
+@pytest.mark.parametrize(("ahead_s", "words"), [(7.0, "7.0 s ahead of ours"), (-3600.0, "s behind ours")])
+async def test_clock_of_a_peer_is_compared_with_ours(ahead_s: float, words: str) -> None:
+    async with server(IDENTITY, ahead_s=ahead_s) as port:
+        [finding] = await examine_peers(config_with(port), node_report(peers=(peer("b"),)))
+
+    assert finding.name == "clocks-differ"
+    assert words in finding.why
+
+
+def test_clocks_may_differ_a_little() -> None:
+    assert clock_findings("b", 0.3) == clock_findings("b", -0.3) == []
+
+
+async def test_peer_that_is_linked_need_not_be_reachable_from_here() -> None:
     assert await examine_peers(config_with(1), node_report(peers=(peer("b"),))) == []
 
 
