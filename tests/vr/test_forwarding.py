@@ -7,6 +7,7 @@ from vr import limits
 from vr.log import Request
 from vr.messages import Forward
 from vr.ready import RejectReason
+from vr.replica import Status
 from vr.sessions import session_op, session_place
 from vr.types import ReplicaIndex, RequestNumber, SessionNumber
 
@@ -201,3 +202,22 @@ def test_a_primary_short_of_space_refuses_new_requests_from_everywhere_and_still
     group.submit(backup, request(session, 2))
     group.settle()
     assert group.services[0].bodies == [b"body 1", b"body 2"]
+
+
+def test_replicas_short_of_space_acknowledge_and_vote() -> None:
+    group = Group()
+    backup = group.backups()[0]
+    session = group.register(backup)
+    for index in group.backups():
+        group.replica(index).note_space(is_short=True)
+    group.submit(backup, request(session, 1))
+    group.settle()
+    assert group.services[backup].bodies == [b"body 1"]
+
+    group.crash(group.first)
+    group.suspect(group.first)
+    group.run(1)
+
+    survivors = [group.replica(index) for index in group.backups()]
+    assert {replica.status for replica in survivors} == {Status.NORMAL}
+    assert {replica.view for replica in survivors} == {group.view(1)}

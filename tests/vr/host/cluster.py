@@ -46,18 +46,33 @@ class Journal:
         return len(self.bodies) - 1
 
 
+LARGE_BYTES = 100_000
+
+
 class Links:
     """The network: open hosts by replica id."""
 
     def __init__(self) -> None:
         self.hosts: dict[ReplicaId, Host] = {}
         self.cut: set[frozenset[ReplicaId]] = set()
+        self.large_bytes = 0  # of frames of at least LARGE_BYTES
+        self.large_bytes_max: int | None = None  # from there on they are lost
 
     def join(self, host: Host) -> None:
         for other_id, other in self.hosts.items():
             other.peer_connected(host.replica_id)
             host.peer_connected(other_id)
         self.hosts[host.replica_id] = host
+
+    def lets_pass(self, source: ReplicaId, target: ReplicaId, frame: bytes) -> bool:
+        if frozenset((source, target)) in self.cut:
+            return False
+        if len(frame) < LARGE_BYTES:
+            return True
+        if self.large_bytes_max is not None and self.large_bytes >= self.large_bytes_max:
+            return False
+        self.large_bytes += len(frame)
+        return True
 
     def leave(self, replica_id: ReplicaId) -> None:
         self.hosts.pop(replica_id, None)
@@ -76,7 +91,7 @@ class Wire:
     def send(self, peer: ReplicaId, frame: bytes) -> None:
         self.frames += 1
         target = self._links.hosts.get(peer)
-        if target is not None and self.own is not None and frozenset((self.own, peer)) not in self._links.cut:
+        if target is not None and self.own is not None and self._links.lets_pass(self.own, peer, frame):
             target.receive(self.own, frame)
 
 

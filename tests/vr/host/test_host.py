@@ -218,6 +218,41 @@ async def test_a_laggard_below_what_history_keeps_is_brought_back_by_a_snapshot(
             assert laggard.bodies()[: len(bodies)] == bodies
 
 
+async def test_a_laggard_that_restarts_in_the_middle_of_a_snapshot_goes_on_with_it(tmp_path: Path) -> None:
+    options = HostOptions(
+        segment_bytes=SEGMENT_BYTES, free_bytes_min=0, seed=1, checkpoint_ops=10, history_ops_max=0,
+        replica=ReplicaOptions(log_margin_ops=0),
+    )  # fmt: skip
+    with trio.fail_after(PATIENCE_S):
+        links = Links()
+        nodes = [Node(tmp_path / f"node-{index}", links, options=options) for index in range(3)]
+        async with contextlib.AsyncExitStack() as stack:
+            for node in nodes:
+                await stack.enter_async_context(node.running())
+            for node in nodes:
+                await node.host.create_group(configuration_of(nodes), GENESIS)
+            laggard = next(node for node in nodes if node is not primary_of(nodes))
+        others = [node for node in nodes if node is not laggard]
+        bodies = [bytes([number]) * 60_000 for number in range(1, 31)]
+        async with others[0].running(), others[1].running():
+            session = await others[0].register(CLIENT)
+            for number, body in enumerate(bodies, start=1):
+                await others[0].call(CLIENT, session, number, body)
+            while min(other.host.statistics.checkpoints for other in others) < 3:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+
+            total = sum(map(len, bodies))
+            links.large_bytes, links.large_bytes_max = 0, total // 2
+            async with laggard.running():
+                while links.large_bytes < total // 2:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+            links.large_bytes_max = None
+            async with laggard.running():
+                await until_all(nodes, everybody_has(nodes, bodies))
+                assert laggard.host.statistics.snapshots_installed == 1
+            assert links.large_bytes < 1.2 * total
+
+
 async def test_the_log_stays_short_and_history_keeps_everything(tmp_path: Path) -> None:
     options = HostOptions(segment_bytes=SEGMENT_BYTES, free_bytes_min=0, seed=1, checkpoint_ops=40)
     with trio.fail_after(PATIENCE_S):
