@@ -38,6 +38,7 @@ from client.facts import current_link, keys_of
 from client.founding import NewRoom, Owner, admin_seed_of, found_room
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
+from client.moving import MovePlan, Mover, prepare_move
 from client.profile import open_profile, profile_folder
 from client.recovery import RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
@@ -236,6 +237,32 @@ class Client:
         known = await self._believed(stored.room_id, found)
         return await override_room(
             group, keys_of(link), _places(found, known), admin_seed=admin_seed_of(stored.record.root_seed), known=known
+        )
+
+    async def plan_move(
+        self, which: str, nodes: Sequence[str], report: Callable[[str], None]
+    ) -> tuple[MovePlan, Mover]:
+        """What moving a room that this device made to other servers takes, and who does it. Time limits are the caller's.
+
+        Args:
+            which: the room.
+            nodes: the servers that it shall have: names that its servers know, or HOST:PORT#KEY.
+            report: told each step, in words, when it is done.
+
+        Raises:
+            NotFoundError: there is no such room here.
+            RefusedError: it is somebody else's room, or these servers cannot be.
+            UnavailableError: nobody answers.
+            UsageError: neither a known name nor an address.
+        """
+        stored = await self._find(which)
+        if not stored.record.root_seed:
+            raise RefusedError("only the device that made the room can do that")
+        memory = await self._store.run(lambda store: store.memory(stored.room_id))
+        link = current_link(_parse_link(stored.record.link), _restored(memory, _identity_of(stored.record)))
+        known = await self._believed(stored.room_id, await (await self._search(link, stored.descriptor)).first())
+        return await prepare_move(
+            link, known, nodes, root_seed=stored.record.root_seed, now_s=int(time.time()), report=report
         )
 
     # Recovery

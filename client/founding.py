@@ -23,7 +23,9 @@ from client.identity import Identity
 from client.room_state import Cursor, Mark, Phase, RoomMemory
 from client.seals import epoch_secrets, public_key
 from mls import Entropy, Group
+from wire.certificate import Server
 from wire.descriptor import Descriptor, Replica, RoomRoot, descriptor_seq
+from wire.ids import GroupEpoch
 from wire.ids import Sequence as EntrySequence
 from wire.link import Hint, Link
 from wire.messages import NodeAddress
@@ -131,11 +133,11 @@ class Owner:
 
 
 def sign_servers(
-    root_seed: bytes, nodes: Sequence[NodeAddress], *, link_secret: bytes, epoch: int, now_s: int
+    root_seed: bytes, servers: Sequence[Server], epoch: GroupEpoch, *, link_secret: bytes, now_s: int
 ) -> bytes:
     """The owner's record that a room's servers of an epoch are these, for holders of the link."""
     descriptor = Descriptor(
-        issued_hours=now_s // 3600, valid_hours=DESCRIPTOR_HOURS, replicas=tuple(_replica(node) for node in nodes)
+        issued_hours=now_s // 3600, valid_hours=DESCRIPTOR_HOURS, replicas=tuple(map(_replica, servers))
     )
     seq = descriptor_seq(epoch, 1)
     return RoomRoot(root_seed).sign_descriptor(descriptor, link_secret=link_secret, seq=seq).to_bytes()
@@ -146,7 +148,7 @@ def admin_seed_of(root_seed: bytes) -> bytes:
     return hashlib.blake2b(key=root_seed, digest_size=_SEED_BYTES, person=b"samtala-admin").digest()
 
 
-def _replica(node: NodeAddress) -> Replica:
+def _replica(node: NodeAddress | Server) -> Replica:
     try:
         version = ipaddress.ip_address(node.host).version
     except ValueError:

@@ -19,13 +19,17 @@ import msgspec
 import trio
 
 from client import limits
-from client.cluster import ask_all
+from client.cluster import ask_all, ask_roster
 from client.connection import RoomConnection, ServerAddress, open_room_connection
-from client.errors import RefusedError, SamtalaError, UnavailableError
+from client.errors import RefusedError, SamtalaError, UnavailableError, UsageError
+from client.founding import admin_seed_of, sign_servers
 from client.rescue import AdminKeys
 from wire.certificate import RoomServers, Server
 from wire.channel import open_channel
+from wire.errors import AddressError
+from wire.identity import key_text, parse_node_address
 from wire.ids import CLIENT_ID_BYTES, ClientId, GroupEpoch, NodeKey, RoomEpoch, RoomId
+from wire.link import Link
 from wire.messages import GetRoomStatus, Message, NodeAddress, ReplicaStatus, RoomStatus
 from wire.room import Move, ResultKind, encode_control_block
 
@@ -37,6 +41,8 @@ class MovePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How to get from where a room is to where it is wanted."""
 
     epoch: GroupEpoch
+    names: dict[NodeKey, str]
+    """What servers are called, for people."""
     now: tuple[Server, ...]
     wanted: tuple[Server, ...]
     newcomers: tuple[Server, ...]
@@ -46,6 +52,10 @@ class MovePlan(msgspec.Struct, frozen=True, kw_only=True):
     def is_done(self) -> bool:
         """Nothing is left to do."""
         return {server.node_key for server in self.now} == {server.node_key for server in self.wanted}
+
+    def name_of(self, server: Server) -> str:
+        """What people call it."""
+        return self.names.get(server.node_key) or key_text(server.node_key)
 
     @property
     def margin_before(self) -> int:
@@ -79,6 +89,8 @@ def plan_move(status: RoomStatus, wanted: Sequence[NodeAddress], known: Sequence
     targets = tuple(Server(node.replica_id, node.node_key, node.host, node.port) for node in wanted)
     return MovePlan(
         epoch=status.group_epoch,
+        names={replica.node_key: replica.name for replica in (*status.replicas, *status.standbys)}
+        | {node.node_key: node.name for node in wanted},
         now=tuple(_server(replica, places) for replica in status.replicas),
         wanted=targets,
         newcomers=tuple(server for server in targets if server.node_key not in served),
@@ -112,6 +124,36 @@ async def survey(room_id: RoomId, places: Sequence[ServerAddress]) -> RoomStatus
 async def _status(address: ServerAddress, room_id: RoomId) -> Message:
     async with open_channel(address, agent="samtala-client") as channel:
         return await channel.call(GetRoomStatus(1, room_id))
+
+
+async def find_servers(
+    room_id: RoomId, known: RoomServers, wanted: Sequence[str]
+) -> tuple[RoomStatus, list[NodeAddress], list[NodeAddress]]:
+    """How the room is, which servers its owner means, and which there are.
+
+    Args:
+        room_id: the room.
+        known: its servers, as far as this device knows.
+        wanted: names by which the room's servers know others, or HOST:PORT#KEY.
+
+    Raises:
+        AddressError: neither a known name nor an address.
+        UnavailableError: nobody answers.
+    """
+    status = await survey(room_id, known.addresses)
+    roster = list((await ask_roster(known.addresses)).nodes)
+    named = {node.name: node for node in roster}
+    nodes = []
+    for text in wanted:
+        node = named.get(text)
+        if node is None:
+            address = parse_node_address(text)
+            met = (await ask_roster([address])).nodes
+            node = next((other for other in met if other.node_key == address.node_key), None)
+        if node is None:
+            raise UnavailableError(f"{text} does not answer")
+        nodes.append(node)
+    return status, nodes, roster
 
 
 class Mover:
@@ -235,3 +277,21 @@ async def _wish(connection: RoomConnection, move: Move, epoch: RoomEpoch) -> Non
             raise RefusedError("the room's servers are about to change already; look again in a moment")
         epoch = result.epoch
     raise RefusedError("the room's members change too fast; try again")
+
+
+async def prepare_move(
+    link: Link, known: RoomServers, nodes: Sequence[str], *, root_seed: bytes, now_s: int, report: Callable[[str], None]
+) -> tuple[MovePlan, Mover]:
+    """What a move takes, and who does it.
+
+    Raises:
+        UsageError: `nodes` are neither names that the room's servers know nor addresses.
+        RefusedError, UnavailableError: see `plan_move`, `find_servers`.
+    """
+    try:
+        status, wanted, roster = await find_servers(link.room_id, known, nodes)
+    except AddressError as error:
+        raise UsageError(str(error)) from error
+    plan = plan_move(status, wanted, [*known.servers, *roster])
+    sign = functools.partial(sign_servers, root_seed, link_secret=link.secret, now_s=now_s)
+    return plan, Mover(link.room_id, plan, known=known, admin_seed=admin_seed_of(root_seed), sign=sign, report=report)

@@ -9,12 +9,13 @@ Nothing here decides anything: what comes next is in the room's own log, when it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
 
 from room_server import limits
+from room_server.genesis_sync import OfferedRoom
 from room_server.logs import room_label
 from room_server.rooms import HostedRoom, Rooms
 from vr.configuration import Configuration, Member
@@ -35,7 +36,8 @@ class Moving:
         rooms: of this node.
         tell_clients: of a room that has other servers.
         tell_peers: what is known of a room.
-        announce: the owner's record of a room's servers may be another; None: the room has left.
+        announce: the owner's record of a room's servers may be another; or (False) the room has left.
+        host_room: hosts a room that we stand by for.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Moving:
         tell_clients: Callable[[RoomId], None],
         tell_peers: Callable[[HostedRoom], None],
         announce: Callable[[HostedRoom, bool], None],
+        host_room: Callable[[OfferedRoom], Awaitable[None]],
     ) -> None:
         self._rooms = rooms
         self._tell_clients = tell_clients
         self._tell_peers = tell_peers
         self._announce = announce
+        self._host_room = host_room
         self._changed: dict[HostedRoom, None] = {}
         self._kept: dict[tuple[RoomId, int], bytes] = {}
         self._wishes: dict[HostedRoom, None] = {}
@@ -92,8 +96,13 @@ class Moving:
             self._tell_clients(room.room_id)
             self._tell_peers(room)
             self._announce(room, True)
-            if self._rooms.get(room.room_id) is room and has_left(room, host):
+            if self._rooms.get(room.room_id) is not room:
+                continue
+            if has_left(room, host):
                 self._leaving.setdefault(room, float("inf"))
+            elif is_wanted_again(room, host):
+                self._leaving.pop(room, None)
+                await self._begin_anew(room, host)
 
     async def _forget(self, host: Host) -> None:
         now = trio.current_time()
@@ -106,10 +115,18 @@ class Moving:
                 self._leaving[room] = now
             elif now - since >= limits.DEPART_AFTER_S:
                 del self._leaving[room]
-                self._rooms.depart(room)
-                self._announce(room, False)
-                await host.forget_group(room.group)
-                log.info("room_departed", room=room_label(room.room_id), epoch=room.book.servers.epoch)
+                await self._depart(room, host)
+
+    async def _depart(self, room: HostedRoom, host: Host) -> None:
+        self._rooms.depart(room)
+        self._announce(room, False)
+        await host.forget_group(room.group)
+        log.info("room_departed", room=room_label(room.room_id), epoch=room.book.servers.epoch)
+
+    async def _begin_anew(self, room: HostedRoom, host: Host) -> None:
+        """The room comes back before it was forgotten: what is here ends where it left, so it is fetched once more."""
+        await self._depart(room, host)
+        await self._host_room(OfferedRoom(room.genesis, room.encoded_genesis, room.book))
 
 
 def has_left(room: HostedRoom, host: Host) -> bool:
@@ -119,6 +136,17 @@ def has_left(room: HostedRoom, host: Host) -> bool:
         return False
     configuration = room.book.configuration
     return configuration is not None and configuration.index_of(host.replica_id) is None
+
+
+def is_wanted_again(room: HostedRoom, host: Host) -> bool:
+    """This node left the room, stands by for it again, and the room can do without what is here."""
+    replica = host.replica(room.group)
+    configuration = room.book.configuration
+    if replica.status is not Status.RETIRED or not room.book.is_certified or configuration is None:
+        return False
+    index = configuration.index_of(host.replica_id)
+    is_standby = index is not None and not configuration.is_member(index)
+    return is_standby and configuration.epoch > replica.configuration.epoch + 1 and others_have_begun(room)
 
 
 def others_have_begun(room: HostedRoom) -> bool:

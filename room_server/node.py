@@ -160,6 +160,7 @@ class _Node:
             tell_clients=clients.tell_servers,
             tell_peers=self.peers.tell_epochs,
             announce=self._announce,
+            host_room=self.hosting.host_room,
         )
         self.hosting.on_epochs = moving.note
         self.hosting.rooms.on_move = moving.wish

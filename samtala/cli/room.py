@@ -16,6 +16,7 @@ from client.client import Client
 from client.discovery import Discovery
 from client.errors import NotFoundError, SamtalaError, UnavailableError, UsageError
 from client.evidence import ForkFinding, check_evidence
+from client.moving import MovePlan
 from client.room import Room
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
@@ -24,6 +25,9 @@ from samtala.cli.show import fork_json, fork_line, margin, put, put_json, say, s
 from wire.errors import DecodeError
 from wire.identity import key_text
 
+MOVE_S = 600.0
+"""Seconds for moving a room: new servers fetch all its history first."""
+
 
 @click.group(
     cls=LazyGroup,
@@ -31,6 +35,7 @@ from wire.identity import key_text
         "create": ("samtala.cli.room:create", "Make a room on the servers of a cluster."),
         "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
         "members": ("samtala.cli.room:members", "Who is in a room."),
+        "move": ("samtala.cli.room:move", "Give a room other servers, while people write."),
         "rescue": ("samtala.cli.room:rescue", "Take back a change of members after which nobody can write."),
         "evidence": ("samtala.cli.room:evidence", "What proves that servers lied about a room's history."),
         "link": ("samtala.cli.room:link", "The link that lets others in; or a new one in its place."),
@@ -323,6 +328,76 @@ def rescue(settings: Settings, which: str, *, timeout_s: float, as_json: bool) -
             raise UnavailableError(f"no answer within {timeout_s:g} s; doing it again is harmless")
 
     run(command)
+
+
+@click.command()
+@click.argument("which", metavar="ROOM")
+@click.option(
+    "--to", "nodes", multiple=True, required=True, metavar="NODE", help="A server that it shall have; repeat it."
+)
+@click.option("--apply", "is_applied", is_flag=True, help="Do it; without this, only tell what would be done.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=MOVE_S,
+    show_default=True,
+    help="Seconds for all of it; going on later is harmless.",
+)
+@with_json
+@click.pass_obj
+def move(
+    settings: Settings, which: str, *, nodes: Sequence[str], is_applied: bool, timeout_s: float, as_json: bool
+) -> None:
+    """Give ROOM, which you made, these servers and no others. People go on writing, and their programs follow.
+
+    A NODE is a name that the room's servers know, or HOST:PORT#KEY. Servers that are new get everything first, then the
+    vote goes to all that are named, at once.
+    """
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            with trio.move_on_after(timeout_s):
+                plan, mover = await client.plan_move(which, nodes, say)
+                _show_plan(plan, as_json=as_json)
+                if not is_applied:
+                    if not plan.is_done:
+                        say("Nothing is changed yet; add --apply to do it.")
+                    return
+                if not plan.is_done:
+                    status = await mover.run()
+                    if as_json:
+                        put_json({"done": True, "group_epoch": status.group_epoch, **status_json(status)})
+                    say(f"Done: the room {margin(status)}. Those that it left go on telling where it is.")
+                return
+            raise UnavailableError(f"not done within {timeout_s:g} s; the same command goes on where it stopped")
+
+    run(command)
+
+
+def _show_plan(plan: MovePlan, *, as_json: bool) -> None:
+    now, wanted, newcomers = (
+        [plan.name_of(server) for server in servers] for servers in (plan.now, plan.wanted, plan.newcomers)
+    )
+    if as_json:
+        put_json(
+            {
+                "now": now, "wanted": wanted, "newcomers": newcomers, "margin_before": plan.margin_before,
+                "margin_after": plan.margin_after, "is_done": plan.is_done,
+            }
+        )  # fmt: skip
+        return
+    put(f"now:   {', '.join(now)}: can lose {plan.margin_before}")
+    put(f"then:  {', '.join(wanted)}: can lose {plan.margin_after}")
+    steps = [f"{', '.join(newcomers)} get everything, without a vote"] if newcomers else []
+    steps += [] if plan.is_done else [f"the vote goes to {', '.join(wanted)}, at once"]
+    steps += [f"{', '.join(gone)} tell where the room is, and forget it"] if (gone := _gone(plan)) else []
+    put("\n".join(f"  {number}. {step}" for number, step in enumerate(steps, 1)) or "Nothing is left to do.")
+
+
+def _gone(plan: MovePlan) -> list[str]:
+    wanted = {server.node_key for server in plan.wanted}
+    return [plan.name_of(server) for server in plan.now if server.node_key not in wanted]
 
 
 @click.command()

@@ -39,7 +39,13 @@ async def world(folder: Path, story: list[str]) -> AsyncIterator[tuple[Moving, H
         def announce(told: HostedRoom, is_here: bool) -> None:
             story.append("announced" if is_here else "gone")
 
-        moving = Moving(hosting.rooms, tell_clients=tell_clients, tell_peers=tell_peers, announce=announce)
+        moving = Moving(
+            hosting.rooms,
+            tell_clients=tell_clients,
+            tell_peers=tell_peers,
+            announce=announce,
+            host_room=hosting.host_room,
+        )
         hosting.on_epochs = moving.note
         hosting.rooms.on_move = moving.wish
         async with trio.open_nursery() as nursery:

@@ -144,6 +144,33 @@ def test_wrong_words_say_what_is_right(community: Community, link: str) -> None:
     assert community.samtala("send", "lobby", "x", "--timeuot", "3").code == 2
 
 
+def test_owner_gives_the_room_other_servers_and_nobody_notices(community: Community, link: str) -> None:
+    told = community.samtala("room", "move", "lobby", "--to", "a", "--to", "b")
+    assert told.code == 0, told.err
+    assert "can lose 0" in told.out
+    assert "--apply" in told.err
+    assert len(community.samtala("room", "info", "lobby", "--json").objects[0]["replicas"]) == 3  # type: ignore[arg-type]
+
+    shrunk = community.samtala("room", "move", "lobby", "--to", "a", "--to", "b", "--apply", "--json")
+    assert shrunk.code == 0, shrunk.err
+    assert shrunk.objects[-1]["done"]
+    assert len(shrunk.objects[-1]["replicas"]) == 2  # type: ignore[arg-type]
+    assert community.samtala("send", "lobby", "on two", person="bob").code == 0
+
+    grown = community.samtala(
+        "room", "move", "lobby", "--to", "a", "--to", "b", "--to", community.addresses[2], "--apply"
+    )
+    assert grown.code == 0, grown.err
+    assert "c get everything" in grown.out
+    assert "survives 1 more" in grown.err
+    assert community.samtala("send", "lobby", "on three", person="bob").code == 0
+    assert texts(community, "alice")[-2:] == ["on two", "on three"]
+    again = community.samtala("room", "move", "lobby", "--to", "a", "--to", "b", "--to", "c", "--apply")
+    assert (again.code, "Nothing is left to do" in again.out) == (0, True)
+    assert community.samtala("room", "move", "lobby", "--to", "a", person="bob").code != 0
+    assert community.samtala("room", "move", "lobby", "--to", "nobody").code == 2
+
+
 def test_a_dead_server_is_not_noticed_and_a_dead_majority_is_said(community: Community, link: str) -> None:
     community.kill(0)
     one = community.samtala("send", "lobby", "one server is dead")
