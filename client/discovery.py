@@ -37,25 +37,49 @@ DHT_DELAY_S = 0.15
 
 
 class Attempt(msgspec.Struct, kw_only=True):
-    """One source that was asked. Seconds count from the beginning of the search; `ended_s` is None while it goes on."""
+    """One source that was asked. Seconds count from the beginning of the search.
+
+    `answered_s` is when its first valid answer came, `ended_s` when it had no more to say; None while that is to come.
+    `seq` is the highest sequence number that it knew. `has_begun` is set if its answer was the first of all, with which
+    the connection begins, and `has_won` while no source knew a newer one.
+    """
 
     source: str
     asked: str
     began_s: float
+    answered_s: float | None = None
     ended_s: float | None = None
     outcome: str = "no answer yet"
+    seq: int | None = None
+    has_begun: bool = False
+    has_won: bool = False
 
-    def __str__(self) -> str:
-        ended_s = self.began_s if self.ended_s is None else self.ended_s
-        return f"{self.source} ({self.asked}): {self.outcome}, {ended_s * 1000:.0f} ms"
+    def elapsed_s(self, now_s: float) -> float:
+        """Seconds from the question to the first valid answer; without one to the end, or to now."""
+        until_s = self.answered_s if self.answered_s is not None else self.ended_s
+        return (now_s if until_s is None else until_s) - self.began_s
+
+    def line(self, now_s: float) -> str:
+        """For people, as of `now_s`."""
+        elapsed = f"{self.elapsed_s(now_s) * 1000:.0f} ms"
+        if self.answered_s is None and self.ended_s is None:
+            return f"{self.source} ({self.asked}): no answer for {elapsed}"
+        marks = [text for text, holds in (("first", self.has_begun), ("wins", self.has_won)) if holds]
+        mark = f" [{', '.join(marks)}]" if marks else ""
+        return f"{self.source} ({self.asked}): {self.outcome}, {elapsed}{mark}"
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a room is, as its owner signed it."""
+    """Where a room is, as its owner signed it, and who said so."""
 
     item: MutableItem
     descriptor: Descriptor
-    source: str
+    attempt: Attempt
+
+    @property
+    def source(self) -> str:
+        """The kind of source that it came from."""
+        return self.attempt.source
 
     @property
     def servers(self) -> list[ServerAddress]:
@@ -96,11 +120,22 @@ class Discovery:
         async with trio.open_nursery() as nursery, receiver:
             nursery.start_soon(self._ask_all, sender)
             async for found in receiver:
-                if self.best is None or found.item.seq > self.best.item.seq:
-                    self.best = found
-                    if on_found(found):
-                        break
+                if self._take(found) and on_found(found):
+                    break
             nursery.cancel_scope.cancel()
+
+    def _take(self, found: Found) -> bool:
+        """Whether this is the newest so far."""
+        best = self.best
+        if best is not None and found.item.seq <= best.item.seq:
+            return False
+        if best is None:
+            found.attempt.has_begun = True
+        else:
+            best.attempt.has_won = False
+        found.attempt.has_won = True
+        self.best = found
+        return True
 
     async def first(self) -> Found:
         """The first valid descriptor. How long to wait is the caller's affair; see `nobody` for the error then.
@@ -122,19 +157,19 @@ class Discovery:
 
     def lines(self) -> tuple[str, ...]:
         """The trace for people, as of now."""
-        now_s = trio.current_time() - self._began
-        return tuple(
-            f"{attempt.source} ({attempt.asked}): no answer for {(now_s - attempt.began_s) * 1000:.0f} ms"
-            if attempt.ended_s is None
-            else str(attempt)
-            for attempt in self.trace
-        )
+        now_s = self.elapsed_s
+        return tuple(attempt.line(now_s) for attempt in self.trace)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the search began."""
+        return trio.current_time() - self._began
 
     # Sources
 
     async def _ask_all(self, sender: trio.MemorySendChannel[Found]) -> None:
         async with sender:
-            self._ask_cache(sender)
+            await self._ask_cache(sender)
             async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
                 for host, version in (("0.0.0.0", 4), ("::", 6)):  # noqa: S104 - asks only, from any interface
                     hints = [(hint.host, hint.port) for hint in self._link.hints if _may_use(hint.host, version)]
@@ -153,17 +188,19 @@ class Discovery:
                     late = partial(self._ask_node, delay_s=DHT_DELAY_S)
                     nursery.start_soon(late, node, "known nodes", known, sender)
 
-    def _ask_cache(self, sender: trio.MemorySendChannel[Found]) -> None:
-        if not self._cached:
-            return
-        attempt = self._begin("remembered", "this profile")
+    async def _ask_cache(self, sender: trio.MemorySendChannel[Found]) -> None:
+        if self._cached:
+            await self._offer(self._begin("remembered", "this profile"), self._cached, sender)
+
+    async def _offer(self, attempt: Attempt, data: bytes, sender: trio.MemorySendChannel[Found]) -> None:
+        """Judge an encoded record that a source gave, which has no more to say."""
         try:
-            found = self._judge(MutableItem.from_bytes(self._cached), attempt)
+            found = self._judge(MutableItem.from_bytes(data), attempt)
         except ItemDecodeError as error:
-            self._end(attempt, f"damaged: {error}")
-            return
+            found, attempt.outcome = None, f"damaged: {error}"
+        self._end(attempt)
         if found is not None:
-            sender.send_nowait(found)
+            await sender.send(found)
 
     async def _ask_node(
         self,
@@ -178,25 +215,31 @@ class Discovery:
             return
         await trio.sleep(delay_s)
         attempt = self._begin(source, ", ".join(f"{host}:{port}" for host, port in seeds[:4]))
+        stream = node.get_stream(self._public_key, seeds=seeds)
         try:
-            async for item in node.get_stream(self._public_key, seeds=seeds):
+            async for item in stream:
                 found = self._judge(item, attempt)
                 if found is not None:
                     await sender.send(found)
         except DhtError as error:
-            self._end(attempt, str(error))
-        if attempt.ended_s is None:
-            self._end(attempt, "not known there, or nobody answered")
+            attempt.outcome = str(error)
+        else:
+            if attempt.seq is None and stream.end is not None:
+                attempt.outcome = f"not known there; {stream.end.answered} of {stream.end.queries} nodes answered"
+        self._end(attempt)
         self._remember(node)
 
     def _judge(self, item: MutableItem, attempt: Attempt) -> Found | None:
         try:
             descriptor = open_descriptor(item, root_public=self._link.root_public, link_secret=self._link.secret)
         except DescriptorError as error:
-            self._end(attempt, f"refused: {error}")
+            attempt.outcome = f"refused: {error}"
             return None
-        self._end(attempt, f"found, version {item.seq >> 32}.{item.seq & 0xFFFFFFFF}")
-        return Found(item=item, descriptor=descriptor, source=attempt.source)
+        if attempt.answered_s is None:
+            attempt.answered_s = self.elapsed_s
+        attempt.seq = item.seq
+        attempt.outcome = f"found, version {version_text(item.seq)}"
+        return Found(item=item, descriptor=descriptor, attempt=attempt)
 
     def _remember(self, node: Node) -> None:
         for place in node.known_nodes():
@@ -205,13 +248,19 @@ class Discovery:
         del self.known_nodes[limits.KNOWN_NODES_MAX :]
 
     def _begin(self, source: str, asked: str) -> Attempt:
-        attempt = Attempt(source=source, asked=asked, began_s=trio.current_time() - self._began)
+        attempt = Attempt(source=source, asked=asked, began_s=self.elapsed_s)
         self.trace.append(attempt)
         return attempt
 
-    def _end(self, attempt: Attempt, outcome: str) -> None:
-        attempt.outcome = outcome
-        attempt.ended_s = trio.current_time() - self._began
+    def _end(self, attempt: Attempt, outcome: str | None = None) -> None:
+        attempt.ended_s = self.elapsed_s
+        if outcome is not None:
+            attempt.outcome = outcome
+
+
+def version_text(seq: int) -> str:
+    """A record's sequence number for people: the membership's epoch, and the revision within it."""
+    return f"{seq >> 32}.{seq & 0xFFFFFFFF}"
 
 
 def check_link(link: Link) -> None:

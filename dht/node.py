@@ -86,6 +86,12 @@ class ItemStream:
         self._seeds = seeds
         self._waiter: _Waiter | None = None
 
+    @property
+    def end(self) -> LookupEnded | None:
+        """How the get ended: how many nodes were asked, how many answered. None before it has."""
+        end = None if self._waiter is None else self._waiter.end
+        return end if isinstance(end, LookupEnded) else None
+
     def __aiter__(self) -> Self:
         return self
 

@@ -21,7 +21,7 @@ from client.room import Room
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
-from samtala.cli.show import fork_json, fork_line, margin, put, put_json, say, state_line, status_json
+from samtala.cli.show import attempt_json, fork_json, fork_line, margin, put, put_json, say, state_line, status_json
 from wire.errors import DecodeError
 from wire.identity import key_text
 
@@ -104,7 +104,7 @@ def info(settings: Settings, which: str, *, trace: bool, timeout_s: float, as_js
             if search is not None:
                 _describe_search(search, facts, lines)
                 if trace:
-                    facts["trace"] = list(search.lines())
+                    facts["trace"] = [attempt_json(attempt, search.elapsed_s) for attempt in search.trace]
                     lines += ["searched:", *(f"  {line}" for line in search.lines())]
             if as_json:
                 put_json(facts)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import click
 
 from client.connection import ConnectionState, StateChanged
+from client.discovery import Attempt, version_text
 from client.evidence import ForkFinding
 from client.timeline import ItemKind, Message, Notice
 from wire.identity import key_text
@@ -72,6 +73,20 @@ def event_line(event: Message | Notice) -> str:
         return f"{clock} {event.sender.name}{doubt}: {plain(event.text)}"
     text = _NOTICES[event.kind].format(name=event.sender.name or "somebody", text=plain(event.text))
     return f"{clock} -- {text}{doubt}"
+
+
+def attempt_json(attempt: Attempt, now_s: float) -> dict[str, object]:
+    """One source of a search for programs. `ms` runs to the first valid answer, without one to the end, or to now."""
+    return {
+        "source": attempt.source,
+        "asked": attempt.asked,
+        "began_ms": round(attempt.began_s * 1000, 3),
+        "ms": round(attempt.elapsed_s(now_s) * 1000, 3),
+        "outcome": attempt.outcome,
+        "version": None if attempt.seq is None else version_text(attempt.seq),
+        "first": attempt.has_begun,
+        "wins": attempt.has_won,
+    }
 
 
 def fork_line(fork: ForkFinding) -> str:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from client.discovery import Discovery, Found, check_link
+from client.discovery import Attempt, Discovery, Found, check_link
 from client.errors import UnavailableError
 from dht.items import MutableItem
 from dht.node import Node, open_node
@@ -59,6 +59,29 @@ async def test_the_newest_of_all_answers_wins() -> None:
     assert seen == sorted(seen)
     assert search.best is not None
     assert search.best.item.seq == 3
+
+
+async def test_the_trace_tells_who_began_who_won_and_why_others_failed() -> None:
+    async with replica(item(3)) as new, replica() as ignorant:
+        search = Discovery(link(new.address), cached=item(2).to_bytes(), known_nodes=[ignorant.address])
+
+        await search.search(lambda found: False)
+
+    remembered, hints, known = search.trace
+    assert (remembered.has_begun, remembered.has_won, remembered.seq) == (True, False, 2)
+    assert (hints.has_begun, hints.has_won, hints.seq) == (False, True, 3)
+    assert hints.answered_s is not None
+    assert known.seq in {None, 3}
+    assert [line.rpartition("[")[2] for line in search.lines()[:2]] == ["first]", "wins]"]
+
+
+async def test_an_answer_that_names_no_room_counts_the_nodes_that_gave_it(autojump_clock: None) -> None:
+    async with replica() as ignorant:
+        search = Discovery(link(ignorant.address, ("127.0.0.1", 9)))
+
+        await search.search(lambda found: False)
+
+    assert search.trace[0].outcome == "not known there; 1 of 2 nodes answered"
 
 
 async def test_what_this_profile_remembers_comes_first_without_a_network() -> None:
@@ -147,4 +170,7 @@ def test_a_link_that_names_no_room_is_refused() -> None:
 def test_replicas_without_addresses_are_left_out() -> None:
     descriptor = Descriptor(issued_hours=1, valid_hours=1, replicas=(Replica(node_key=b"m" * 32, port=1),))
 
-    assert Found(item=item(1), descriptor=descriptor, source="test").servers == []
+    assert (
+        Found(item=item(1), descriptor=descriptor, attempt=Attempt(source="test", asked="nobody", began_s=0.0)).servers
+        == []
+    )

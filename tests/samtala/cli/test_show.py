@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from client.connection import ConnectionState, StateChanged
+from client.discovery import Attempt
 from client.timeline import ItemKind, Message, Notice, Sender
-from samtala.cli.show import event_json, event_line, margin, plain, state_line, status_json
+from samtala.cli.show import attempt_json, event_json, event_line, margin, plain, state_line, status_json
 from wire.identity import ServerAddress
 from wire.ids import NodeKey, RoomEpoch, RoomId, Sequence
 from wire.messages import ReplicaStatus, RoomStatus
@@ -95,3 +96,14 @@ def test_a_status_as_json() -> None:
 
     assert value["replicas"][0]["name"] == "a"
     assert value["primary"] == value["replicas"][0]["key"]
+
+
+def test_sources_of_a_search_for_programs() -> None:
+    answered = Attempt(source="hints", asked="a", began_s=0.1, answered_s=0.103, seq=5 << 32 | 1, has_begun=True)
+    silent = Attempt(source="known nodes", asked="b", began_s=0.15)
+
+    assert attempt_json(answered, 9.0) == {
+        "source": "hints", "asked": "a", "began_ms": 100.0, "ms": 3.0, "outcome": "no answer yet",
+        "version": "5.1", "first": True, "wins": False,
+    }  # fmt: skip
+    assert (attempt_json(silent, 0.25)["ms"], attempt_json(silent, 0.25)["version"]) == (100.0, None)

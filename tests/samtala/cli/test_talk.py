@@ -119,6 +119,8 @@ def test_info_tells_members_how_the_room_is_and_strangers_where(community: Commu
     assert value["spare_failures"] == 1
     assert value["undecryptable"] == 0
     assert stranger["found"] is True
+    hints = next(attempt for attempt in stranger["trace"] if attempt["source"] == "hints of the link")  # type: ignore[attr-defined]  # a list
+    assert (hints["first"], hints["wins"], hints["version"]) == (True, True, "0.1")
     assert set(stranger["addresses"]) == set(community.addresses)  # type: ignore[call-overload]  # a list
     assert "epoch" not in stranger
 
