@@ -155,3 +155,12 @@ MOVE_RETRY_S: Final = 0.1
 
 DEPART_AFTER_S: Final = 60.0
 """Seconds that a server goes on answering for a room that has left it, once a majority of the new servers has begun."""
+
+HANDOVER_S_MAX: Final = 5.0
+"""Seconds for handing over all groups that a draining node leads; thousands of rooms take some of them."""
+
+HANDOVERS_AT_ONCE: Final = 200
+"""Groups that are handed over at a time: a view change is three small messages and a sync for each member."""
+
+HANDOVER_LOOK_S: Final = 0.05
+"""Seconds between looks at what is still led from here: a view change among the living takes less."""

@@ -42,6 +42,7 @@ from room_server.door import Door
 from room_server.errors import StartError
 from room_server.face import NodeFace, wall_us
 from room_server.feed import RingBudget
+from room_server.handover import hand_over
 from room_server.handshake import dial_peer
 from room_server.health import serve_health
 from room_server.hosting import Hosting
@@ -408,6 +409,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
             log.info("node_drain_begun", connections=len(clients))
             monitor.is_draining = True
             accepting.cancel()
+            log.info("groups_handed_over", left=await hand_over(node.hosting.host))
             with trio.move_on_after(limits.DRAIN_S_MAX):
                 await clients.drain()
             nursery.cancel_scope.cancel()
