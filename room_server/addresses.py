@@ -1,7 +1,10 @@
 """What one address may take: connections at once, new ones a minute, requests a second. Pure.
 
-    accept ─▶ enter(address) ─▶ Quota, or None: close          Quota.take(cost) ─▶ 0, or seconds after which to try again
-    end    ─▶ leave(quota)
+    accept ─▶ enter(address) ─▶ Quota, or None: close          Quota.has_now(cost) ─▶ act
+    end    ─▶ leave(quota)                                     Quota.reserve(cost) ─▶ act after so many seconds
+
+Who asks faster than it may is slowed down: its turn comes later, and until then its connection is not read, so that the
+flood stays where it comes from. All connections of an address wait in one line.
 
 An address is one IPv4 address or one /64 of IPv6, which is what a household gets. Addresses that share a proxy are exempt
 by configuration. Somebody who left is remembered until the table is full, and the one longest gone is forgotten first:
@@ -68,16 +71,25 @@ class Quota:
         self.connections += 1
         return True
 
-    def take(self, cost: int, now: float) -> float:
-        """Take `cost` requests: 0.0, or, with nothing taken, the seconds after which so many may be there."""
+    def has_now(self, cost: int, now: float) -> bool:
+        """Take `cost` requests if so many are left; nothing is taken otherwise."""
         if self._requests < cost:
             self._refill(now)
-            # What costs more than a whole burst passes when the burst is whole.
-            needed = min(float(cost), self._rates.requests_per_s * _BURST_S)
-            if self._requests < needed:
-                return (needed - self._requests) / self._rates.requests_per_s
+            if self._requests < cost:
+                return False
         self._requests -= cost
-        return 0.0
+        return True
+
+    def reserve(self, cost: int, now: float, *, wait_s_max: float) -> float:
+        """Take `cost` requests in turn: the seconds to wait before acting on them.
+
+        More than `wait_s_max`: nothing is taken, and nothing may be done but to say so.
+        """
+        self._refill(now)
+        wait_s = max(cost - self._requests, 0.0) / self._rates.requests_per_s
+        if wait_s <= wait_s_max:
+            self._requests -= cost
+        return wait_s
 
     def _refill(self, now: float) -> None:
         passed_s, self._at = now - self._at, now

@@ -29,7 +29,7 @@ from wire import limits as wire_limits
 from wire.errors import PeerError
 from wire.frames import FrameDecoder
 from wire.ids import RoomId, Sequence
-from wire.messages import CreateRoom, Message, RoomCreated, decode
+from wire.messages import Append, CreateRoom, Message, RoomCreated, decode
 from wire.room import Delivery
 from wire.tls import TlsConnection
 
@@ -63,12 +63,17 @@ class ClientConnection:
     """One connection, from its first decoded messages to its end."""
 
     def __init__(
-        self, tls: TlsConnection, decoder: FrameDecoder, edge_of: Callable[[Callable[[], None]], ClientEdge]
+        self,
+        tls: TlsConnection,
+        decoder: FrameDecoder,
+        edge_of: Callable[[Callable[[], None]], ClientEdge],
+        quota: Quota,
     ) -> None:
         self.edge = edge_of(self._wake_writer)
         self.cause = "closed"
         """Why it ended, for the metric."""
         self._tls = tls
+        self._quota = quota
         self._decoder = decoder
         self._wake = trio.Event()
         self._drained = trio.Event()
@@ -116,7 +121,7 @@ class ClientConnection:
         """Handle messages until the end; returns its cause."""
         try:
             while True:
-                await self._handle(messages, services)
+                await self._handle_in_turn(messages, services)
                 while self.edge.tips_wanted:
                     nursery.start_soon(self._tell_tip, self.edge.tips_wanted.pop(), services)
                 while self.edge.outbox.is_full:
@@ -129,6 +134,20 @@ class ClientConnection:
                 messages = [decode(frame) for frame in self._decoder.feed(data)]
         except (PeerError, ConnectionCutError) as error:
             return error.cause
+
+    async def _handle_in_turn(self, messages: Many[Message], services: ClientServices) -> None:
+        """Handle messages at once while the address may ask for so much, else one after the other, each in its turn."""
+        quota = self._quota
+        if quota is UNLIMITED or quota.has_now(sum(map(_cost_of, messages)), trio.current_time()):
+            await self._handle(messages, services)
+            return
+        for message in messages:
+            wait_s = quota.reserve(_cost_of(message), trio.current_time(), wait_s_max=limits.ADDRESS_WAIT_S_MAX)
+            await trio.sleep(min(wait_s, limits.ADDRESS_WAIT_S_MAX))
+            if wait_s > limits.ADDRESS_WAIT_S_MAX:
+                self.edge.refuse_busy(message, wait_s)
+            else:
+                await self._handle([message], services)
 
     async def _handle(self, messages: Many[Message], services: ClientServices) -> None:
         run: list[Message] = []
@@ -207,6 +226,11 @@ class ClientConnection:
                 await self._wake.wait()
 
 
+def _cost_of(message: Message) -> int:
+    """What a message takes of its address's share."""
+    return max(len(message.blocks), 1) if isinstance(message, Append) else 1
+
+
 class ClientServer:
     """All client connections of a node."""
 
@@ -231,9 +255,9 @@ class ClientServer:
         """Serve one connection whose first messages are decoded, until its end; `quota` is its address's."""
 
         def edge_of(on_output: Callable[[], None]) -> ClientEdge:
-            return ClientEdge(self._backend, nonce=self._nonce(), on_output=on_output, quota=quota)
+            return ClientEdge(self._backend, nonce=self._nonce(), on_output=on_output)
 
-        connection = ClientConnection(tls, decoder, edge_of)
+        connection = ClientConnection(tls, decoder, edge_of, quota)
         self._connections[connection] = None
         try:
             if self._is_draining:

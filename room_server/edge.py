@@ -14,10 +14,9 @@ read any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from room_server import limits
-from room_server.addresses import UNLIMITED, Quota
 from room_server.appends import Appends
 from room_server.attachment import Attachment
 from room_server.errors import ConnectionCutError, RefusedError
@@ -58,9 +57,6 @@ from wire.messages import (
     encode,
 )
 
-_UNCOUNTED: Final = (Hello, Ping, KnownServers)
-"""No calls: who floods them fills its own outbox, and is not read any more."""
-
 
 class ClientEdge:
     """The protocol of one client connection.
@@ -69,12 +65,9 @@ class ClientEdge:
         backend: the node.
         nonce: this connection's 32 random bytes, which proofs sign.
         on_output: called when `take_output` may have something new; must not block.
-        quota: what this connection's address may still ask for; beyond, it is told BUSY and when to try again.
     """
 
-    def __init__(
-        self, backend: Backend, *, nonce: bytes, on_output: Callable[[], None], quota: Quota = UNLIMITED
-    ) -> None:
+    def __init__(self, backend: Backend, *, nonce: bytes, on_output: Callable[[], None]) -> None:
         assert len(nonce) == NONCE_BYTES
         self.outbox = Outbox()
         self.behind: dict[Subscription, Attachment] = {}
@@ -89,7 +82,6 @@ class ClientEdge:
         self._by_subscription: dict[Subscription, Attachment] = {}
         self._appends = Appends(backend, nonce=nonce, reply=self.reply, on_output=on_output)
         self._bad_proofs = 0
-        self._quota = quota
         self._known_epochs: dict[RoomId, int] = {}
         """Of each room that the client asked about: the epoch whose servers it knows, as far as we have told it."""
 
@@ -107,29 +99,19 @@ class ClientEdge:
                 if handler is None or (self._client_nonce is None and not isinstance(message, Hello)):
                     raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__}")
                 try:
-                    if self._has_quota(message):
-                        handler(self, message)
+                    handler(self, message)
                 except RefusedError as error:
                     self.refuse(getattr(message, "id", 0), error)
         finally:
             self._appends.submit()
 
-    def _has_quota(self, message: Message) -> bool:
-        """Whether the address may ask for this now; an Append that it may not is answered.
-
-        Raises:
-            RefusedError: any other call that it may not.
-        """
-        if self._quota is UNLIMITED or isinstance(message, _UNCOUNTED):
-            return True
-        wait_s = self._quota.take(len(message.blocks) if isinstance(message, Append) else 1, self._backend.now())
-        if not wait_s:
-            return True
-        wait_s = max(wait_s, limits.ADDRESS_BUSY_S_MIN)
-        if not isinstance(message, Append):
-            raise RefusedError(RefusalCode.BUSY, "too many requests from your address", retry_after_s=wait_s)
-        self._appends.refuse_busy(message, wait_s)
-        return False
+    def refuse_busy(self, message: Message, retry_after_s: float) -> None:
+        """Do nothing of what a message asks, because its address has had its share for now."""
+        if isinstance(message, Append):
+            self._appends.refuse_busy(message, retry_after_s)
+        else:
+            busy = RefusedError(RefusalCode.BUSY, "too many requests from your address", retry_after_s=retry_after_s)
+            self.refuse(getattr(message, "id", 0), busy)
 
     def refuse(self, call: int, error: RefusedError) -> None:
         """Answer a call with a refusal."""

@@ -141,8 +141,8 @@ TASKS_SHOWN_MAX: Final = 5000
 ADDRESSES_MAX: Final = 65_536
 """Addresses that are remembered after their last connection ended: some 300 bytes each."""
 
-ADDRESS_BUSY_S_MIN: Final = 0.05
-"""Seconds that somebody over its rate is told to wait at least: as long as the client's own shortest pause."""
+ADDRESS_WAIT_S_MAX: Final = 2.0
+"""Seconds that a request waits for its address's turn; beyond, it is refused as BUSY. Below the patience of clients."""
 
 EPOCHS_TOLD_MAX: Final = 8
 """Epochs of a room that one server tells another at once, whose signatures may still be wanted: 8 KiB each at most."""
