@@ -262,7 +262,7 @@ class Dht:
             self._on_no_answer(pending, now)
             return
         self.table.on_answered(answer.sender, address, now)
-        self._responder.proofs.prove(address[0], now)
+        self._responder.egress.proofs.prove(address[0], now)
         if answer.external is not None and self.external.vote(address, answer.external):
             self._adopt_address(now)
         operation = self._operation_of(pending)

@@ -156,7 +156,7 @@ EGRESS_BYTES_PER_S: Final = 64 * 1024
 """Bytes a second of values served to sources that proved nothing."""
 
 EGRESS_NETWORK_BYTES_PER_S: Final = 3 * 1024
-"""Bytes a second to one /24 without a fresh token or pong; beyond it values go without nodes, then nothing goes."""
+"""Bytes a second of answers to one /24 without a fresh token or pong; beyond it less is said, then nothing."""
 
 SENDS_PER_ADDRESS_PER_S: Final = 4.0
 """Queries a second that we send to one address, sustained: libtorrent bans above 5."""

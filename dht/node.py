@@ -364,11 +364,11 @@ async def open_node(
         dht.bootstrap = tuple(await _resolve([seed for seed in bootstrap if _is_numeric(seed[0])], own_socket.family))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node._receive)  # noqa: SLF001 - a node's tasks belong to this block
-            nursery.start_soon(node._keep_time)  # noqa: SLF001
+            nursery.start_soon(node._keep_time)  # noqa: SLF001 - as above
             try:
                 yield node
             finally:
-                node._close()  # noqa: SLF001
+                node._close()  # noqa: SLF001 - as above
                 nursery.cancel_scope.cancel()
 
 

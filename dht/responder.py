@@ -7,35 +7,33 @@
     get_peers   nodes without a token, so that announcements go elsewhere: we keep no torrents' peers
     other       with a target or info_hash: like find_node; else error 204. Never `sample_infohashes` (BEP 51)
 
-A source address may be forged, and an item is larger than its question. Therefore: so many queries a second from one
-host; and until a host has shown, by a token or a pong, that it is where it says, its network gets few bytes a second of
-items: beyond that the item without nodes, then nothing.
+A source address may be forged, and an answer is larger than its question. Therefore: so many queries a second from one
+host; and until a host has shown, by a token or a pong, that it is where it says, its network gets few bytes a second
+(`egress`): beyond that less is said, an item without nodes or nodes without an item, and then nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from dht import bencode
 from dht.bencode import Value
 from dht.counters import Counters
+from dht.egress import Egress
 from dht.krpc import Arguments, ErrorCode, Query, encode_answer, encode_failure
 from dht.limits import (
     ADDRESSES_MAX,
-    EGRESS_BYTES_PER_S,
-    EGRESS_NETWORK_BYTES_PER_S,
-    PROVEN_S,
     QUERIES_PER_S,
     QUERY_BURST,
     REPLY_NODES_MAX,
 )
 from dht.node_id import NODE_ID_BYTES, Address, network_of, pack_node
-from dht.rates import Proofs, Rates
+from dht.rates import Rates
 from dht.routing_table import Admission, RoutingTable
 from dht.storage import PlainValue, SignedValue, Storage, Stored, StoreRefusal
 from dht.tokens import Tokens
 
-_EGRESS_BURST_S: Final = 2.0
 _NEVER_ANSWERED: Final = b"sample_infohashes"
 _NAMES: Final = {method.encode(): method for method in ("ping", "find_node", "get", "put", "get_peers")}
 
@@ -52,15 +50,7 @@ class Responder:
         self._admission = admission
         self._counters = counters
         self._queries: Rates[str] = Rates(per_s=QUERIES_PER_S, burst=QUERY_BURST, sources_max=ADDRESSES_MAX)
-        self._egress: Rates[None] = Rates(
-            per_s=EGRESS_BYTES_PER_S, burst=_EGRESS_BURST_S * EGRESS_BYTES_PER_S, sources_max=1
-        )
-        self._network_egress: Rates[bytes] = Rates(
-            per_s=EGRESS_NETWORK_BYTES_PER_S,
-            burst=_EGRESS_BURST_S * EGRESS_NETWORK_BYTES_PER_S,
-            sources_max=ADDRESSES_MAX,
-        )
-        self.proofs: Proofs[str] = Proofs(life_s=PROVEN_S, sources_max=ADDRESSES_MAX)
+        self.egress = Egress(admission)
 
     def answer(self, query: Query, address: Address, now: float) -> bytes | None:
         """Return the datagram that answers a query, None to stay silent."""
@@ -69,15 +59,23 @@ class Responder:
             self._counters.drop("rate_limited")
             return None
         self._counters.answer(_NAMES.get(query.method, "unknown"))
+        for datagram, is_shared in self._drafts(query, address, now):
+            if self.egress.allows(host, len(datagram), now, is_shared=is_shared):
+                return datagram
+        self._counters.drop("egress_limited")
+        return None
+
+    def _drafts(self, query: Query, address: Address, now: float) -> Iterator[tuple[bytes, bool]]:
+        """Yield answers, the fullest first, and whether each carries an item that is kept for others."""
         match query.method:
             case b"ping":
-                return self._reply({}, query, address)
+                yield self._reply({}, query, address), False
             case b"get":
-                return self._on_get(query, address, now)
+                yield from self._on_get(query, address, now)
             case b"put":
-                return self._on_put(query, address, now)
+                yield self._on_put(query, address, now), False
             case _:
-                return self._on_find(query, address)
+                yield self._on_find(query, address), False
 
     def _on_find(self, query: Query, address: Address) -> bytes:
         target = query.arguments.get(b"target", query.arguments.get(b"info_hash"))
@@ -88,29 +86,22 @@ class Responder:
             return self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address)
         return self._refuse(ErrorCode.METHOD_UNKNOWN, "method unknown", query, address)
 
-    def _on_get(self, query: Query, address: Address, now: float) -> bytes | None:
+    def _on_get(self, query: Query, address: Address, now: float) -> Iterator[tuple[bytes, bool]]:
         target, known_seq = query.arguments.get(b"target"), query.arguments.get(b"seq")
         if not isinstance(target, bytes) or len(target) != NODE_ID_BYTES:
-            return self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address)
+            yield self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address), False
+            return
         values: Arguments = {b"token": self._tokens.make(address, target)}
         nodes = self._nodes(target, address)
         stored = self._storage.get(target, now)
-        if stored is None:
-            return self._reply(values | nodes, query, address)
-        item = _item_fields(stored, known_seq if isinstance(known_seq, int) else None)
-        full = self._reply(values | item | nodes, query, address)
-        if b"v" not in item or not self._admission.meters(address[0]) or self.proofs.is_proven(address[0], now):
-            return full
-        if not self._storage.is_pinned(target) and not self._egress.allows(None, now, cost=len(full)):
-            return self._reply(values | nodes, query, address)
-        network = network_of(address[0])
-        if self._network_egress.allows(network, now, cost=len(full)):
-            return full
-        short = self._reply(values | item, query, address)
-        if self._network_egress.allows(network, now, cost=len(short)):
-            return short
-        self._counters.drop("egress_limited")
-        return None
+        is_shared = not self._storage.is_pinned(target)
+        if stored is not None:
+            item = _item_fields(stored, known_seq if isinstance(known_seq, int) else None)
+            is_shared = is_shared and b"v" in item
+            yield self._reply(values | item | nodes, query, address), is_shared
+            yield self._reply(values | item, query, address), is_shared
+        if stored is None or is_shared:
+            yield self._reply(values | nodes, query, address), False
 
     def _on_put(self, query: Query, address: Address, now: float) -> bytes:
         try:
@@ -134,7 +125,7 @@ class Responder:
             item = _signed_value(arguments, item.encoded_value)
         if not self._tokens.accepts(token, address, item.target):
             raise StoreRefusal(ErrorCode.PROTOCOL, "bad token")
-        self.proofs.prove(address[0], now)
+        self.egress.proofs.prove(address[0], now)
         network = network_of(address[0]) if self._admission.meters(address[0]) else None
         if isinstance(item, PlainValue):
             self._storage.put_plain(item, network=network, now=now)

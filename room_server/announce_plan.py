@@ -2,8 +2,8 @@
 
     created or started ─▶ at once, replicas staggered by place ─▶ every hour ±10 %        failed ─▶ again in a minute
 
-Stored items expire after two hours (dht.md §2), so one lost hour costs nothing. Staggering lets the first replica's
-copies be seen by the others, who then skip.
+Stored items expire after two hours (dht.md §2), so one lost hour costs nothing. Every replica puts in every round;
+staggering spreads their puts over the hour, so that some copy is always fresh.
 """
 
 from __future__ import annotations

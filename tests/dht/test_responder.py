@@ -5,9 +5,10 @@ import pytest
 
 from dht import bencode
 from dht.counters import Counters
+from dht.egress import EGRESS_BURST_S
 from dht.items import MutableItem, sign_item_with_seed
 from dht.krpc import Answer, Arguments, Failure, Query, decode
-from dht.limits import QUERY_BURST, REPLY_NODES_MAX
+from dht.limits import EGRESS_NETWORK_BYTES_PER_S, QUERY_BURST, REPLY_NODES_MAX
 from dht.node_id import Address
 from dht.responder import Responder
 from dht.routing_table import Admission, RoutingTable
@@ -190,10 +191,34 @@ def test_forged_sources_get_less_and_less() -> None:
     assert setting.counters.dropped["egress_limited"] == sizes.count(0)
 
 
+def test_a_network_that_used_up_its_share_takes_nothing_from_the_others() -> None:
+    setting = Setting()
+    other = sign_item_with_seed(b"o" * 32, seq=1, value=b"o" * 600)
+    setting.storage.put_signed(SignedValue.of(other), cas=None, network=None, now=0.0)
+    for number in range(250):
+        for _ in range(4):
+            setting.ask_raw(b"get", {b"target": other.target}, (f"192.0.2.{number}", 7610))
+
+    served = [setting.ask(b"get", {b"target": other.target}, (f"20.0.{number}.1", 7610)) for number in range(100)]
+
+    assert all(b"v" in values for values in served)
+
+
+@pytest.mark.parametrize("method", [b"find_node", b"get", b"ping", b"vote", b"put"])
+def test_whatever_is_asked_an_unproven_network_gets_few_bytes(method: bytes) -> None:
+    setting = Setting()
+    target: Arguments = {} if method in (b"vote", b"put") else {b"target": bytes(20)}
+
+    answers = [setting.ask_raw(method, target, (f"192.0.2.{n % 250}", 7610)) for n in range(1000)]
+
+    assert sum(len(answer) for answer in answers if answer) <= EGRESS_BURST_S * EGRESS_NETWORK_BYTES_PER_S
+    assert setting.counters.dropped["egress_limited"] > 0
+
+
 def test_proven_sources_are_served() -> None:
     setting = Setting()
     setting.storage.pin(SignedValue.of(ITEM))
-    setting.responder.proofs.prove(HERE[0], 0.0)
+    setting.responder.egress.proofs.prove(HERE[0], 0.0)
 
     answers = [setting.ask_raw(b"get", {b"target": ITEM.target}, HERE) for _ in range(40)]
 
@@ -206,7 +231,7 @@ def test_a_correct_token_proves_an_address() -> None:
 
     setting.ask(b"put", setting.put(ITEM) | {b"token": token}, HERE)
 
-    assert setting.responder.proofs.is_proven(HERE[0], 0.0)
+    assert setting.responder.egress.proofs.is_proven(HERE[0], 0.0)
 
 
 def test_others_items_share_our_upload_but_pinned_ones_are_answered_always() -> None:
