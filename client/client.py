@@ -25,7 +25,7 @@ import mls
 from client import limits
 from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
-from client.discovery import Discovery, Found, check_link
+from client.discovery import Discovery, Found
 from client.errors import (
     NotFoundError,
     OutcomeUnknownError,
@@ -40,21 +40,20 @@ from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
 from client.moving import MovePlan, Mover, prepare_move
 from client.profile import open_profile, profile_folder
-from client.recovery import RecoveredRoom, Recovery, open_recovery, seal_recovery
+from client.recovery import CameBack, RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
 from client.room import Room
 from client.room_core import RoomCore
 from client.room_driver import RoomDriver
 from client.room_state import Phase, RoomMemory
 from client.store import RoomRecord, Store, StoreDamagedError, StoredRoom
+from client.typed import check_name, parse_room_link, parse_server
 from client.whereabouts import servers_of
 from wire.certificate import RoomServers
-from wire.errors import AddressError, DecodeError, LocalError
-from wire.identity import parse_node_address
+from wire.errors import DecodeError
 from wire.ids import RoomId
 from wire.ids import Sequence as EntrySequence
-from wire.limits import NAME_CHARACTERS_MAX
-from wire.link import Link, LinkError, parse_link
+from wire.link import Link
 
 _Result = TypeVar("_Result")
 _IDENTITY: Final = "identity"
@@ -73,14 +72,6 @@ class RoomSummary(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     sequence: int
     is_owner: bool
-
-
-class CameBack(msgspec.Struct, frozen=True, kw_only=True):
-    """A room of a recovery file: its name now, or why it could not be joined."""
-
-    link: str
-    name: str = ""
-    failure: str = ""
 
 
 class _StoreThread:
@@ -165,7 +156,7 @@ class Client:
             UnavailableError: nobody knows the room, or no server answers.
             RefusedError: the link does not open it.
         """
-        parsed = _parse_link(link)
+        parsed = parse_room_link(link)
         identity = self._identity_for_room(name)
         async with self._opening:
             stored = await self._store.run(lambda store: store.room(parsed.room_id))
@@ -190,11 +181,11 @@ class Client:
             UnavailableError: a majority of the servers does not answer.
             RefusedError: the servers do not want it.
         """
-        _check_name(name, "a room's name")
+        check_name(name, "a room's name")
         if not nodes:
             raise UsageError("a room needs servers: give the address of one, as `samtala node init` printed it")
         identity = self._identity_for_room(my_name)
-        roster = await ask_roster([_parse_address(text) for text in nodes])
+        roster = await ask_roster([parse_server(text) for text in nodes])
         new = found_room(name, roster.nodes, identity, entropy=secrets.token_bytes, now_us=time.time_ns() // 1000)
         async with self._opening:
             await self._begin_own(new, name, identity)
@@ -232,7 +223,7 @@ class Client:
         group = _restored(
             await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(stored.record)
         )
-        link = current_link(_parse_link(stored.record.link), group)
+        link = current_link(parse_room_link(stored.record.link), group)
         found = await (await self._search(link, stored.descriptor)).first()
         known = await self._believed(stored.room_id, found)
         return await override_room(
@@ -259,24 +250,43 @@ class Client:
         if not stored.record.root_seed:
             raise RefusedError("only the device that made the room can do that")
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
-        link = current_link(_parse_link(stored.record.link), _restored(memory, _identity_of(stored.record)))
+        link = current_link(parse_room_link(stored.record.link), _restored(memory, _identity_of(stored.record)))
         known = await self._believed(stored.room_id, await (await self._search(link, stored.descriptor)).first())
         return await prepare_move(
             link, known, nodes, root_seed=stored.record.root_seed, now_s=int(time.time()), report=report
         )
 
+    async def servers(self) -> list[ServerAddress]:
+        """Servers of this profile's rooms, the newest room's first; each room is looked for as long as it takes.
+
+        Raises:
+            UnavailableError: this profile has no room, or nobody knows where they are.
+        """
+        found: list[ServerAddress] = []
+        for stored in reversed(await self._store.run(Store.rooms)):
+            search = await self._search(parse_room_link(stored.record.link), stored.descriptor)
+            place = await search.first()
+            places = _places(place, await self._believed(stored.room_id, place))
+            found += [server for server in places if server not in found]
+        if not found:
+            raise UnavailableError("this profile is in no room yet; name a server with --node HOST:PORT#KEY")
+        return found[: limits.KNOWN_NODES_MAX]
+
     # Recovery
 
     async def make_recovery(self) -> tuple[str, bytes]:
         """The code to write down and the file to keep: both together bring back this person and their rooms."""
+        return seal_recovery(await self.portable(), secrets.token_bytes)
+
+    async def portable(self) -> Recovery:
+        """What makes this person, to be taken to another device: key, name and rooms. Secret; no ratchet is in it."""
         rooms = [await self._recovered(stored) for stored in await self._store.run(Store.rooms)]
-        recovery = Recovery(1, self.identity.user_seed, self.identity.name, tuple(rooms))
-        return seal_recovery(recovery, secrets.token_bytes)
+        return Recovery(1, self.identity.user_seed, self.identity.name, tuple(rooms))
 
     async def _recovered(self, stored: StoredRoom) -> RecoveredRoom:
         record = stored.record
         group = _restored(await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(record))
-        link = current_link(_parse_link(record.link), group)
+        link = current_link(parse_room_link(record.link), group)
         return RecoveredRoom(link.to_text(), record.root_seed, record.created_s)
 
     async def recover(self, file: bytes, code: str) -> list[CameBack]:
@@ -287,19 +297,32 @@ class Client:
         Raises:
             UsageError: the profile has rooms already, or code and file do not belong together.
         """
-        if await self._store.run(Store.rooms):
-            raise UsageError("this profile has rooms already; recover into a new one: samtala --profile NAME …")
+        await self.check_is_empty()
         try:
             recovery = open_recovery(file, code)
         except DecodeError as error:
             raise UsageError(str(error)) from error
-        self.identity = Identity.for_user(
+        identity = Identity.for_user(
             recovery.user_seed, name=clean_name(recovery.name), label=sys.platform,
             entropy=secrets.token_bytes, now_s=int(time.time()),
         )  # fmt: skip
-        encoded = self.identity.to_bytes()
-        await self._store.run(lambda store: store.put(_IDENTITY, encoded))
-        return [await self._come_back(room) for room in recovery.rooms]
+        return await self.become(identity, recovery.rooms)
+
+    async def check_is_empty(self) -> None:
+        """Raise UsageError if this profile has rooms: becoming somebody else would leave them without their keys."""
+        if await self._store.run(Store.rooms):
+            raise UsageError("this profile has rooms already; use a new one: samtala --profile NAME …")
+
+    async def become(self, identity: Identity, rooms: Sequence[RecoveredRoom]) -> list[CameBack]:
+        """Be another person from now on, in a profile without rooms, and join theirs, each as a new device.
+
+        Raises:
+            UsageError: the profile has rooms.
+        """
+        await self.check_is_empty()
+        self.identity = identity
+        await self._store.run(lambda store: store.put(_IDENTITY, identity.to_bytes()))
+        return [await self._come_back(room) for room in rooms]
 
     async def _come_back(self, room: RecoveredRoom) -> CameBack:
         try:
@@ -325,7 +348,7 @@ class Client:
         Raises:
             UsageError: that is no link.
         """
-        parsed = _parse_link(link)
+        parsed = parse_room_link(link)
         stored = await self._store.run(lambda store: store.room(parsed.room_id))
         search = await self._search(parsed, b"" if stored is None else stored.descriptor)
         await search.search(lambda found: False)
@@ -337,7 +360,7 @@ class Client:
     async def _find(self, which: str) -> StoredRoom:
         rooms = await self._store.run(Store.rooms)
         if ":" in which:
-            room_id = _parse_link(which).room_id
+            room_id = parse_room_link(which).room_id
             found = [stored for stored in rooms if stored.room_id == room_id]
         else:
             wanted = which.removeprefix("#").lower()
@@ -356,7 +379,7 @@ class Client:
     def _identity_for_room(self, name: str | None) -> Identity:
         """A fresh device key for each stay in a room: rooms cannot be connected by it, and coming back is never barred."""
         wanted = self.name if name is None else name
-        _check_name(wanted, "a name")
+        check_name(wanted, "a name")
         return Identity.for_user(
             self.identity.user_seed, name=wanted, label=sys.platform, entropy=secrets.token_bytes,
             now_s=int(time.time()),
@@ -414,7 +437,7 @@ class Client:
         room = self._open.get(stored.room_id)
         if room is not None and not room.is_over:
             return room
-        link = _parse_link(stored.record.link)
+        link = parse_room_link(stored.record.link)
         if stored.phase is Phase.JOINING and room is None and not has_joined:
             stored = await self._finish_joining(link, stored)
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
@@ -509,7 +532,7 @@ async def open_client(
         UsageError: the name is no name, or the passphrase is missing.
     """
     if name is not None:
-        _check_name(name, "a name")
+        check_name(name, "a name")
     with open_profile(profile_folder(profile), passphrase=passphrase) as store:
         identity = _load_identity(store, name)
         try:
@@ -565,24 +588,3 @@ def _places(found: Found, known: RoomServers) -> list[ServerAddress]:
     if not servers:
         raise UnavailableError("the room's servers have no addresses; ask its founder for a newer link")
     return secrets.SystemRandom().sample(servers, len(servers))
-
-
-def _parse_link(text: str) -> Link:
-    try:
-        link = parse_link(text)
-        check_link(link)
-    except (LinkError, LocalError, DecodeError) as error:
-        raise UsageError(f"that is no link to a room: {error}") from error
-    return link
-
-
-def _parse_address(text: str) -> ServerAddress:
-    try:
-        return parse_node_address(text)
-    except AddressError as error:
-        raise UsageError(f"{text!r} is no server's address: {error}") from error
-
-
-def _check_name(name: str, what: str) -> None:
-    if not 0 < len(name) <= NAME_CHARACTERS_MAX or clean_name(name) != name:
-        raise UsageError(f"{what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not {name[:80]!r}")

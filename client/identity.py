@@ -84,17 +84,18 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     def for_user(cls, user_seed: bytes, *, name: str, label: str, entropy: Entropy, now_s: int) -> Identity:
         """Make a new device of an existing person."""
         device_seed = entropy(KEY_BYTES)
-        device_key, _ = bindings.crypto_sign_seed_keypair(device_seed)
-        expires_s = now_s + limits.DEVICE_CERTIFICATE_S
-        signature = sign(user_seed, _certified(device_key, label, expires_s))
-        certificate = DeviceCertificate(device_key, label, expires_s, signature)
+        certificate = certify(user_seed, signing_key(device_seed), label=label, now_s=now_s)
         return cls(user_seed=user_seed, device_seed=device_seed, name=name, certificate=certificate)
 
     @property
     def user_key(self) -> bytes:
         """Public key of the person, 32 bytes."""
-        key, _ = bindings.crypto_sign_seed_keypair(self.user_seed)
-        return key
+        return signing_key(self.user_seed)
+
+    @property
+    def is_certified(self) -> bool:
+        """Tell whether the certificate is this person's."""
+        return _verifies(self.user_key, self.certificate)
 
     @property
     def signature_key(self) -> SignatureKey:
@@ -124,6 +125,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.msgpack.decode(stored, type=cls)
         except msgspec.MsgspecError as error:
             raise DecodeError("not a stored identity") from error
+
+
+def certify(user_seed: bytes, device_key: bytes, *, label: str, now_s: int) -> DeviceCertificate:
+    """The person's word, by their 32-byte seed, that a device key (32 bytes) is theirs."""
+    expires_s = now_s + limits.DEVICE_CERTIFICATE_S
+    signature = sign(user_seed, _certified(device_key, label, expires_s))
+    return DeviceCertificate(device_key, label, expires_s, signature)
+
+
+def signing_key(seed: bytes) -> bytes:
+    """The Ed25519 public key (32 bytes) of a 32-byte seed."""
+    key, _ = bindings.crypto_sign_seed_keypair(seed)
+    return key
 
 
 def read_person(credential: bytes, device_key: bytes) -> Person:

@@ -93,3 +93,18 @@ MOVE_LAG_OPS_MAX: Final = 8
 
 MOVE_TRIES_MAX: Final = 8
 """Times that a wish is written anew because the room's members changed at the same moment."""
+
+LINK_S_MAX: Final = 600.0
+"""Seconds that a code to link a device holds, and that people have to compare words."""
+
+LINK_ANSWER_S_MAX: Final = 20.0
+"""Seconds in which the device that shows a code answers, unless the code was used or has expired."""
+
+LINK_POLL_S: Final = 0.4
+"""Seconds between looks for a letter."""
+
+LINK_PART_BYTES: Final = 48 * 1024
+"""Bytes of one part of what is handed over: a letter less its seal, with some slack."""
+
+LINK_PARTS_MAX: Final = 48
+"""Parts of what is handed over: some 2 MB, thousands of rooms; a server takes so many letters at once."""

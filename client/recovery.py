@@ -38,6 +38,14 @@ class RecoveredRoom(msgspec.Struct, frozen=True, array_like=True):
     created_s: int = 0
 
 
+class CameBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A room of a recovery file: its name now, or why it could not be joined."""
+
+    link: str
+    name: str = ""
+    failure: str = ""
+
+
 class Recovery(msgspec.Struct, frozen=True, array_like=True):
     """What is brought back. `user_seed` is the secret of the user key, 32 bytes."""
 

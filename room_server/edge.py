@@ -39,12 +39,14 @@ from wire.messages import (
     Hello,
     JoinBundle,
     KnownServers,
+    Letter,
     Message,
     OpenSession,
     Ping,
     Pong,
     Prove,
     Proved,
+    PutLetter,
     Refused,
     RoomCondition,
     RoomTip,
@@ -53,6 +55,7 @@ from wire.messages import (
     StoredWelcomeReply,
     Subscribe,
     Subscribed,
+    TakeLetter,
     Unsubscribe,
     encode,
 )
@@ -350,6 +353,18 @@ class ClientEdge:
             raise RefusedError(RefusalCode.NOT_FOUND, "no Welcome under that reference")
         self.reply(StoredWelcomeReply(message.id, message.room_id, kept.welcome, kept.sequence, kept.chain))
 
+    # --- between devices -----------------------------------------------------------------------------------------
+
+    def _on_put_letter(self, message: PutLetter) -> None:
+        self._backend.letters.put(message.box, message.letter, self._backend.now())
+        self.reply(Done(message.id))
+
+    def _on_take_letter(self, message: TakeLetter) -> None:
+        letter = self._backend.letters.take(message.box, self._backend.now())
+        if letter is None:
+            raise RefusedError(RefusalCode.NOT_FOUND, "no letter in that box")
+        self.reply(Letter(message.id, letter))
+
     # --- output --------------------------------------------------------------------------------------------------
 
     def take_output(self) -> list[bytes]:
@@ -371,4 +386,6 @@ class ClientEdge:
         Append: _on_append,
         GetJoinBundle: _on_get_join_bundle,
         GetWelcome: _on_get_welcome,
+        PutLetter: _on_put_letter,
+        TakeLetter: _on_take_letter,
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import trio
 
 from room_server.hosting import Hosting
+from room_server.letterboxes import LetterBoxes
 from room_server.margin import room_margin
 from room_server.metrics import NodeMetrics
 from room_server.peers import PeerLinks
@@ -33,6 +34,7 @@ class NodeFace:
         self.name = own.name
         self.node_key: NodeKey = own.node_key
         self.rooms: Rooms = hosting.rooms
+        self.letters = LetterBoxes()
         self.metrics = metrics
         self._own = own
         self._hosting = hosting

@@ -23,6 +23,18 @@ WELCOMES_MAX: Final = 1024
 WELCOME_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of all Welcomes kept per room: they are part of every checkpoint."""
 
+LETTERS_MAX: Final = 256
+"""Letters between devices that wait on one node, 64 KiB each: 16 MiB. Linking a device takes four or five."""
+
+LETTERS_AT_ONCE_MAX: Final = 64
+"""Letters that may come together."""
+
+LETTERS_PER_S: Final = 1.0
+"""Letters per second after that: people link devices a few times in their lives."""
+
+LETTER_S_MAX: Final = 600.0
+"""Seconds that a letter is kept: as long as a code to link a device holds (`client.limits`)."""
+
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Blocks of one Deliver frame, unless one block alone is larger: a slow link takes seconds for more."""
 

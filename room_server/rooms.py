@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from room_server import limits
 from room_server.epoch_book import EpochBook
 from room_server.feed import RingBudget, RoomFeed
+from room_server.letterboxes import LetterBoxes
 from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, deliveries
 from vr.configuration import Configuration, Member
@@ -254,6 +255,7 @@ class Backend(Protocol):
     name: str
     node_key: NodeKey
     rooms: Rooms
+    letters: LetterBoxes
     metrics: NodeMetrics
 
     def submit(self, room: HostedRoom, requests: list[Request]) -> None:

@@ -67,3 +67,6 @@ CERTIFICATE_BYTES_MAX: Final = 8 * 1024
 
 CERTIFICATES_PER_FRAME_MAX: Final = 64
 """Epoch certificates sent at once; whoever was away for longer gets the next ones after saying where it is."""
+
+LETTER_BYTES_MAX: Final = 64 * 1024
+"""One sealed letter between two devices; what is longer travels as several."""

@@ -27,6 +27,7 @@ from wire.room import MALFORMED, Delivery, Purpose
 
 PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 32
+BOX_BYTES: Final = 16
 _PROOF_LABEL: Final = b"samtala/proof/v1"
 _PEER_PROOF_LABEL: Final = b"samtala/peer-proof/v1"
 
@@ -382,11 +383,34 @@ class PeerEpochs(_Message, frozen=True, tag=53):
     epoch: int = -1
 
 
+class PutLetter(_Message, frozen=True, tag=60):
+    """Keep a sealed letter for whoever knows its box, a random number of BOX_BYTES; answered by Done. Needs no proof."""
+
+    id: int
+    box: bytes
+    letter: bytes
+
+
+class TakeLetter(_Message, frozen=True, tag=61):
+    """Hand out the letter of a box and forget it; NOT_FOUND if there is none. Needs no proof."""
+
+    id: int
+    box: bytes
+
+
+class Letter(_Message, frozen=True, tag=62):
+    """Answer: the letter."""
+
+    id: int
+    letter: bytes
+
+
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
     | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
+    | PutLetter | TakeLetter | Letter
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

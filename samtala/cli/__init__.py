@@ -38,7 +38,7 @@ _COMMANDS = {
     "completion": ("samtala.cli.completion:completion", "Make a shell complete commands and options."),
     "config": ("samtala.cli.config:config", "What a server is told: check it, show it, list all options."),
     "demo": ("samtala.demo.command:demo", "Three servers, one room, two people: kill a server and watch."),
-    "device": ("samtala.cli.device:device", "Your devices: look at them, shut out one that was lost."),
+    "device": ("samtala.cli.device:device", "Your devices: look at them, add another, shut out one that was lost."),
     "doctor": ("samtala.cli.doctor:doctor", "What is wrong with the server on this machine, and what mends it."),
     "join": ("samtala.cli.talk:join", "Join a room by its link."),
     "leave": ("samtala.cli.talk:leave", "Leave a room and delete it from this profile."),

@@ -12,7 +12,7 @@ from client.identity import safety_number
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
-from samtala.cli.show import put, put_json, say
+from samtala.cli.show import put, put_json, say, show_return
 
 _KEY_HEX_CHARACTERS = 64
 
@@ -101,12 +101,7 @@ def restore(settings: Settings, file: Path, *, code: str, timeout_s: float, as_j
         async with opened(settings) as client:
             with trio.move_on_after(timeout_s) as scope:
                 for room in await client.recover(content, code):
-                    if as_json:
-                        put_json({"room": room.name, "joined": not room.failure, "failure": room.failure})
-                    elif room.failure:
-                        say(f"not joined: {room.failure}")
-                    else:
-                        put(room.name)
+                    show_return(room, as_json=as_json)
             if scope.cancelled_caught:
                 raise UnavailableError(f"not all rooms were reached within {timeout_s:g} s; join them by their links")
             say(f"You are {client.name} again. Old devices of yours are still members: samtala room members ROOM")

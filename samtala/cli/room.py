@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import functools
-import io
 import sys
 from collections.abc import Sequence
 
 import click
-import segno
 import trio
 
 from client.client import Client
@@ -21,7 +19,18 @@ from client.room import Room
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
-from samtala.cli.show import attempt_json, fork_json, fork_line, margin, put, put_json, say, state_line, status_json
+from samtala.cli.show import (
+    attempt_json,
+    drawn,
+    fork_json,
+    fork_line,
+    margin,
+    put,
+    put_json,
+    say,
+    state_line,
+    status_json,
+)
 from wire.errors import DecodeError
 from wire.identity import key_text
 
@@ -72,17 +81,11 @@ def create(
                 return
             put(made.link)
             if sys.stdout.isatty():
-                say(_qr(made.link))
+                say(drawn(made.link))
             say(f"Room {name!r} is on {len(status.replicas)} servers; it {margin(status)}.")
             say("Whoever has the link can join: samtala join LINK")
 
     run(command)
-
-
-def _qr(link: str) -> str:
-    drawing = io.StringIO()
-    segno.make(link, error="m").terminal(out=drawing, compact=True)
-    return drawing.getvalue()
 
 
 @click.command()
@@ -298,7 +301,7 @@ def link(settings: Settings, which: str, *, rotate: bool, timeout_s: float, as_j
                 return
             put(text)
             if sys.stdout.isatty():
-                say(_qr(text))
+                say(drawn(text))
 
     run(command)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Mapping
 
 import click
+import segno
 
 from client.connection import ConnectionState, StateChanged
 from client.discovery import Attempt, version_text
 from client.evidence import ForkFinding
+from client.recovery import CameBack
 from client.timeline import ItemKind, Message, Notice
 from wire.identity import key_text
 from wire.messages import RoomStatus
@@ -147,3 +150,20 @@ def status_json(status: RoomStatus) -> dict[str, object]:
             for replica in status.replicas
         ],
     }
+
+
+def drawn(text: str) -> str:
+    """A QR code of a text, drawn with characters."""
+    drawing = io.StringIO()
+    segno.make(text, error="m").terminal(out=drawing, compact=True)
+    return drawing.getvalue()
+
+
+def show_return(room: CameBack, *, as_json: bool) -> None:
+    """Tell of a room that a device came back to, or why not."""
+    if as_json:
+        put_json({"room": room.name, "joined": not room.failure, "failure": room.failure})
+    elif room.failure:
+        say(f"not joined: {room.failure}")
+    else:
+        put(room.name)

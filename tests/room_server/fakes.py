@@ -9,6 +9,7 @@ import nacl.signing
 from room_server.edge import ClientEdge
 from room_server.errors import RefusedError
 from room_server.feed import RingBudget
+from room_server.letterboxes import LetterBoxes
 from room_server.metrics import NodeMetrics
 from room_server.rooms import HostedRoom, Rooms
 from tests.room_server.builders import ROOM_ID, genesis
@@ -90,6 +91,7 @@ class LocalBackend:
         self.name = "a"
         self.node_key = NODE_KEY
         self.rooms = Rooms(RingBudget())
+        self.letters = LetterBoxes()
         self.metrics = NodeMetrics(version="0", peers=[])
         self.waiting: list[tuple[HostedRoom, Request]] = []
         self.submits = 0

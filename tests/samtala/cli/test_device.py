@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +39,39 @@ def test_lost_device_is_shut_out_although_it_keeps_everything(community: Communi
     assert len(community.samtala("device", "list", "--json").objects) == 1
 
 
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_another_device_is_linked_by_a_code_if_the_words_are_the_same(community: Community, answer: str) -> None:
+    room, owner, laptop = f"home-{answer}", f"owner-{answer}", f"laptop-{answer}"
+    made = community.samtala("room", "create", room, "--node", community.addresses[0], person=owner)
+    assert made.code == 0, made.err
+
+    with subprocess.Popen(
+        community.command("device", "link", "--json", person=owner),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as linking:  # fmt: skip
+        assert linking.stdin is not None
+        assert linking.stdout is not None
+        code = json.loads(linking.stdout.readline())["code"]
+        linking.stdin.write(f"{answer}\n")
+        linking.stdin.flush()
+        joined = community.samtala("device", "join", code, "--json", person=laptop)
+        shown = json.loads(linking.stdout.readline())
+
+    assert joined.objects[0]["words"] == shown["words"]
+    if answer == "n":
+        assert (linking.returncode, joined.code) == (4, 4)
+        assert len(community.samtala("device", "list", "--json", person=owner).objects) == 1
+        return
+    assert (linking.returncode, joined.code) == (0, 0), joined.err
+    assert joined.objects[1] == {"room": room, "joined": True, "failure": ""}
+    assert community.samtala("send", room, "from the laptop", person=laptop).code == 0
+    assert len(community.samtala("device", "list", "--json", person=owner).objects) == 2
+
+
 def test_what_is_no_device_is_told(community: Community) -> None:
+    assert community.samtala("device", "join", "SAMTALA:x", person="nobody").code == 2
+    assert community.samtala("device", "link", "--node", "nowhere", person="nobody").code == 2
+    assert community.samtala("device", "link", person="nobody").code == 5
     assert community.samtala("device", "revoke").code == 2
     assert community.samtala("device", "revoke", "x", "--others").code == 2
     assert community.samtala("device", "revoke", "nosuchone", person="nobody").code == 3

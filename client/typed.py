@@ -1,0 +1,47 @@
+"""What people type: links, addresses and names, checked before anything is done with them. Pure."""
+
+from __future__ import annotations
+
+from client.discovery import check_link
+from client.errors import UsageError
+from client.identity import clean_name
+from wire.errors import AddressError, DecodeError, LocalError
+from wire.identity import ServerAddress, parse_node_address
+from wire.limits import NAME_CHARACTERS_MAX
+from wire.link import Link, LinkError, parse_link
+
+
+def parse_room_link(text: str) -> Link:
+    """A link to a room.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        link = parse_link(text)
+        check_link(link)
+    except (LinkError, LocalError, DecodeError) as error:
+        raise UsageError(f"that is no link to a room: {error}") from error
+    return link
+
+
+def parse_server(text: str) -> ServerAddress:
+    """A server's address, HOST:PORT#KEY.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        return parse_node_address(text)
+    except AddressError as error:
+        raise UsageError(f"{text!r} is no server's address: {error}") from error
+
+
+def check_name(name: str, what: str) -> None:
+    """Check a name; `what` it is of begins the message.
+
+    Raises:
+        UsageError: it is empty, too long, or has characters that do not print.
+    """
+    if not 0 < len(name) <= NAME_CHARACTERS_MAX or clean_name(name) != name:
+        raise UsageError(f"{what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not {name[:80]!r}")
