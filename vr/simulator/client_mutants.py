@@ -10,9 +10,9 @@ from vr import forwarding, normal, reads, view_change
 from vr.ready import Reply
 from vr.sessions import SessionTable, Verdict
 from vr.simulator.checkers import SessionChecker
-from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
+from vr.simulator.mutation import Mutant, Patch, Rule, always, by_scenario, mutant, nothing
 from vr.simulator.service import JournalService
-from vr.simulator.worlds import deposed_readers, late_replay, leases
+from vr.simulator.worlds import deposed_readers, leases
 from vr.state import ReplicaState
 from vr.types import ClientId, OpNumber, RequestNumber, SessionNumber
 
@@ -50,9 +50,10 @@ def _restored_in_other_order(original: Rule) -> Rule:
 
 def _prepared_for_ever(original: Rule) -> Rule:
     def reset_queue(state: ReplicaState) -> None:
-        prepared = dict(state.prepared)
+        prepared, registering = dict(state.prepared), set(state.registering)
         original(state)
         state.prepared.update(prepared)
+        state.registering |= registering
 
     return reset_queue
 
@@ -140,12 +141,11 @@ CLIENT_MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant("lease_not_kept", "a lease binds nobody", 1000, Patch(view_change, "is_bound", always(False))),
     mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
-    mutant(
+    by_scenario(
         "table_on_prepare",
         "VRR 4.1: prepared requests count as executed after a view change",
-        200,
+        "prepared_and_dropped",
         Patch(view_change, "reset_queue", _prepared_for_ever),
-        bend=late_replay,
     ),
     mutant(
         "lease_without_boot_wait",
