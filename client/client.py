@@ -496,8 +496,7 @@ class Client:
 
     async def _search(self, link: Link, cached: bytes) -> Discovery:
         encoded = await self._store.run(lambda store: store.get(_KNOWN_NODES))
-        known = [] if encoded is None else msgspec.msgpack.decode(encoded, type=list[tuple[str, int]])
-        self.last_search = Discovery(link, cached=cached, known_nodes=known)
+        self.last_search = Discovery(link, cached=cached, known_nodes=_nodes_of(encoded))
         return self.last_search
 
     async def _remember(self, room_id: RoomId, search: Discovery) -> None:
@@ -543,6 +542,14 @@ async def open_client(
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from None
+
+
+def _nodes_of(encoded: bytes | None) -> list[tuple[str, int]]:
+    """Remembered DHT nodes; none if they were written by something else: they only save time."""
+    try:
+        return [] if encoded is None else msgspec.msgpack.decode(encoded, type=list[tuple[str, int]])
+    except msgspec.DecodeError:
+        return []
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,7 +2,8 @@
 
 The descriptor is the owner's signed item from the genesis, or a newer one that the owner has put into the DHT since; a
 node holds bytes, never a key that signs them (dht.md §3). A pinned item is answered here whatever the network forgets,
-so that one replica which is up is enough to be found by a link's hint. A genesis without a readable descriptor is a room
+so that one replica which is up is enough to be found by a link's hint. What a restart would forget is in `DiscoveryFile`:
+neighbours, and newer records that were only ever seen in the DHT. A genesis without a readable descriptor is a room
 that nobody finds by link; it works all the same.
 """
 
@@ -22,6 +23,7 @@ from dht.node import Node, open_node
 from room_server import limits
 from room_server.announce_plan import AnnouncePlan
 from room_server.config import Endpoint, NodeConfig, parse_endpoint
+from room_server.discovery_file import DiscoveryFile, Remembered
 from room_server.errors import StartError
 from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
@@ -43,19 +45,33 @@ class Announcer:
         node_key: this server's, to find its place among a room's members.
         metrics: to count with.
         random01: entropy for jitter.
+        file: where to remember it all; None for nowhere.
+        remembered: what was in that file.
     """
 
-    def __init__(self, node: Node, *, node_key: NodeKey, metrics: NodeMetrics, random01: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        *,
+        node_key: NodeKey,
+        metrics: NodeMetrics,
+        random01: Callable[[], float],
+        file: DiscoveryFile | None = None,
+        remembered: Remembered | None = None,
+    ) -> None:
         self._node = node
         self._node_key = node_key
         self._metrics = metrics
         self._random01 = random01
         self._plan = AnnouncePlan()
         self._items: dict[RoomId, MutableItem] = {}
+        self._logged_seqs: dict[bytes, int] = {}
         self._moved: list[HostedRoom] = []
         self._has_moved = trio.Event()
         self._has_new = trio.Event()
         self._lookups_seen: dict[str, int] = {}
+        self._file = file
+        self._remembered = {} if remembered is None else remembered.items()
 
     def add(self, room: HostedRoom) -> None:
         """Begin to answer for a room and to announce it."""
@@ -71,11 +87,18 @@ class Announcer:
         self._plan.drop(room.room_id)
         item = self._items.pop(room.room_id, None)
         if item is not None:
-            self._node.unpin(item.target)
+            self._forget(item.target)
+
+    def _forget(self, target: bytes) -> None:
+        self._node.unpin(target)
+        self._logged_seqs.pop(target, None)
 
     def _pin(self, room: HostedRoom) -> bool:
         try:
             item = newest_record(room.service.descriptor, room.book.descriptor)
+            self._logged_seqs[item.target] = item.seq
+            seen = self._remembered.get(item.target)
+            item = item if seen is None or seen.seq <= item.seq else seen
             self._node.pin(item)
         except DhtError as error:
             log.warning("descriptor_rejected", room=room_label(room.room_id), reason=str(error))
@@ -102,8 +125,17 @@ class Announcer:
 
     async def run(self) -> None:
         """Announce rooms when they are due, until cancelled."""
+        try:
+            await self._run()
+        finally:
+            if self._file is not None:
+                self._file.save(self._to_remember())
+
+    async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             slots = trio.Semaphore(limits.ANNOUNCE_AT_ONCE_MAX)
+            if self._file is not None:
+                nursery.start_soon(self._save_often, self._file)
             nursery.start_soon(self._stay_known)
             nursery.start_soon(self._follow_links)
             while True:
@@ -113,6 +145,22 @@ class Announcer:
                 with trio.move_on_at(self._plan.next_deadline()):
                     await self._has_new.wait()
                 self._has_new = trio.Event()
+
+    async def _save_often(self, file: DiscoveryFile) -> None:
+        while True:
+            await trio.sleep(limits.DISCOVERY_SAVE_S)
+            remembered = self._to_remember()
+            await trio.to_thread.run_sync(file.save, remembered)
+
+    def _to_remember(self) -> Remembered:
+        """Neighbours, and the records that are newer than what our rooms' logs say."""
+        newer = [
+            item.to_bytes() for item in self._node.pinned() if item.seq > self._logged_seqs.get(item.target, item.seq)
+        ]
+        return Remembered(
+            nodes=tuple(self._node.known_nodes()[: limits.DISCOVERY_NODES_MAX]),
+            records=tuple(newer[: limits.DISCOVERY_RECORDS_MAX]),
+        )
 
     async def _stay_known(self) -> None:
         """Look for neighbours until there are some; peers may start after us, or come back."""
@@ -126,7 +174,7 @@ class Announcer:
         old = self._items.get(room.room_id)
         if self._pin(room):
             if old is not None and old.target != self._items[room.room_id].target:
-                self._node.unpin(old.target)
+                self._forget(old.target)
             self._moved.append(room)
             self._has_moved.set()
 
@@ -164,6 +212,7 @@ class Announcer:
             succeeded = result.stored > 0
             if result.newer is not None and room_id in self._items:
                 self._items[room_id] = result.newer
+                self._node.pin(result.newer)
         except DhtError as error:
             log.debug("announcement_failed", room=room_label(room_id), reason=str(error))
         finally:
@@ -218,9 +267,21 @@ async def _resolve(endpoints: Iterable[Endpoint]) -> list[tuple[str, int]]:
 
 @asynccontextmanager
 async def open_discovery(
-    config: NodeConfig, peers: Iterable[Peer], *, node_key: NodeKey, port: int
+    config: NodeConfig,
+    peers: Iterable[Peer],
+    *,
+    node_key: NodeKey,
+    port: int,
+    remembered: Iterable[tuple[str, int]] = (),
 ) -> AsyncIterator[Node]:
-    """This node's place in the DHT for the length of a block; `port` is the one that clients use.
+    """This node's place in the DHT for the length of a block.
+
+    Args:
+        config: the node's.
+        peers: the other servers of its cluster.
+        node_key: its key.
+        port: the one that clients use.
+        remembered: nodes of an earlier run, asked after those of the configuration.
 
     Raises:
         StartError: the UDP port cannot be used.
@@ -236,7 +297,7 @@ async def open_discovery(
         async with open_node(
             host=listen.host,
             port=udp_port,
-            bootstrap=[(endpoint.host, endpoint.port) for endpoint in bootstrap],
+            bootstrap=[*((endpoint.host, endpoint.port) for endpoint in bootstrap), *remembered],
             node_id=dht_id(node_key) if config.dht.private else None,
             allow_list=allowed,
         ) as node:

@@ -101,6 +101,18 @@ ANNOUNCE_AT_ONCE_MAX: Final = 4
 DHT_BOOTSTRAP_S: Final = 15.0
 """Seconds between attempts to find the first neighbours in the DHT."""
 
+DISCOVERY_SAVE_S: Final = 600.0
+"""Seconds between writings of what discovery remembers (dht.md §2: every ten minutes, and at the end)."""
+
+DISCOVERY_NODES_MAX: Final = 24
+"""DHT nodes remembered over a restart, of 32 that a start asks: the configured ones keep their places."""
+
+DISCOVERY_RECORDS_MAX: Final = 10_000
+"""Room records remembered that are newer than their rooms' logs: as many as there may be rooms."""
+
+DISCOVERY_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes read of that memory: ten thousand records of 1 KB, and then some."""
+
 RESOLVE_S_MAX: Final = 5.0
 """Seconds for one host name of the configuration."""
 

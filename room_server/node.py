@@ -14,8 +14,9 @@ import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -38,6 +39,7 @@ from room_server.config import (
     parse_endpoint,
     replica_id,
 )
+from room_server.discovery_file import DiscoveryFile, Remembered
 from room_server.door import Door
 from room_server.errors import StartError
 from room_server.face import NodeFace, wall_us
@@ -135,6 +137,8 @@ class _Node:
         self.addresses = Addresses(Rates.of(config.limits))
         self.replica_id = ReplicaId(b"")
         self.announcer: Announcer | None = None
+        self.discovery_file: DiscoveryFile | None = None
+        self.remembered = Remembered()
 
     def attach(self, host: Host) -> None:
         """The host is open."""
@@ -176,10 +180,25 @@ class _Node:
         else:
             self.announcer.drop(room)
 
+    def open_dht(self, port: int) -> AbstractAsyncContextManager[Node]:
+        """Our place in the DHT."""
+        return open_discovery(
+            self.config,
+            self.peers.peers.values(),
+            node_key=self.identity.public,
+            port=port,
+            remembered=self.remembered.nodes,
+        )
+
     def discover(self, dht: Node) -> Announcer:
         """Announce this node's rooms from now on."""
         self.announcer = Announcer(
-            dht, node_key=self.identity.public, metrics=self.metrics, random01=random.SystemRandom().random
+            dht,
+            node_key=self.identity.public,
+            metrics=self.metrics,
+            random01=random.SystemRandom().random,
+            file=self.discovery_file,
+            remembered=self.remembered,
         )
         self.hosting.rooms.on_new_link = self.announcer.follow_link
         for room in self.hosting.rooms:
@@ -315,6 +334,9 @@ async def run_node(
         )
         async with opening as host:
             node.attach(host)
+            if file_system is None:
+                node.discovery_file = DiscoveryFile(Path(config.data))
+                node.remembered = node.discovery_file.load()
             # The data folder is ours now; one that is not on a real file system has no place for a socket.
             admin_listener = None if file_system is not None else _listen_for_admin(config)
             await _serve(node, _Listeners(listening, metrics_listener, admin_listener), task_status)
@@ -379,10 +401,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
     async with AsyncExitStack() as stack:
         dht: Node | None = None
         if config.dht.enabled:
-            peers = node.peers.peers.values()
-            dht = await stack.enter_async_context(
-                open_discovery(config, peers, node_key=node.identity.public, port=running.port)
-            )
+            dht = await stack.enter_async_context(node.open_dht(running.port))
         async with trio.open_nursery() as nursery:
             background: list[Callable[[], Awaitable[object]]] = [
                 node.peers.run,

@@ -10,6 +10,7 @@ from dht.items import MutableItem, sign_item_with_seed
 from dht.node import open_node
 from room_server.announcer import dht_id, newest_record, open_discovery
 from room_server.config import DhtConfig, NodeConfig
+from room_server.discovery_file import DiscoveryFile
 from room_server.errors import StartError
 from tests.room_server.cluster import TestNode, cluster_of
 from wire.ids import NodeKey, RoomId
@@ -41,6 +42,34 @@ async def test_one_replica_alone_answers_for_its_rooms_after_a_restart(tmp_path:
         await cluster.start(cluster.nodes[2])
 
         assert await found_at(cluster.nodes[2], ITEM) == ITEM
+
+
+async def test_a_newer_record_that_was_only_put_into_the_dht_outlives_a_restart_of_all(tmp_path: Path) -> None:
+    newer = sign_item_with_seed(b"o" * 32, seq=2, value=b"where it is now")
+    async with cluster_of(tmp_path, dht=True) as cluster:
+        await cluster.create_room(ROOM, descriptor=ITEM.to_bytes())
+        places = [(node.address.host, node.address.port) for node in cluster.nodes]
+        async with open_node(read_only=True) as owner:
+            assert (await owner.put(newer, seeds=places)).stored == 3
+        for node in cluster.nodes:
+            await cluster.kill(node)
+
+        await cluster.start(cluster.nodes[1])
+
+        assert await found_at(cluster.nodes[1], ITEM) == newer
+        remembered = DiscoveryFile(Path(cluster.nodes[0].config.data)).load()
+        assert set(remembered.nodes) == set(places[1:])
+
+
+async def test_a_damaged_memory_does_not_keep_a_node_from_its_rooms(tmp_path: Path) -> None:
+    async with cluster_of(tmp_path, dht=True) as cluster:
+        await cluster.create_room(ROOM, descriptor=ITEM.to_bytes())
+        await cluster.kill(cluster.nodes[0])
+        DiscoveryFile(Path(cluster.nodes[0].config.data)).path.write_bytes(b"rotten")
+
+        await cluster.start(cluster.nodes[0])
+
+        assert await found_at(cluster.nodes[0], ITEM) == ITEM
 
 
 async def test_room_without_a_readable_descriptor_works_and_is_not_found(tmp_path: Path) -> None:
