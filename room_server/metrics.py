@@ -85,6 +85,10 @@ class NodeMetrics:
             "peer_lag_ops_max", "Operations that this peer has not acknowledged, in the worst room", ("peer",)
         )
         self.peer_lag_ops_max = {name: lag.labels(name) for name in peers}
+        rtt = self._gauge(
+            "peer_rtt_seconds", "To this peer and back, as the operating system sees it; 0 while unknown", ("peer",)
+        )
+        self.peer_rtt = {name: rtt.labels(name) for name in peers}
         handshakes = self._counter("handshakes", "TLS and hello exchanges", ("result",))
         self.handshakes_ok = handshakes.labels("ok")
         self.handshakes_failed = handshakes.labels("failed")

@@ -278,6 +278,8 @@ class _Node:
         def set_gauges() -> None:
             self.metrics.client_sessions.set(len(clients))
             self.metrics.send_queue_bytes.set(clients.send_queue_bytes)
+            for key, peer in self.peers.peers.items():
+                self.metrics.peer_rtt[peer.name].set(self.peers.round_trip_s(key) or 0)
             if self.announcer is not None:
                 self.announcer.set_gauges()
 

@@ -73,7 +73,7 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
     ("Peers", [
         ("Links that stand", "short", "peer-unreachable", [(f"samtala_peer_up{{{NODES}}}", "{{instance}} to {{peer}}")]),
         ("Operations a peer lacks", "short", "peer-lagging", [(f"samtala_peer_lag_ops_max{{{NODES}}}", "{{peer}} of {{instance}}")]),
-        ("Frames dropped", "ops", "peer-unreachable", [(rate("samtala_peer_frames_dropped_total", "instance"), "{{instance}}")]),
+        ("To a peer and back", "s", "peer-slow", [(f"samtala_peer_rtt_seconds{{{NODES}}}", "{{instance}} to {{peer}}")]),
     ]),
     ("Clients", [
         ("Connections", "short", "requests-refused", [(gauge("samtala_client_sessions", "instance"), "{{instance}}")]),

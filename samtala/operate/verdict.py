@@ -104,7 +104,7 @@ def _peers(report: NodeReport) -> list[Finding]:
             found.append(warning("peer-lagging", why, f"on {peer.name}: samtala doctor; {page('peer-lagging')}"))
         if peer.up and peer.rtt_ms is not None and peer.rtt_ms > RTT_MS_MAX:
             why = f"{milliseconds(peer.rtt_ms)} to {peer.name} and back: every message waits for that"
-            found.append(warning("peer-slow", why, f"mtr {peer.address.rpartition(':')[0]}"))
+            found.append(warning("peer-slow", why, f"mtr {peer.address.rpartition(':')[0]}; {page('peer-slow')}"))
     return found
 
 
