@@ -26,8 +26,9 @@ import msgspec
 import trio
 
 from dht.counters import Counters
-from dht.dht import Dht, ItemFound, LookupEnded, PutEnded, PutResult
+from dht.dht import Dht
 from dht.errors import NodeClosed, SocketUnavailable
+from dht.events import ItemFound, LookupEnded, PutEnded, PutResult
 from dht.items import MutableItem
 from dht.limits import BUCKET_NODES_MAX, DATAGRAM_BYTES_MAX, ERROR_PAUSE_S, RESOLVE_S_MAX
 from dht.node_id import NODE_ID_BYTES, Address

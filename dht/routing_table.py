@@ -172,6 +172,15 @@ class RoutingTable:
         self._by_address[contact.address] = contact
         return True
 
+    def move_to(self, own_id: bytes, now: float) -> None:
+        """Measure from another id of ours from now on; those who find no place there are forgotten."""
+        known = list(self)
+        self.own_id = own_id
+        self._buckets = [Bucket(refreshed_at=now) for _ in range(NODE_ID_BITS)]
+        self._by_address = {}
+        for contact in known:
+            self.on_answered(contact.node_id, contact.address, contact.answered_at)
+
     def on_failed(self, address: Address, now: float) -> None:
         """Note an unanswered query. The third in a row costs a node its place, which goes to one that waits."""
         contact = self._by_address.get(address)

@@ -10,7 +10,8 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from dht.dht import Dht, Event, ItemFound, LookupEnded, PutEnded, PutResult
+from dht.dht import Dht
+from dht.events import Event, ItemFound, LookupEnded, PutEnded, PutResult
 from dht.items import MutableItem
 from dht.node_id import Address
 from dht.routing_table import Admission

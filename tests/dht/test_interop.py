@@ -14,7 +14,7 @@ import pytest
 import trio
 from nacl import bindings
 
-from dht.dht import PutEnded
+from dht.events import PutEnded
 from dht.items import MutableItem, sign_item_with_seed
 from dht.node import Node, open_node
 
