@@ -15,7 +15,7 @@ from typing import Final
 from room_server import limits
 from room_server.attachment import Attachment
 from room_server.errors import ConnectionCutError, RefusedError
-from room_server.rooms import Backend, HostedRoom, Route
+from room_server.rooms import Backend, HostedRoom, PendingOpen, Route
 from vr.log import Request
 from vr.types import ClientId, RequestNumber, SessionNumber
 from wire import limits as wire_limits
@@ -74,9 +74,9 @@ class Appends:
         earlier = room.opens.get(client)
         attempt = self._nonce[:ATTEMPT_NONCE_BYTES] + b"%d" % message.id
         self._backend.submit(room, [Request(client, SessionNumber(0), RequestNumber(0), attempt)])
-        room.opens[client] = (self, message.id)
+        room.opens[client] = PendingOpen(self, message.id, attempt)
         if earlier is not None:
-            earlier[0].open_refused(client, earlier[1], RefusalCode.EVICTED, 0.0)
+            earlier.recipient.open_refused(client, earlier.call, RefusalCode.EVICTED, 0.0)
         self._opening[client] = room
 
     def append(self, message: Append, attachment: Attachment | None) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from typing import Final, Protocol
 
+import msgspec
+
 from room_server import limits
 from room_server.epoch_book import EpochBook
 from room_server.feed import RingBudget, RoomFeed
@@ -93,6 +95,14 @@ class JoinRate:
         return True
 
 
+class PendingOpen(msgspec.Struct, frozen=True):
+    """An OpenSession that waits for its register: `attempt` is the register's body, `call` the client's number for it."""
+
+    recipient: Recipient
+    call: int
+    attempt: bytes
+
+
 class HostedRoom:
     """One room on this node."""
 
@@ -119,7 +129,7 @@ class HostedRoom:
         self.service = RoomService(genesis)
         self.feed = RoomFeed(genesis.room_id, budget, reading_epoch=self.service.reading_epoch)
         self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
-        self.opens: dict[ClientId, tuple[Recipient, int]] = {}
+        self.opens: dict[ClientId, PendingOpen] = {}
         self.joins = JoinRate()
         self.book = EpochBook(genesis)
         """How the room came to its servers of now."""
@@ -154,7 +164,7 @@ class HostedRoom:
     def drop_open(self, client: ClientId, recipient: Recipient) -> None:
         """Forget an OpenSession that `recipient` waits for."""
         pending = self.opens.get(client)
-        if pending is not None and pending[0] is recipient:
+        if pending is not None and pending.recipient is recipient:
             del self.opens[client]
 
 
@@ -226,9 +236,10 @@ class Rooms:
         """Give a committed request's result, or a new session, to the connection that waits for it."""
         room = self._rooms[group]
         if reply.number == 0:
-            pending = room.opens.pop(reply.client, None)
-            if pending is not None:
-                pending[0].session_opened(room, reply.client, pending[1], reply.session)
+            pending = room.opens.get(reply.client)
+            if pending is not None and pending.attempt == reply.result:
+                del room.opens[reply.client]
+                pending.recipient.session_opened(room, reply.client, pending.call, reply.session)
             return
         route = room.routes.get((reply.client, reply.session))
         if route is not None:
@@ -242,7 +253,7 @@ class Rooms:
         if rejected.number == 0:
             pending = room.opens.pop(rejected.client, None)
             if pending is not None:
-                pending[0].open_refused(rejected.client, pending[1], code, rejected.retry_after_s)
+                pending.recipient.open_refused(rejected.client, pending.call, code, rejected.retry_after_s)
             return
         route = room.routes.get((rejected.client, rejected.session))
         if route is not None:

@@ -382,7 +382,6 @@ def _reply_register(state: ReplicaState, request: Request, op: OpNumber, session
     if waiting is not None and waiting.request.body == request.body and take_pending(state, request):
         state.effects.replies.append(
             Reply(
-                client=request.client, session=session, number=RequestNumber(0), op=op,
-                result=session.to_bytes(8, "big"),
+                client=request.client, session=session, number=RequestNumber(0), op=op, result=request.body,
             )
         )  # fmt: skip

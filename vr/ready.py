@@ -75,7 +75,7 @@ class CommittedOp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An answer to a request submitted here. For a register: number 0, `session` is the new one."""
+    """An answer to a request submitted here. For a register: number 0, `session` is the new one, `result` its own body."""
 
     client: ClientId
     session: SessionNumber

@@ -163,6 +163,7 @@ def begin_next(old: ReplicaState, index: ReplicaIndex, *, seed: int) -> ReplicaS
     state.unwritten_op = OpNumber(old.head_op + 1)
     state.durable_view, state.durable_log_view = old.durable_view, old.durable_log_view
     state.digests = old.digests
+    state.is_short_of_space = old.is_short_of_space
     state.reads.fresh = [*old.reads.fresh, *(number for _, number in old.reads.asked)]
     state.reads.settled = old.reads.settled
     state.bound_until = old.bound_until

@@ -58,7 +58,8 @@ def restore(state: ReplicaState, restored: Restored) -> None:
         state.base_timestamp_us = checkpoint.timestamp_us
         state.sessions.restore(checkpoint.sessions)
         state.service.restore(checkpoint.service)
-        state.epochs = list(checkpoint.epochs)
+        for end in checkpoint.epochs:
+            normal.note_epoch_end(state, end)
     is_whole = restore_entries(state, restored)
     state.unwritten_op = OpNumber(state.head_op + 1)
     state.durable_op = state.head_op
@@ -107,6 +108,10 @@ def begin_epoch(state: ReplicaState, saved: DurableState, *, is_whole: bool) -> 
 def restore_entries(state: ReplicaState, restored: Restored) -> bool:
     """Append what chains on; False when something that may have been acknowledged is missing."""
     entries = [entry for entry in restored.entries if entry.op > state.log.base_op]
+    if state.status is Status.RETIRED:
+        # Fetched as a snapshot, the end of our epoch is behind us: of our own log nothing above it was committed.
+        state.truncate_above = state.log.base_op
+        return True
     if entries and is_dead_branch(state.log, entries[0]):
         state.truncate_above = state.log.base_op
         return restored.head_certain

@@ -136,7 +136,7 @@ class LocalBackend:
             self._op += 1
             if request.number == 0:
                 session = SessionNumber(self._op << 8)
-                self.rooms.on_reply(room.group, _reply(request, session, self._op, b""))
+                self.rooms.on_reply(room.group, _reply(request, session, self._op, request.body))
                 continue
             key = (room.room_id, request.session, request.number)
             if key not in self._results:

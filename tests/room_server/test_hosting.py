@@ -13,7 +13,7 @@ from room_server.errors import RefusedError
 from room_server.feed import RingBudget
 from room_server.hosting import Hosting
 from room_server.metrics import NodeMetrics
-from room_server.rooms import HostedRoom, Route
+from room_server.rooms import HostedRoom, PendingOpen, Route
 from tests.room_server.builders import ROOM_ID, app, genesis
 from tests.wire.certificates import identity
 from vr.host import HostOptions, open_host
@@ -83,8 +83,8 @@ def record(hosting: Hosting, room_id: RoomId = ROOM_ID, **changes: object) -> by
 async def append(hosting: Hosting, room: HostedRoom, count: int) -> None:
     """Append blocks of one entry through a new session."""
     waiter = Waiter()
-    room.opens[CLIENT] = (waiter, 1)
-    hosting.submit(room, [Request(CLIENT, SessionNumber(0), RequestNumber(0), b"")])
+    room.opens[CLIENT] = PendingOpen(waiter, 1, b"try")
+    hosting.submit(room, [Request(CLIENT, SessionNumber(0), RequestNumber(0), b"try")])
     with trio.fail_after(10):
         while waiter.session is None:
             await trio.testing.wait_all_tasks_blocked(0.001)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from room_server.rooms import HostedRoom, Route, configuration_of
+from room_server.rooms import HostedRoom, PendingOpen, Route, configuration_of
 from tests.room_server.builders import ROOM_ID, genesis
 from tests.room_server.fakes import LocalBackend
 from vr.ready import Rejected, RejectReason, Reply
@@ -88,7 +89,7 @@ def test_every_rejection_reaches_the_client_as_a_refusal(
 
 def test_refused_register_is_told_once(backend: LocalBackend, room: HostedRoom) -> None:
     recorder = Recorder()
-    room.opens[CLIENT] = (recorder, 9)
+    room.opens[CLIENT] = PendingOpen(recorder, 9, b"try")
 
     backend.rooms.on_rejected(room.group, rejected(0, RejectReason.BUSY))
     backend.rooms.on_rejected(room.group, rejected(0, RejectReason.BUSY))
@@ -98,10 +99,23 @@ def test_refused_register_is_told_once(backend: LocalBackend, room: HostedRoom) 
 
 def test_only_the_owner_of_an_open_drops_it(room: HostedRoom) -> None:
     owner, other = Recorder(), Recorder()
-    room.opens[CLIENT] = (owner, 9)
+    room.opens[CLIENT] = PendingOpen(owner, 9, b"try")
 
     room.drop_open(CLIENT, other)
     assert CLIENT in room.opens
     room.drop_open(CLIENT, owner)
 
     assert room.opens == {}
+
+
+def test_a_session_of_an_earlier_attempt_opens_nothing(backend: LocalBackend, room: HostedRoom) -> None:
+    """It may have been used, and given up, through another server: its numbers are taken."""
+    recorder = Recorder()
+    room.opens[CLIENT] = PendingOpen(recorder, 9, b"second")
+    answer = Reply(client=CLIENT, session=SESSION, number=RequestNumber(0), op=OpNumber(7), result=b"first")
+
+    backend.rooms.on_reply(room.group, answer)
+    assert recorder.heard == []
+    backend.rooms.on_reply(room.group, msgspec.structs.replace(answer, result=b"second"))
+
+    assert [heard[:2] for heard in recorder.heard] == [("session_opened", 9)]

@@ -7,7 +7,7 @@
 | time_ascends | timestamps of committed ops strictly ascend | vr brief §1 |
 | prefixes_equal | committed op k is the same on every replica, before and after restarts | VRR 4, correctness |
 | states_equal | the service's state after op k is the same everywhere | determinism |
-| committed_on_quorum | committed means durable on a quorum | VRR 4.1 |
+| committed_on_quorum | committed means durable on a quorum of the members of its epoch | VRR 4.1, 7 |
 | committed_op_kept | a disk that holds a committed op keeps it | VRR 4.2 |
 | recovery_keeps_durable | what was synced is found again, or reported faulty | vr brief §3 |
 | tied_to_storage | no message promises what is not durable at its sender | vr brief §1, table |
@@ -29,7 +29,7 @@ from collections.abc import Mapping
 
 from vr import limits
 from vr.configuration import Configuration
-from vr.log import Entry
+from vr.log import Entry, EntryKind
 from vr.messages import (
     DoViewChange,
     GetChunk,
@@ -47,7 +47,7 @@ from vr.simulator.errors import Violation
 from vr.simulator.histories import Histories
 from vr.simulator.ledger import Ledger, Mark, Write
 from vr.state_transfer import chunk_hash
-from vr.types import CHECKSUM_BYTES, OpNumber, ReplicaIndex
+from vr.types import CHECKSUM_BYTES, OpNumber, ReplicaIndex, view_epoch
 
 RequestKey = tuple[bytes, int, int]  # client, session, number
 
@@ -64,7 +64,11 @@ class Checkers:
         self.parts = PartsChecker(count)
         self.space = SpaceChecker(count)
         self._frozen: dict[tuple[int, int], bytes] = {}
-        self._quorum = configuration.quorum
+        self._node_of = {member.replica_id: node for node, member in enumerate(configuration.members)}
+        self._voters = {configuration.epoch: self._nodes_of(configuration)}
+
+    def _nodes_of(self, configuration: Configuration) -> set[int]:
+        return {self._node_of[member.replica_id] for member in configuration.members}
 
     def on_ready(self, node: int, ready: Ready) -> None:
         """The replica asks for effects."""
@@ -73,7 +77,10 @@ class Checkers:
         for committed in ready.committed:
             header = committed.entry.header
             self.logs.on_committed(node, committed)
-            self.ledger.on_committed(header.op, header.checksum, self._quorum)
+            self.ledger.on_committed(header.op, header.checksum, self._voters[view_epoch(header.view)])
+            if header.kind is EntryKind.RECONFIGURE:
+                following = committed.entry.configuration()
+                self._voters[following.epoch] = self._nodes_of(following)
             self.sessions.on_committed(committed)
         for reply in ready.replies:
             self.sessions.on_reply(reply)
@@ -133,7 +140,10 @@ class Checkers:
         # Who acknowledged something in this view made its log view durable first.
         for index, disk in enumerate(self.ledger.disks):
             if index != node and disk.log_view < replica.view:
-                acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
+                place = next(
+                    i for i, m in enumerate(replica.configuration.replicas) if self._node_of[m.replica_id] == index
+                )
+                acknowledged, _ = replica.peer_standing(ReplicaIndex(place))
                 if acknowledged >= 0:
                     raise Violation(
                         "counts_its_own_view",

@@ -156,10 +156,10 @@ class Client:
             if not self.outstanding and self.state is ClientState.ACTIVE:
                 self._make_requests()
 
-    def on_reply(self, reply: Reply, attempt: int) -> None:
-        """An answer arrived; `attempt` was ours when it left: answers find only the call that they were given for."""
+    def on_reply(self, reply: Reply) -> None:
+        """An answer arrived."""
         if reply.number == 0:
-            self._on_registered(reply, attempt)
+            self._on_registered(reply)
         elif reply.session == self.session and reply.number in self.outstanding:
             del self.outstanding[reply.number]
             self.answered += 1
@@ -167,9 +167,9 @@ class Client:
             self._checker.histories.on_returned((self.client_id, self.session), reply.number, self._schedule.now_us)
             self._after_progress()
 
-    def _on_registered(self, reply: Reply, attempt: int) -> None:
-        if self.state is not ClientState.REGISTERING or attempt != self.attempt:
-            return  # a register sent twice makes two sessions, one is enough
+    def _on_registered(self, reply: Reply) -> None:
+        if self.state is not ClientState.REGISTERING or reply.result != b"%d" % self.attempt:
+            return  # a register sent twice makes two sessions, one is enough; another attempt's is none of ours
         self.session = reply.session
         self._next_number = 1
         self.state = ClientState.ACTIVE

@@ -67,8 +67,9 @@ def _results_not_kept(original: Rule) -> Rule:
 
 def _any_register_answers(_: Rule) -> Rule:
     def reply_register(state: ReplicaState, request: Any, op: OpNumber, session: SessionNumber) -> None:
-        if forwarding.take_pending(state, request):
-            result = session.to_bytes(8, "big")
+        waiting = state.pending.get((request.client, request.session, request.number))
+        if waiting is not None and forwarding.take_pending(state, request):
+            result = waiting.request.body
             state.effects.replies.append(
                 Reply(client=request.client, session=session, number=RequestNumber(0), op=op, result=result)
             )

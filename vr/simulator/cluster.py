@@ -32,7 +32,7 @@ from vr.simulator.process import HEARTBEAT, Process, Surroundings
 from vr.simulator.schedule import SECOND_US
 from vr.simulator.service import JournalService
 from vr.simulator.story import Telling
-from vr.simulator.swarm import Swarm, draw_later, draw_swarm, later_random
+from vr.simulator.swarm import Swarm, draw_epochs, draw_later, draw_swarm, later_random
 from vr.simulator.world import World
 from vr.types import GroupId, ReplicaId
 
@@ -60,7 +60,7 @@ class Cluster:
     def __init__(self, seed: int, *, swarm: Swarm | None = None, telling: Telling = Telling.NOTHING) -> None:
         random = Random(seed)
         later = later_random(seed)
-        drawn = draw_later(later, draw_swarm(random))
+        drawn = draw_epochs(seed, draw_later(later, draw_swarm(random)))
         self.seed = seed
         self.swarm = swarm or drawn
         self.world = World(random, self.swarm, _configuration(random, self.swarm), telling=telling, later=later)
@@ -148,7 +148,8 @@ class Cluster:
         count = self.swarm.node_count
         size = world.random.randint(world.configuration.quorum, count)
         members = set(world.random.sample(range(count), size))
-        if world.counts["rot"]:
+        if world.counts["rot"] or self.swarm.epoch_interval_us:
+            # Of which epoch a majority has to live, nobody can say while one ends.
             members = set(range(count))
         world.storming = False
         world.story.tell(f"world    calm: nodes {sorted(members)} must recover")
@@ -181,7 +182,8 @@ class Cluster:
         replicas = [process.replica for process in self.processes if process.replica is not None]
         certain = sum(replica.status is not Status.RECOVERING_HEAD for replica in replicas)
         admits = any(replica.undecided is not None and replica.undecided.is_final for replica in replicas)
-        return admits and self.world.counts["rot"] > 0 and certain < self.world.configuration.nack_quorum
+        needed = max(self.processes, key=lambda process: process.configuration.epoch).configuration.nack_quorum
+        return admits and self.world.counts["rot"] > 0 and certain < needed
 
     def _is_converged(self) -> bool:
         if not all(client.is_done for client in self.clients):
@@ -253,7 +255,7 @@ class Cluster:
 
     def _on_reply(self, node: int, reply: Reply) -> None:
         client = self._clients_by_id[reply.client]
-        self.world.schedule.after(self._client_delay_us(), client.on_reply, reply, client.attempt)
+        self.world.schedule.after(self._client_delay_us(), client.on_reply, reply)
 
     def _read(self, client: Client, node: int, floor_op: int) -> None:
         sessions = [(other.client_id, other.session) for other in self.clients if other.session]

@@ -154,8 +154,8 @@ class Ledger:
         """Whether this entry was ever durable on the node's disk."""
         return op <= self.checkpointed[node] or (op, checksum) in self._held[node]
 
-    def on_committed(self, op: int, checksum: bytes, quorum: int) -> None:
-        """Some replica says this op is committed: a quorum of disks must hold it now.
+    def on_committed(self, op: int, checksum: bytes, voters: set[int]) -> None:
+        """Some replica says this op is committed: the disks of a majority of `voters` must hold it now.
 
         Raises:
             Violation: too few disks.
@@ -163,8 +163,8 @@ class Ledger:
         if op in self.committed:
             return
         self.committed[op] = checksum
-        holders = self.holders(op, checksum)
-        if len(holders) < quorum:
+        holders = [node for node in self.holders(op, checksum) if node in voters]
+        if len(holders) <= len(voters) // 2:
             raise Violation("committed_on_quorum", f"op {op} committed, durable only on nodes {holders}")
 
     def on_recovered(

@@ -30,6 +30,7 @@ class Nemesis:
         self._every(process.pause_interval_us, self._pause)
         self._every(self._world.swarm.disk.rot_interval_us, self._rot)
         self._fill_later()
+        self._change_later()
         if len(self._processes) > 1:
             self._every(partition.interval_us, self._partition)
             self._every(partition.clog_interval_us, self._clog)
@@ -81,6 +82,27 @@ class Nemesis:
             victim = self._world.later.choice(self._processes)
             victim.fill_disk(int(self._world.later.expovariate(1.0) * self._world.swarm.disk.full_us_mean))
             self._fill_later()
+
+    def _change_later(self) -> None:
+        interval_us = self._world.swarm.epoch_interval_us
+        if interval_us:
+            self._world.schedule.after(int(self._world.later.expovariate(1.0) * interval_us), self._change)
+
+    def _change(self) -> None:
+        """Other members, or another primary: any set of two or more, the rest stand by."""
+        if not self._world.storming:
+            return
+        draw = self._world.later
+        primaries = [process for process in self._processes if process.is_primary]
+        if primaries:
+            primary = max(primaries, key=lambda process: process.configuration.epoch)
+            order = draw.sample(range(len(self._processes)), len(self._processes))
+            size = draw.randint(2, len(self._processes))
+            if draw.random() < 0.8:
+                primary.reconfigure(order[:size], order[size:], first=draw.randrange(-1, size))
+            else:
+                primary.hand_over(order[0])
+        self._change_later()
 
     def _partition(self) -> None:
         world, draw = self._world, self._world.random

@@ -28,7 +28,7 @@ class NodeArchive:
         node: int,
         *,
         history: SimHistory,
-        send: Callable[[Sequence[tuple[ReplicaIndex, Message]]], None],
+        send: Callable[[Sequence[tuple[int, Message]]], None],
         replica: Callable[[], Replica],
         now_s: Callable[[], float],
         guard: Callable[..., None],
@@ -49,9 +49,11 @@ class NodeArchive:
         """Take what was committed, answer what peers want, keep what they sent."""
         self._unsaved += ready.committed
         for read in ready.history_reads:
-            self._world.schedule.after(self._latency_us(), self._guard, self._send_history, read)
+            # Who asked is known now; by the time of the answer, indexes may be those of another epoch.
+            asker = self._node_of(read.to)
+            self._world.schedule.after(self._latency_us(), self._guard, self._send_history, asker, read)
         for wanted in ready.snapshot_reads:
-            self._send_chunk(wanted)
+            self._send_chunk(self._node_of(wanted.to), wanted)
         for snapshot in ready.snapshots:
             self._world.schedule.after(self._save_us(), self._guard, self._save_snapshot, snapshot)
         if ready.parts:
@@ -66,31 +68,34 @@ class NodeArchive:
 
     # --- for peers ---
 
-    def _send_history(self, read: HistoryRead) -> None:
+    def _node_of(self, index: ReplicaIndex) -> int:
+        return self._world.node_of[self._replica().replica_id_of(index)]
+
+    def _send_history(self, asker: int, read: HistoryRead) -> None:
         view = self._replica().view
         data = self._history.read(read.first_op, read.last_op)
         self._world.counts["history_read"] += 1
         checkpoint = self._history.checkpoint
-        own = ReplicaIndex(self._node)
+        own = self._replica().index
         if not data and checkpoint is not None and checkpoint.op >= read.first_op:
             self._world.counts["snapshot_offered"] += 1
             offer = make_offer(view, own, checkpoint, chunk_bytes=self._world.swarm.load.chunk_bytes)
-            self._send([(read.to, offer)])
+            self._send([(asker, offer)])
         elif data:
-            self._send([(read.to, Entries(view=view, replica=own, data=tuple(data)))])
+            self._send([(asker, Entries(view=view, replica=own, data=tuple(data)))])
 
-    def _send_chunk(self, wanted: SnapshotRead) -> None:
+    def _send_chunk(self, asker: int, wanted: SnapshotRead) -> None:
         """A chunk of a checkpoint that was offered, if it is still there; sometimes rotten."""
         checkpoint = self._history.checkpoint_at(wanted.op)
         if checkpoint is None:
             return
-        chunk = make_chunk(self._replica().view, ReplicaIndex(self._node), checkpoint, wanted)
+        chunk = make_chunk(self._replica().view, self._replica().index, checkpoint, wanted)
         if chunk.data and self._world.storming and self._world.random.random() < 0.1:
             self._world.counts["snapshot_chunk_rotten"] += 1
             at = self._world.random.randrange(len(chunk.data))
             rotten = chunk.data[:at] + bytes([chunk.data[at] ^ 1]) + chunk.data[at + 1 :]
             chunk = msgspec.structs.replace(chunk, data=rotten)
-        self._send([(wanted.to, chunk)])
+        self._send([(asker, chunk)])
 
     # --- from peers ---
 

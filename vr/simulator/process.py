@@ -19,10 +19,11 @@ from functools import partial
 
 import msgspec
 
+from vr.configuration import Member
 from vr.liveness import LivenessOptions, NodeLiveness
 from vr.log import Request
 from vr.messages import Message, decode, encode
-from vr.ready import Ready, Rejected, Reply
+from vr.ready import EpochEnd, Ready, Rejected, Reply
 from vr.replica import Replica, ReplicaOptions, Restored
 from vr.simulator.clock import NodeClock
 from vr.simulator.disk import SimFileSystem
@@ -35,7 +36,7 @@ from vr.simulator.schedule import MILLISECOND_US, Action
 from vr.simulator.service import JournalService
 from vr.simulator.world import World
 from vr.storage.errors import StoragePoisoned
-from vr.types import ClientId, ReplicaIndex, SessionNumber
+from vr.types import ClientId, ReplicaIndex, SessionNumber, view_epoch
 
 HEARTBEAT = b"\x00"
 SPACE_LOOK_US = 1_000_000  # how often the host looks at the free space
@@ -71,7 +72,9 @@ class Process:
         self._world = world
         self._surroundings = surroundings
         self._clock = NodeClock(world.schedule, world.random, world.swarm.process)
-        self._peers = [ReplicaIndex(peer) for peer in range(world.swarm.node_count)]
+        self.configuration = world.configuration
+        """That of the epoch this node is in, as its disk has it."""
+        self._ids = [member.replica_id for member in world.configuration.members]
         self._incarnation = 0
         self._fuse: int | None = None
         self._frozen = False
@@ -87,7 +90,7 @@ class Process:
         self._told = ""
         self._log: NodeLog
         self._archive: NodeArchive
-        self._liveness: NodeLiveness[ReplicaIndex]
+        self._liveness: NodeLiveness[int]
 
     # --- life and death ---
 
@@ -134,7 +137,7 @@ class Process:
             world,
             self.node,
             history=self.history,
-            send=self._send,
+            send=self._send_to,
             replica=self._require_replica,
             now_s=self._clock.now_s,
             guard=partial(self._run, self._incarnation),
@@ -146,13 +149,13 @@ class Process:
         self.service = JournalService(partial(world.checkers.logs.on_applied, self.node))
         self._liveness = NodeLiveness(
             now_s,
-            [ReplicaIndex(peer) for peer in range(world.swarm.node_count) if peer != self.node],
+            [peer for peer in range(world.swarm.node_count) if peer != self.node],
             seed=world.random.getrandbits(60),
             options=_liveness_options(world.swarm.process.patience),
         )
         self.replica = Replica(
-            world.configuration,
-            ReplicaIndex(self.node),
+            self.configuration,
+            self._index_of(self.node),
             self.service,
             restored,
             now=now_s,
@@ -328,21 +331,25 @@ class Process:
         """A packet arrives."""
         if data is HEARTBEAT and self.replica is not None and not self._paused_until_us:
             # Most heartbeats say nothing new: the replica is not touched, as in the real host.
-            liveness, peer = self._liveness, self._peers[source]
-            if not liveness.is_suspected(peer):
-                liveness.on_heard(peer, self._clock.now_s())
+            liveness = self._liveness
+            if not liveness.is_suspected(source):
+                liveness.on_heard(source, self._clock.now_s())
                 return
         self._run(self._incarnation, self._on_packet, source, data)
 
     def _on_packet(self, source: int, data: bytes) -> None:
         now_s = self._clock.now_s()
-        self._liveness.on_heard(self._peers[source], now_s)
+        self._liveness.on_heard(source, now_s)
         if data is not HEARTBEAT:
             message = decode(data)
             if self._world.story.messages:
                 self._world.tell(self.node, f"◀ {source} {message!s:.300}")
-            assert message.replica == source, "links are authenticated"
-            self._require_replica().step(message, now_s)
+            replica = self._require_replica()
+            if view_epoch(message.view) == self.configuration.epoch:
+                assert message.replica == self._index_of(source), "links are authenticated"
+                replica.step(message, now_s)
+            else:
+                replica.step_guest(self._ids[source], message, now_s)
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Requests of a client attached here arrive."""
@@ -361,6 +368,33 @@ class Process:
         if self._require_replica().read_index(number, self._clock.now_s()):
             self._asked[number] = asked
 
+    def _index_of(self, node: int) -> ReplicaIndex:
+        index = self.configuration.index_of(self._ids[node])
+        assert index is not None, "every node is a member, or stands by"
+        return index
+
+    def reconfigure(self, members: Sequence[int], standbys: Sequence[int], *, first: int) -> None:
+        """An operator wishes for other members; `first` of them leads at first, -1: whoever."""
+        self._run(self._incarnation, self._on_reconfigure, members, standbys, first)
+
+    def _on_reconfigure(self, members: Sequence[int], standbys: Sequence[int], first: int) -> None:
+        replicas = [Member(self._ids[node], b"") for node in (*members, *standbys)]
+        following = self.configuration.successor(
+            tuple(replicas[: len(members)]), tuple(replicas[len(members) :]), first_primary=first
+        )
+        refusal = self._require_replica().reconfigure(following, self._clock.now_s())
+        # A stop sign is welcome on a full disk: it may be the way off it.
+        self._world.checkers.space.on_noted(self.node, is_short=self._world.checkers.space.is_short[self.node])
+        self._world.counts["reconfigure" if refusal is None else f"reconfigure_{refusal.name.lower()}"] += 1
+
+    def hand_over(self, node: int) -> None:
+        """An operator wishes for another primary."""
+        self._run(self._incarnation, self._on_hand_over, node)
+
+    def _on_hand_over(self, node: int) -> None:
+        replica = self._require_replica()
+        self._world.counts["hand_over"] += replica.transfer_primary(self._index_of(node), self._clock.now_s())
+
     def forget(self, client: ClientId, session: SessionNumber) -> None:
         """A client attached here has gone."""
         self._run(self._incarnation, self._on_forget, client, session)
@@ -375,8 +409,8 @@ class Process:
 
     def _on_connected(self, peer: int) -> None:
         now_s = self._clock.now_s()
-        self._liveness.on_connected(ReplicaIndex(peer), now_s)
-        self._require_replica().peer_connected(ReplicaIndex(peer), now_s)
+        self._liveness.on_connected(peer, now_s)
+        self._require_replica().peer_connected(self._index_of(peer), now_s)
 
     def disconnect_soon(self, peer: int) -> None:
         """The connection to `peer` is reset: its process died."""
@@ -384,7 +418,7 @@ class Process:
         self._world.schedule.after(delay_us, self._run, self._incarnation, self._on_disconnected, peer)
 
     def _on_disconnected(self, peer: int) -> None:
-        self._liveness.on_disconnected(ReplicaIndex(peer), self._clock.now_s())
+        self._liveness.on_disconnected(peer, self._clock.now_s())
 
     def _on_timer(self) -> None:
         self._timer_us = math.inf
@@ -397,9 +431,9 @@ class Process:
     def _tick_liveness(self, now_s: float) -> None:
         change = self._liveness.tick(now_s)
         for peer in change.suspected:
-            self._require_replica().suspect(peer, now_s)
+            self._require_replica().suspect(self._index_of(peer), now_s)
         for peer in change.trusted:
-            self._require_replica().trust(peer, now_s)
+            self._require_replica().trust(self._index_of(peer), now_s)
         if change.heartbeat_due:
             for target in range(self._world.swarm.node_count):
                 if target != self.node:
@@ -463,6 +497,20 @@ class Process:
         for done in ready.reads:
             self._boundary()
             self._surroundings.on_read(self.service, self._asked.pop(done.number))
+        if ready.epoch_end is not None:
+            self._begin_epoch(ready.epoch_end)
+
+    def _begin_epoch(self, end: EpochEnd) -> None:
+        """The next configuration becomes durable, then our replica in it begins."""
+        old = self._require_replica()
+        self._boundary()
+        self.configuration = end.configuration
+        self._boundary()
+        self.replica = old.next_epoch(self._clock.now_s(), self._world.later.getrandbits(64))
+        assert self.replica is not None, "every node is a member, or stands by"
+        self._note_space()
+        self._world.counts["epoch"] += 1
+        self._world.tell(self.node, f"epoch {end.configuration.epoch} began: {self.summary()}")
 
     def _store(self, ready: Ready) -> None:
         if ready.token is not None:
@@ -471,6 +519,11 @@ class Process:
             self._send(ready.send_after)
 
     def _send(self, messages: Sequence[tuple[ReplicaIndex, Message]]) -> None:
+        if messages:
+            replica, node_of = self._require_replica(), self._world.node_of
+            self._send_to([(node_of[replica.replica_id_of(index)], message) for index, message in messages])
+
+    def _send_to(self, messages: Sequence[tuple[int, Message]]) -> None:
         encoded: dict[int, bytes] = {}
         for target, message in messages:
             self._boundary()

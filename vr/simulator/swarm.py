@@ -105,6 +105,7 @@ class Swarm(msgspec.Struct, frozen=True, kw_only=True):
     sessions_max: int = 4096
     session_ttl_s: int = 30 * 24 * 3600
     lease_ms: int = 0
+    epoch_interval_us: int = 0  # mean time between wishes for other members, or another primary; 0 = never
     network: NetworkFaults = NetworkFaults()
     disk: DiskFaults = DiskFaults()
     process: ProcessFaults = ProcessFaults()
@@ -145,6 +146,14 @@ def draw_later(random: Random, swarm: Swarm) -> Swarm:
         misdirected=random.choice([0.0, 0.3, 1.0]),
     )
     return msgspec.structs.replace(swarm, disk=disk)
+
+
+def draw_epochs(seed: int, swarm: Swarm) -> Swarm:
+    """Worlds whose members change: one in four of those with three nodes or more, and none of the seeds pinned by then."""
+    random = Random(f"epochs 101 {seed}")
+    if random.random() >= 1 / 4 or swarm.node_count < 3:
+        return swarm
+    return msgspec.structs.replace(swarm, epoch_interval_us=int(_log_uniform(random, 0.2, 3) * SECOND_US))
 
 
 def _log_uniform(random: Random, low: float, high: float) -> float:

@@ -29,6 +29,8 @@ class World:
         self.later = Random(0) if later is None else later
         self.swarm = swarm
         self.configuration = configuration
+        """That of the first epoch: node n is its member n, and known by that replica id for ever."""
+        self.node_of = {member.replica_id: node for node, member in enumerate(configuration.members)}
         self.schedule = Schedule()
         self.checkers = Checkers(configuration)
         self.story = Story(self.schedule, telling)

@@ -71,6 +71,7 @@ def checkers_with(*entries: Entry, nodes: tuple[int, ...] = (0, 1, 2)) -> Checke
 
 def replica(**fields: object) -> Replica:
     usual = {"view": VIEW, "log_view": VIEW, "commit_number": 0, "head_op": 0, "is_primary": False}
+    usual["configuration"] = CONFIGURATION
     return cast(
         "Replica", SimpleNamespace(**{**usual, "pending_count": 0, "queue_count": 0, "dropped": Counter(), **fields})
     )

@@ -48,8 +48,9 @@ class Desk:
         self.op += 1
         session = request.session or SessionNumber(self.op << 8)
         self.client.on_reply(
-            Reply(client=request.client, session=session, number=request.number, op=OpNumber(self.op), result=b""),
-            self.client.attempt,
+            Reply(
+                client=request.client, session=session, number=request.number, op=OpNumber(self.op), result=request.body
+            )
         )
 
     def run(self, seconds: int = 60) -> None:

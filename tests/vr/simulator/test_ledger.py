@@ -44,19 +44,19 @@ def test_committed_on_too_few_disks_is_a_violation() -> None:
     ledger = ledger_with(Write(marks=marks(1)))
 
     with pytest.raises(Violation, match="committed_on_quorum"):
-        ledger.on_committed(1, b"1", 2)
+        ledger.on_committed(1, b"1", {0, 1, 2})
 
 
 def test_committed_on_a_quorum_is_fine_and_checkpoints_count() -> None:
     ledger = ledger_with(Write(marks=marks(1)))
     ledger.on_checkpoint_saved(1, 1)
 
-    ledger.on_committed(1, b"1", 2)
+    ledger.on_committed(1, b"1", {0, 1, 2})
 
 
 def test_dropping_a_committed_op_is_a_violation() -> None:
     ledger = ledger_with(Write(marks=marks(1, 2)))
-    ledger.on_committed(2, b"2", 1)
+    ledger.on_committed(2, b"2", {0})
     ledger.on_written(0, [Write(truncate_above=1)])
 
     with pytest.raises(Violation, match="committed_op_kept"):
@@ -65,7 +65,7 @@ def test_dropping_a_committed_op_is_a_violation() -> None:
 
 def test_rewriting_a_committed_op_as_it_was_is_fine() -> None:
     ledger = ledger_with(Write(marks=marks(1, 2)))
-    ledger.on_committed(2, b"2", 1)
+    ledger.on_committed(2, b"2", {0})
     ledger.on_written(0, [Write(marks=marks(1, 2))])
 
     ledger.on_synced(0)
@@ -165,3 +165,11 @@ def test_a_disk_rots_again_only_when_its_durable_state_was_written_anew() -> Non
     ledger.on_written(0, [Write(view=2, log_view=1)])
     ledger.on_synced(0)
     assert ledger.may_rot(0)
+
+
+def test_disks_of_those_who_stand_by_do_not_count() -> None:
+    ledger = ledger_with(Write(marks=marks(1)))
+    ledger.on_checkpoint_saved(1, 1)
+
+    with pytest.raises(Violation, match="committed_on_quorum"):
+        ledger.on_committed(1, b"1", {0, 2})
