@@ -123,8 +123,9 @@ CLIENT_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "read_below_view_start",
         "a new primary answers reads before it knows what its predecessors committed",
-        300,
+        150,
         Patch(reads, "read_floor", lambda _: lambda state: state.commit_number),
+        bend=deposed_readers,
     ),
     mutant(
         "stale_read_at_deposed_primary",

@@ -215,7 +215,7 @@ RECOVERY_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "torn_tail_not_cleared",
         "frames behind a cut may come back",
-        600,
+        300,
         Patch(log_opening, "_settle_tail", _clear_nothing),
         bend=torn_tails,
     ),

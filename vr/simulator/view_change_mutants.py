@@ -11,6 +11,7 @@ from vr import nacks, normal, repair, replica, view_change
 from vr.configuration import Configuration
 from vr.messages import DoViewChange, StartView, decode
 from vr.simulator.mutation import Mutant, Patch, Rule, always, by_scenario, mutant
+from vr.simulator.worlds import rotten_tails
 from vr.state import Install, Peer, ReplicaState, Status
 from vr.types import OpNumber
 
@@ -161,7 +162,11 @@ VIEW_CHANGE_MUTANTS: tuple[Mutant, ...] = (
         Patch(nacks, "is_end", always(True)),
     ),
     mutant(
-        "votes_not_distinct", "one DoViewChange counts twice", 400, Patch(view_change, "collect", _votes_not_distinct)
+        "votes_not_distinct",
+        "one DoViewChange counts twice",
+        50,
+        Patch(view_change, "collect", _votes_not_distinct),
+        bend=rotten_tails,
     ),
     mutant(
         "choose_by_log_view",
