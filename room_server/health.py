@@ -13,7 +13,7 @@ import trio
 
 from room_server.http import Answer, Routes, serve_http
 
-_EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HealthSource(Protocol):
@@ -28,7 +28,7 @@ class HealthSource(Protocol):
 
 async def metrics_answer(source: HealthSource, _query: bytes) -> Answer:
     """The exposition text, whatever was asked."""
-    return Answer(await source.render_metrics(), _EXPOSITION)
+    return Answer(await source.render_metrics(), EXPOSITION)
 
 
 async def _livez(_query: bytes) -> Answer:

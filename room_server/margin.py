@@ -1,10 +1,11 @@
-"""How many more servers a room may lose, seen from one replica. Pure."""
+"""How many more servers a room may lose, and how far the others are behind, seen from one replica. Pure."""
 
 from __future__ import annotations
 
 from room_server.status import spare_failures
 from vr.replica import Replica, Status
 from vr.types import ReplicaIndex
+from wire.ids import NodeKey
 
 
 def members_up(replica: Replica) -> int:
@@ -20,3 +21,13 @@ def room_margin(replica: Replica) -> int:
     if replica.status is not Status.NORMAL:
         return -1
     return spare_failures(members_up(replica), replica.configuration.quorum)
+
+
+def member_lags(replica: Replica) -> dict[NodeKey, int]:
+    """By server key, the operations that each other member of a room led here has not acknowledged."""
+    lags: dict[NodeKey, int] = {}
+    for index, member in enumerate(replica.configuration.members):
+        if index != replica.index:
+            acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
+            lags[NodeKey(member.node_key)] = replica.head_op - max(acknowledged, 0)
+    return lags

@@ -14,13 +14,12 @@ from typing import Final, assert_never
 
 import trio
 
-from room_server.margin import members_up
+from room_server.margin import member_lags, members_up
 from room_server.metrics import SPARE_LABELS, STORAGE_KINDS, NodeMetrics
 from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
 from vr.storage.folder import HISTORY_NAME, LOG_NAME
-from vr.types import ReplicaIndex
 from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
@@ -154,11 +153,10 @@ class Monitor:
 
     def _note_lags(self, replica: Replica, lags: dict[str, int]) -> None:
         """Raise each peer's lag to what it is in a room led here."""
-        for index, member in enumerate(replica.configuration.members):
-            name = self._peer_names.get(NodeKey(member.node_key))
+        for key, lag_ops in member_lags(replica).items():
+            name = self._peer_names.get(key)
             if name is not None:
-                acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
-                lags[name] = max(lags[name], replica.head_op - max(acknowledged, 0))
+                lags[name] = max(lags[name], lag_ops)
 
     async def watch_loop(self) -> None:
         """Measure how late the loop is, until cancelled."""

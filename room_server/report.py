@@ -22,7 +22,7 @@ import trio
 from room_server import limits
 from room_server.clients import ClientServer
 from room_server.logs import room_label
-from room_server.margin import members_up
+from room_server.margin import member_lags, members_up
 from room_server.metrics import ROOM_STATES
 from room_server.monitor import room_state, stored_bytes
 from room_server.peers import PeerLinks
@@ -30,7 +30,7 @@ from room_server.rooms import Rooms
 from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
-from vr.types import GroupId, ReplicaIndex
+from vr.types import GroupId
 from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
@@ -257,7 +257,7 @@ class Reporter:
             undecidable += replica.undecided is not None and replica.undecided.is_final
             if replica.is_primary:
                 led += 1
-                for key, lag_ops in _lags(replica).items():
+                for key, lag_ops in member_lags(replica).items():
                     if key in lags:
                         lags[key] = max(lags[key], lag_ops)
         worst, at_worst = worst_margin(margins)
@@ -282,18 +282,8 @@ def _margin(replica: Replica) -> int:
     return spare_failures(members_up(replica), replica.configuration.quorum)
 
 
-def _lags(replica: Replica) -> dict[NodeKey, int]:
-    """By server key, the operations that each other member of a room led here has not acknowledged."""
-    lags: dict[NodeKey, int] = {}
-    for index, member in enumerate(replica.configuration.members):
-        if index != replica.index:
-            acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
-            lags[NodeKey(member.node_key)] = replica.head_op - max(acknowledged, 0)
-    return lags
-
-
 def _worst_lag(replica: Replica) -> int:
-    return max(_lags(replica).values(), default=0) if replica.is_primary else 0
+    return max(member_lags(replica).values(), default=0) if replica.is_primary else 0
 
 
 def _rank(replica: Replica, order: RoomOrder, grown: tuple[int, int]) -> float:

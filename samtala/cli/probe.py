@@ -14,6 +14,7 @@ from client.errors import SamtalaError, UnavailableError, UsageError
 from client.profile import profile_folder
 from room_server.config import parse_endpoint
 from room_server.errors import ConfigError
+from room_server.health import EXPOSITION
 from room_server.http import Answer, serve_http
 from samtala.cli.run import explained, run, with_json
 from samtala.cli.settings import Settings
@@ -23,7 +24,6 @@ from samtala.operate.units import milliseconds
 
 JOIN_S_MAX = 60.0
 """For two members to come in: each waits for a commit of the other on a slow link."""
-_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @click.command()
@@ -121,7 +121,7 @@ class _Prober:
             await trio.sleep_until(due)
 
     async def _exposition(self, _query: bytes) -> Answer:
-        return Answer(self._metrics.render(), _EXPOSITION)
+        return Answer(self._metrics.render(), EXPOSITION)
 
     async def _tell(self, outcome: Outcome) -> None:
         self._metrics.note(outcome)

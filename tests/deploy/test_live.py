@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from room_server.health import EXPOSITION
 from room_server.http import Answer, serve_http
 from samtala.demo.cluster import HOST, Cluster, free_port, get, open_cluster
 from samtala.operate.probe import Outcome, ProbeMetrics
@@ -48,7 +49,7 @@ async def open_probe() -> AsyncIterator[int]:
     metrics.note(Outcome(success=True, duration_s=0.02))
 
     async def tell(_query: bytes) -> Answer:
-        return Answer(metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+        return Answer(metrics.render(), EXPOSITION)
 
     [listener] = await trio.open_tcp_listeners(0, host=HOST)
     async with trio.open_nursery() as nursery:
