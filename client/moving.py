@@ -140,8 +140,10 @@ async def find_servers(
         AddressError: neither a known name nor an address.
         UnavailableError: nobody answers.
     """
-    status = await survey(room_id, known.addresses)
     roster = list((await ask_roster(known.addresses)).nodes)
+    everywhere = [*known.addresses, *(ServerAddress(node.host, node.port, node.node_key) for node in roster)]
+    # Servers that the room has left answer too: who knows the newest epoch is right.
+    status = await survey(room_id, list(dict.fromkeys(everywhere)))
     named = {node.name: node for node in roster}
     nodes = []
     for text in wanted:
@@ -185,6 +187,7 @@ class Mover:
         self._sign = sign
         self._report = report
         places = [*plan.now, *plan.wanted]
+        self._hosts = {server.node_key: (server.host, server.port) for server in (*known.servers, *places)}
         self._places = list(
             {server.node_key: ServerAddress(server.host, server.port, server.node_key) for server in places}.values()
         )
@@ -218,11 +221,13 @@ class Mover:
     async def _steps(self, connection: RoomConnection) -> RoomStatus:
         plan = self._plan
         status = await self._survey()
-        if plan.newcomers and status.group_epoch == plan.epoch:
-            self._report(f"{len(plan.newcomers)} servers begin to stand by")
-            voters = {server.node_key for server in plan.now}
+        served = {replica.node_key for replica in (*status.replicas, *status.standbys)}
+        if any(server.node_key not in served for server in plan.wanted):
+            voters = {replica.node_key for replica in status.replicas}
             standbys = tuple(server for server in plan.wanted if server.node_key not in voters)
-            status = await self._change(connection, status, plan.now, standbys)
+            self._report(f"{len(standbys)} servers begin to stand by")
+            now = tuple(_server(replica, self._hosts) for replica in status.replicas)
+            status = await self._change(connection, status, now, standbys)
         wanted = {server.node_key for server in plan.wanted}
         if {replica.node_key for replica in status.replicas} != wanted:
             self._report("waiting until they have everything")

@@ -14,6 +14,7 @@
 | rolling | SIGTERM to each server in turn, the next when the one before is ready again |
 | clock | one server's wall clock jumps by up to an hour, either way |
 | client | two clients lose their connections and come back as others |
+| grow, move, shrink | the room gets other servers (`tests.multihost.moves`) |
 | nothing | a round to compare with |
 """
 
@@ -49,6 +50,9 @@ class Kind(Enum):
     ROLLING = "rolling"
     CLOCK = "clock"
     CLIENT = "client"
+    GROW = "grow"
+    MOVE = "move"
+    SHRINK = "shrink"
     NOTHING = "nothing"
 
 

@@ -16,13 +16,22 @@ from functools import partial
 import trio
 
 from bench.rooms import EPOCH, BenchRoom
-from client.connection import Deliveries, PendingEntry, RoomConnection, StateChanged, open_room_connection
+from client.connection import (
+    Deliveries,
+    Event,
+    PendingEntry,
+    RoomConnection,
+    ServersMoved,
+    StateChanged,
+    open_room_connection,
+)
 from client.errors import OutcomeUnknownError, SamtalaError
 from tests.multihost.journal import Attempt, Gap, Journal, Outcome, Reader
+from wire.certificate import RoomServers
 from wire.ids import ClientId
 from wire.ids import Sequence as EntrySequence
 from wire.messages import RoomStatus
-from wire.room import ResultKind, decode_entries
+from wire.room import BlockKind, ResultKind, decode_block_header, decode_entries
 
 WINDOW = 16
 BURST_MAX = 4
@@ -34,13 +43,16 @@ READ_S_MAX = 60.0
 class Member:
     """One of those who talk. `gap`: of its own acknowledgements."""
 
-    def __init__(self, place: int, room: BenchRoom, journal: Journal, on_ack: Callable[[float], None]) -> None:
+    def __init__(
+        self, place: int, room: BenchRoom, journal: Journal, on_ack: Callable[[float], None], known: RoomServers | None
+    ) -> None:
         self.place = place
         self.gap = Gap(trio.current_time())
         self.acked = 0
         self.alarms: list[str] = []
         self.connection: RoomConnection | None = None
         self._room = room
+        self._known = known
         self._journal = journal
         self._on_ack = on_ack
         self._reader = Reader(f"member {place}")
@@ -67,7 +79,7 @@ class Member:
         rng = random.Random(seed)
         after, chain = EntrySequence(0), None
         while True:
-            servers = self._room.servers
+            servers = self._room.servers if self._known is None else tuple(self._known.addresses)
             first = (self.place + self._incarnation) % len(servers)
             async with open_room_connection(
                 self._room.room_id,
@@ -76,6 +88,7 @@ class Member:
                 client_id=ClientId(secrets.token_bytes(16)),
                 after=after,
                 chain=chain,
+                known=self._known,
             ) as connection:
                 self.connection = connection
                 with trio.CancelScope() as self._scope:
@@ -91,9 +104,11 @@ class Member:
         async for event in connection.events():
             self._take(event)
 
-    def _take(self, event: Deliveries | StateChanged) -> None:
+    def _take(self, event: Event) -> None:
         if isinstance(event, Deliveries):
             read(self._journal, self._reader, event)
+        elif isinstance(event, ServersMoved):
+            self._known = event.known
         elif event.alarm is not None:
             self.alarms.append(event.alarm.text)
 
@@ -127,6 +142,9 @@ class Member:
 def read(journal: Journal, reader: Reader, event: Deliveries) -> None:
     """Enter deliveries into the journal."""
     for delivery in event.deliveries:
+        if decode_block_header(delivery.block).kind is not BlockKind.APP:
+            reader.highest = max(reader.highest, delivery.first_sequence)  # The room's own: it moves.
+            continue
         for offset, entry in enumerate(decode_entries(delivery.block)):
             journal.delivered(reader, delivery.first_sequence + offset, entry)
 
@@ -145,7 +163,7 @@ async def read_all(room: BenchRoom, place: int, journal: Journal) -> list[str]:
             async for event in connection.events():
                 if isinstance(event, Deliveries):
                     read(journal, reader, event)
-                elif event.alarm is not None:
+                elif isinstance(event, StateChanged) and event.alarm is not None:
                     alarms.append(event.alarm.text)
                 if reader.highest >= journal.highest and connection.is_caught_up:
                     break
@@ -176,10 +194,16 @@ async def ask_primary(room: BenchRoom, members: list[Member]) -> int | None:
 
 @asynccontextmanager
 async def talking(
-    room: BenchRoom, journal: Journal, on_ack: Callable[[float], None], *, count: int, rng: random.Random
+    room: BenchRoom,
+    journal: Journal,
+    on_ack: Callable[[float], None],
+    *,
+    count: int,
+    rng: random.Random,
+    known: RoomServers | None = None,
 ) -> AsyncIterator[list[Member]]:
     """Members who talk for the time of the block."""
-    members = [Member(place, room, journal, on_ack) for place in range(count)]
+    members = [Member(place, room, journal, on_ack, known) for place in range(count)]
     async with trio.open_nursery() as nursery:
         for member in members:
             nursery.start_soon(member.live, rng.getrandbits(32))

@@ -22,7 +22,9 @@ from tests.multihost.faults import OF_THE_PRIMARY, Fault, Kind, draw, inject, un
 from tests.multihost.hosts import FAKETIME, Hosts, open_hosts
 from tests.multihost.journal import Account, Gap, Journal
 from tests.multihost.load import Member, ask_primary, read_all, talking
+from tests.multihost.moves import FIRST_SERVERS, MOVES, first_servers, move_room, next_places
 from tests.multihost.network import Network, inside, open_network
+from wire.identity import parse_node_address
 
 CLIENTS = "c"
 PROGRESS_S_MAX = 30.0
@@ -49,8 +51,14 @@ def possible(plan: Plan) -> Plan:
     """The plan without what cannot be done here: clocks that jump need a library, full disks a disk of their own."""
     has_clocks = plan.has_clocks and FAKETIME is not None
     impossible = {Kind.CLOCK: not has_clocks, Kind.FULL_DISK: not plan.disk_mib}
+    impossible |= dict.fromkeys(MOVES, plan.servers <= FIRST_SERVERS)
     kinds = tuple(kind for kind in plan.kinds if not impossible.get(kind))
     return msgspec.structs.replace(plan, kinds=kinds, has_clocks=has_clocks)
+
+
+def first_size(plan: Plan) -> int:
+    """Servers that the room begins with: a few of them, if it is to move."""
+    return FIRST_SERVERS if MOVES & set(plan.kinds) else plan.servers
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +100,10 @@ class Run:
         self.room = room
         self.journal = Journal()
         self.members: list[Member] = []
+        self.known = first_servers(room)
+        """What everybody knows who has the link."""
+        self.places = tuple(range(min(first_size(plan), len(hosts.servers))))
+        """Of the servers that the room has."""
         self.rounds: list[Round] = []
         self.failures: list[str] = []
         self._tell = tell
@@ -107,7 +119,12 @@ class Run:
     async def play(self) -> None:
         """All rounds, then the reading of everything from every server."""
         async with talking(
-            self.room, self.journal, self.on_ack, count=self.plan.members, rng=random.Random(self.plan.seed)
+            self.room,
+            self.journal,
+            self.on_ack,
+            count=self.plan.members,
+            rng=random.Random(self.plan.seed),
+            known=self.known if first_size(self.plan) == FIRST_SERVERS else None,
         ) as self.members:
             await self._progress()
             for number in range(1, self.plan.rounds + 1):
@@ -115,7 +132,7 @@ class Run:
                 if self.rounds[-1].failure:
                     break
             await self._quiet()
-        for place in range(len(self.hosts.servers)):
+        for place in self.places:
             self.failures += await read_all(self.room, place, self.journal)
         for member in self.members:
             self.failures += member.alarms
@@ -134,6 +151,9 @@ class Run:
                 member.die()
         await trio.sleep(fault.hold_s)
         failure = ""
+        if fault.kind in MOVES:
+            failure = await move_room(self.room, self.known, fault.victims)
+            self.places = self.places if failure else fault.victims
         try:
             await undo(fault, self.hosts)
         except ServerFailedError as error:
@@ -154,7 +174,10 @@ class Run:
         self._tell(self.rounds[-1])
 
     async def _resolve(self, fault: Fault) -> Fault:
-        """Put in who the primary is."""
+        """Put in who the primary is, or where the room goes."""
+        if fault.kind in MOVES:
+            places = next_places(fault.kind, self.places, len(self.hosts.servers), self._rng)
+            return msgspec.structs.replace(fault, victims=places)
         if fault.kind not in OF_THE_PRIMARY:
             return fault
         with trio.move_on_after(PRIMARY_S_MAX):
@@ -210,7 +233,9 @@ async def _run(plan: Plan, network: Network, folder: Path, tell: Callable[[Round
         hosts = await stack.enter_async_context(
             open_hosts(network, names, folder, has_clocks=plan.has_clocks, disk_mib=plan.disk_mib)
         )
-        run = Run(plan, hosts, await make_room(hosts.addresses), tell)
+        room = await make_room(hosts.addresses[: first_size(plan)])
+        everywhere = tuple(parse_node_address(address) for address in hosts.addresses)
+        run = Run(plan, hosts, msgspec.structs.replace(room, servers=everywhere), tell)
         await run.play()
         return run.report(trio.current_time() - begun_at)
 

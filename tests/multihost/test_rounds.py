@@ -44,3 +44,15 @@ def test_two_people_can_read_everything_that_was_said_meanwhile(tmp_path: Path) 
     report = msgspec.convert(json.loads(output)["story"], Report)
     assert report.acked > 0
     assert (report.lost, report.undecryptable, report.plaintext_hits) == (0, 0, 0)
+
+
+@pytest.mark.skipif(bool(SKIP_REASON), reason=SKIP_REASON)
+def test_room_goes_from_three_servers_to_five_and_to_three_others_while_people_write(tmp_path: Path) -> None:
+    kinds = ("--kinds", "grow,move,shrink", "--seed", "21")
+
+    told = json.loads(run(tmp_path, "--servers", "6", "--rounds", "3", *kinds, "--hold", "0.2"))
+
+    assert set(told["gaps"]) == {"grow", "shrink", "move"}
+    assert told["account"]["acked"] > 0
+    assert not any(told["account"][figure] for figure in ("lost", "duplicated", "reordered", "overtaken", "undead"))
+    assert told["account"]["unknown"] == 0
