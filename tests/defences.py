@@ -1,12 +1,14 @@
 """What to break in the code to see a claim of docs/security.md fail: `python -m tests.defences [WORD]`.
 
-Works on a copy of the tree in a temporary folder. For each defence the change is made, its test is run, and must fail.
+Works on a copy of the tree in a temporary folder. For each defence the change is made, its test is run, and must fail; a
+table of the rows is printed. Every row of docs/security.md has a defence here.
 `tests/test_security.py` checks at every run that the changes can still be made.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,9 @@ import msgspec
 ROOT = Path(__file__).parent.parent
 TREES = ("samtala", "room_server", "client", "wire", "vr", "mls", "dht", "tests", "pyproject.toml")
 TEST_S_MAX = 120
+_TESTS_FAILED = 1
+"""pytest's exit code for that; others mean that nothing was tested."""
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 class Defence(msgspec.Struct, frozen=True):
@@ -206,11 +211,112 @@ DEFENCES = (
         "return",
         "tests/client/test_connection.py::test_server_with_another_history_raises_an_alarm_and_is_left",
     ),
+    Defence(
+        "wire/certificate.py",
+        "if statement.room_id != room_id or statement.epoch != known.epoch + 1:",
+        "if False:",
+        "tests/client/test_connection.py::test_replayed_move_raises_an_alarm",
+    ),
+    Defence(
+        "wire/certificate.py",
+        "if signature.node_key not in known.node_keys:",
+        "if False:",
+        "tests/wire/test_certificate.py::test_new_servers_cannot_vouch_for_themselves",
+    ),
+    Defence(
+        "client/room_protocol.py",
+        "        self._reset(prover)\n        self._window.resend()\n",
+        "        self._reset(prover)\n",
+        "tests/client/test_connection.py::test_no_gap_and_no_double_whatever_is_cut",
+    ),
+    Defence(
+        "wire/tls.py",
+        "if self.peer_key != node_key:",
+        "if False:",
+        "tests/wire/test_tls.py::test_man_in_the_middle_with_another_key_gets_nothing",
+    ),
+    Defence(
+        "mls/key_schedule.py",
+        "member_secret=extract(joiner, psks)",
+        "member_secret=extract(joiner, bytes(32))",
+        "tests/client/test_secrecy.py::test_recorder_with_a_quantum_computer_needs_the_pre_shared_key_as_well",
+    ),
+    Defence(
+        "client/seals.py",
+        'read_seed=group.export("samtala read", b"", KEY_BYTES)',
+        "read_seed=hashlib.sha256(group.group_id).digest()",
+        "tests/client/test_secrecy.py::test_removed_member_who_keeps_everything_opens_nothing",
+    ),
+    Defence(
+        "room_server/room.py",
+        "        self.epoch = epoch\n        self.write_key = write_key\n",
+        "        self.epoch = epoch\n",
+        "tests/client/test_client.py::test_a_removed_member_is_out_for_reading_and_writing",
+    ),
+    Defence(
+        "client/room_driver.py",
+        "if self._renewal.is_new(self._renewed) and self._renewed is not None:",
+        "if False:",
+        "tests/client/test_client.py::test_a_device_changes_its_keys_by_itself_when_it_is_time",
+    ),
+    Defence(
+        "client/store.py",
+        '            database.execute("BEGIN IMMEDIATE")\n            yield\n            database.execute("COMMIT")\n',
+        "            yield\n",
+        "tests/client/test_store.py::test_a_kill_between_any_two_statements_leaves_the_state_before",
+    ),
+    Defence(
+        "client/recovery.py",
+        "hashlib.blake2b(key=secret, digest_size=32,",
+        "hashlib.blake2b(digest_size=32,",
+        "tests/client/test_recovery.py::test_neither_says_anything_alone",
+    ),
+    Defence(
+        "room_server/addresses.py",
+        "        if self._requests < cost:\n            self._refill(now)\n",
+        "        if False:\n            self._refill(now)\n",
+        "tests/room_server/test_addresses.py::test_flood_from_one_address_is_told_busy_and_costs_bounded_memory",
+    ),
+    Defence(
+        "room_server/room.py",
+        "        except DecodeError:\n            return BlockResult(ResultKind.MALFORMED",
+        "        except ZeroDivisionError:\n            return BlockResult(ResultKind.MALFORMED",
+        "tests/room_server/test_room.py::test_broken_block_is_malformed_and_changes_nothing",
+    ),
+    Defence(
+        "mls/receiving.py",
+        "    check_membership_tag(state.secrets.membership_key, public, state.context_bytes)\n",
+        "",
+        "tests/mls/test_mutations.py::test_no_changed_commit_is_accepted",
+    ),
+    Defence(
+        "client/seals.py",
+        'write_seed=group.export("samtala write", b"", KEY_BYTES)',
+        "write_seed=hashlib.sha256(group.group_id).digest()",
+        "tests/client/test_device_link.py::test_a_revoked_device_that_keeps_its_state_reads_and_writes_nothing_more",
+    ),
+    Defence(
+        "client/room.py",
+        "sequence = await self._propose(MemberChange(remove=(member.device_key,)))",
+        "sequence = await self._propose(MemberChange())",
+        "tests/samtala/cli/test_device.py::test_lost_device_is_shut_out_although_it_keeps_everything",
+    ),
 )
 
 
-def survives(defence: Defence, tree: Path) -> bool:
-    """Whether the test passes although the defence is gone."""
+def rows() -> list[str]:
+    """Lines of the tables of docs/security.md that make a claim."""
+    lines = (ROOT / "docs" / "security.md").read_text().splitlines()
+    return [line for line in lines if line.startswith("| ") and not line.startswith("| The attacker")]
+
+
+def named_in(row: str) -> list[str]:
+    """The tests that a row names."""
+    return ["::".join(found) for found in _TEST.findall(row)]
+
+
+def is_noticed(defence: Defence, tree: Path) -> bool:
+    """Whether the test fails when the defence is gone; a program that does not even load proves nothing."""
     target = tree / defence.path
     intact = target.read_text()
     target.write_text(intact.replace(defence.line, defence.broken))
@@ -224,14 +330,14 @@ def survives(defence: Defence, tree: Path) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
+        return True
     finally:
         target.write_text(intact)
-    return done.returncode == 0
+    return done.returncode == _TESTS_FAILED
 
 
 def main() -> int:
-    """Break one defence after the other; the exit code counts those that nobody missed."""
+    """Break one defence after the other, print a table of the rows; the exit code counts what nobody missed."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -240,14 +346,22 @@ def main() -> int:
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, tree / name)
-        for defence in DEFENCES:
-            if word in defence.path + defence.test:
-                is_missed = survives(defence, tree)
-                missed += is_missed
-                verdict = "MISSED " if is_missed else "noticed"
-                sys.stdout.write(f"{verdict} {defence.path} {defence.test}\n")
-                sys.stdout.flush()
+        for row in rows():
+            wanted = [defence for defence in DEFENCES if defence.test in named_in(row)]
+            chosen = [defence for defence in wanted if word in defence.path + defence.test + row]
+            unseen = [defence for defence in chosen if not is_noticed(defence, tree)]
+            missed += len(unseen)
+            if chosen:
+                _print(row, noticed=len(chosen) - len(unseen), removed=len(chosen))
+            for defence in unseen:
+                sys.stdout.write(f"    MISSED {defence.path}: {defence.line.strip()[:60]} {defence.test}\n")
     return missed
+
+
+def _print(row: str, *, noticed: int, removed: int) -> None:
+    attacker = row.split("|")[1].strip()
+    sys.stdout.write(f"| {attacker:<84} | {len(named_in(row)):2} tests | {noticed} of {removed} removals noticed |\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

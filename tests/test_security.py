@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.defences import DEFENCES, Defence
-
-ROOT = Path(__file__).parent.parent
-_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-
-
-def rows() -> list[str]:
-    """Lines of the tables that make a claim."""
-    lines = (ROOT / "docs" / "security.md").read_text().splitlines()
-    return [line for line in lines if line.startswith("| ") and not line.startswith("| The attacker")]
+from tests.defences import DEFENCES, ROOT, Defence, named_in, rows
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip())
 def test_every_claim_names_tests_that_exist(row: str) -> None:
-    named = _TEST.findall(row)
+    named = [test.split("::") for test in named_in(row)]
     assert named, "a claim without a test"
     assert len([cell for cell in row.split("|") if cell.strip()]) == 4
     for path, name in named:
         tree = ast.parse((ROOT / path).read_text())
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
         assert name in functions, f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip())
+def test_every_claim_has_a_defence_that_can_be_removed(row: str) -> None:
+    assert {defence.test for defence in DEFENCES} & {*named_in(row)}
+
+
+def test_every_defence_belongs_to_a_claim() -> None:
+    claimed = {test for row in rows() for test in named_in(row)}
+    assert [defence.test for defence in DEFENCES if defence.test not in claimed] == []
 
 
 def test_table_covers_each_kind_of_attacker() -> None:

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
 import trio
 
+import mls
 from client import limits
 from client.client import Client
 from client.device_link import ask_to_be_linked, offer_device
 from client.errors import RefusedError, UnavailableError, UsageError
 from client.recovery import CameBack
 from tests.client.communities import community, lobby, person, read_until
+from wire.channel import ClientChannel, open_channel
+from wire.errors import RefusalCode
 from wire.identity import ServerAddress
-from wire.ids import NodeKey
+from wire.ids import NodeKey, RoomEpoch, RoomId, Sequence
+from wire.link import parse_link
+from wire.messages import Deliver, Proved, Refused, Subscribe
+from wire.room import Delivery, Purpose
 
 
 async def link(old: Client, new: Client, *, is_same: bool = True) -> list[CameBack]:
@@ -114,3 +121,56 @@ async def test_only_an_empty_profile_becomes_a_device_and_only_by_a_code(tmp_pat
             with pytest.raises(UsageError, match="rooms already"):
                 async with ask_to_be_linked(old, offer.code):
                     pass
+
+
+async def test_a_revoked_device_that_keeps_its_state_reads_and_writes_nothing_more(tmp_path: Path) -> None:
+    """It goes on by itself, without the client that would stop: with every key that it had, at every server."""
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as old, person(tmp_path, "phone") as new:
+        ours = await lobby(cluster, old)
+        await link(old, new)
+        theirs = await new.room("lobby")
+        await theirs.send("before")
+        await read_until(ours, "before")
+        kept, kept_link = theirs._driver.view, parse_link(theirs.link)
+        [phone] = [member for member in await ours.members() if not member.is_me]
+
+        removed_at = await ours.remove(phone)
+        after = await ours.send("after")
+
+        await read_until(ours, "after")
+        assert ours._driver.view.secrets.env_key != kept.secrets.env_key
+        now = ours._driver.view.epoch
+        for node in cluster.nodes:
+            async with open_channel(node.address) as channel:
+
+                async def is_refused(purpose: Purpose, seed: bytes, epoch: int, *, at: ClientChannel = channel) -> bool:
+                    prove = at.proof(purpose, seed, id=1, room_id=ours.room_id, epoch=RoomEpoch(epoch))
+                    while True:
+                        answer = await at.call(prove)
+                        if not isinstance(answer, Refused) or answer.code is not RefusalCode.UNKNOWN_EPOCH:
+                            return isinstance(answer, Refused) and answer.code is RefusalCode.BAD_PROOF
+                        await trio.sleep(0.05)  # This server is a little behind.
+
+                assert await is_refused(Purpose.WRITE, kept.secrets.write_seed, now)
+                assert await is_refused(Purpose.READ, kept.secrets.read_seed, now)
+                assert await is_refused(Purpose.JOIN, kept_link.join_secret, 0)
+            seen = await _delivered(node.address, kept.secrets.read_seed, ours.room_id, kept.epoch)
+            assert seen
+            assert max(delivery.first_sequence for delivery in seen) <= removed_at < after.sequence
+        with pytest.raises(mls.PeerError):
+            kept.group.unprotect(ours._driver.view.group.protect(b"later", entropy=secrets.token_bytes))
+
+
+async def _delivered(address: ServerAddress, read_seed: bytes, room_id: RoomId, epoch: RoomEpoch) -> list[Delivery]:
+    """All that a server gives to whoever proves to be a reader of an ended epoch."""
+    seen: list[Delivery] = []
+    async with open_channel(address) as channel:
+        proved = await channel.call(channel.proof(Purpose.READ, read_seed, id=1, room_id=room_id, epoch=epoch))
+        assert isinstance(proved, Proved)
+        await channel.send(Subscribe(2, room_id, Sequence(0)))
+        with trio.move_on_after(1.0):
+            while True:
+                for message in await channel.receive():
+                    if isinstance(message, Deliver):
+                        seen += message.deliveries
+    return seen
