@@ -25,7 +25,7 @@ import mls
 from client import limits
 from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
-from client.discovery import Discovery, Found
+from client.discovery import NO_OTHERS, Discovery, Found, OtherSources, known_nodes_of
 from client.errors import (
     NotFoundError,
     OutcomeUnknownError,
@@ -89,8 +89,9 @@ class _StoreThread:
 class Client:
     """See the module. Made by `open_client`."""
 
-    def __init__(self, store: Store, identity: Identity, nursery: trio.Nursery) -> None:
+    def __init__(self, store: Store, identity: Identity, nursery: trio.Nursery, others: OtherSources) -> None:
         self.identity = identity
+        self._others = others
         self.last_search: Discovery | None = None
         """The latest search for a room, with its trace."""
         self._store = _StoreThread(store)
@@ -496,7 +497,7 @@ class Client:
 
     async def _search(self, link: Link, cached: bytes) -> Discovery:
         encoded = await self._store.run(lambda store: store.get(_KNOWN_NODES))
-        self.last_search = Discovery(link, cached=cached, known_nodes=_nodes_of(encoded))
+        self.last_search = Discovery(link, cached=cached, known_nodes=known_nodes_of(encoded), others=self._others)
         return self.last_search
 
     async def _remember(self, room_id: RoomId, search: Discovery) -> None:
@@ -516,7 +517,11 @@ class Client:
 
 @asynccontextmanager
 async def open_client(
-    profile: str | Path | None = None, *, name: str | None = None, passphrase: str | None = None
+    profile: str | Path | None = None,
+    *,
+    name: str | None = None,
+    passphrase: str | None = None,
+    others: OtherSources = NO_OTHERS,
 ) -> AsyncIterator[Client]:
     """Open a profile; keys and an encrypted store are made on first use.
 
@@ -524,6 +529,7 @@ async def open_client(
         profile: a word, naming a folder in the person's data folder, or a path. Default: "default".
         name: what to be called, kept for later. Default on first use: "guest-" and a few letters.
         passphrase: opens the store instead of a key file beside it; decided on first use.
+        others: where to look for rooms besides their links and the DHT.
 
     Raises:
         PreconditionError: another process has the profile open.
@@ -537,19 +543,11 @@ async def open_client(
         try:
             async with trio.open_nursery() as nursery:
                 try:
-                    yield Client(store, identity, nursery)
+                    yield Client(store, identity, nursery, others)
                 finally:
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from None
-
-
-def _nodes_of(encoded: bytes | None) -> list[tuple[str, int]]:
-    """Remembered DHT nodes; none if they were written by something else: they only save time."""
-    try:
-        return [] if encoded is None else msgspec.msgpack.decode(encoded, type=list[tuple[str, int]])
-    except msgspec.DecodeError:
-        return []
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,7 +2,9 @@
 
     0 ms     the descriptor that we have seen last
     0 ms     the link's hints: any replica answers for its own rooms, one round trip, no trust needed
+    0 ms     a record that somebody pasted
     150 ms   the DHT, from nodes that this profile knows
+    1 s      web servers named by the link or by the person (`client.well_known`)
                   └─▶ every answer: is it this room's, signed by its owner, does it open? then its sequence number counts
 
 What was asked, what came back and how fast is kept as a trace: for `samtala room info --trace`, and for the error that
@@ -11,18 +13,21 @@ says that nobody was reached. The profile's DHT node only asks; it keeps nothing
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Final
 
 import msgspec
 import trio
 
 from client import limits
 from client.errors import UnavailableError
+from client.well_known import HTTPS_PORT, fetch_record
 from dht.errors import DecodeError as ItemDecodeError
 from dht.errors import DhtError
-from dht.items import MutableItem
+from dht.items import MutableItem, mutable_target
 from dht.node import Node, open_node
 from wire.descriptor import Descriptor, DescriptorError, blinded_public_key, open_descriptor
 from wire.errors import LocalError
@@ -34,6 +39,20 @@ HostPort = tuple[str, int]
 
 DHT_DELAY_S = 0.15
 """Hints usually answer sooner; asking everybody at once would only make noise."""
+
+
+WEB_DELAY_S = 1.0
+"""Web servers are for networks without UDP: elsewhere somebody has answered by then."""
+
+
+class OtherSources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person names besides the link: web servers as (host, port), and a record that came by other means."""
+
+    web_hosts: tuple[tuple[str, int], ...] = ()
+    record: bytes = b""
+
+
+NO_OTHERS: Final = OtherSources()
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -99,14 +118,23 @@ class Discovery:
         link: the room's.
         cached: the last descriptor seen, encoded, or nothing.
         known_nodes: DHT nodes from earlier sessions.
+        others: what the person named besides the link.
     """
 
-    def __init__(self, link: Link, *, cached: bytes = b"", known_nodes: Sequence[HostPort] = ()) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        cached: bytes = b"",
+        known_nodes: Sequence[HostPort] = (),
+        others: OtherSources = NO_OTHERS,
+    ) -> None:
         self.trace: list[Attempt] = []
         self.known_nodes: list[HostPort] = list(known_nodes)[: limits.KNOWN_NODES_MAX]
         self.best: Found | None = None
         self._link = link
         self._cached = cached
+        self._others = others
         self._public_key = blinded_public_key(link.root_public, link.secret)
         self._began = trio.current_time()
 
@@ -169,8 +197,13 @@ class Discovery:
 
     async def _ask_all(self, sender: trio.MemorySendChannel[Found]) -> None:
         async with sender:
-            await self._ask_cache(sender)
+            if self._cached:
+                await self._offer(self._begin("remembered", "this profile"), self._cached, sender)
+            if self._others.record:
+                await self._offer(self._begin("pasted", "a descriptor file"), self._others.record, sender)
             async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+                for host, port in self._web_hosts():
+                    nursery.start_soon(self._ask_web, host, port, sender)
                 for host, version in (("0.0.0.0", 4), ("::", 6)):  # noqa: S104 - asks only, from any interface
                     hints = [(hint.host, hint.port) for hint in self._link.hints if _may_use(hint.host, version)]
                     known = [place for place in self.known_nodes if _may_use(place[0], version)]
@@ -188,9 +221,24 @@ class Discovery:
                     late = partial(self._ask_node, delay_s=DHT_DELAY_S)
                     nursery.start_soon(late, node, "known nodes", known, sender)
 
-    async def _ask_cache(self, sender: trio.MemorySendChannel[Found]) -> None:
-        if self._cached:
-            await self._offer(self._begin("remembered", "this profile"), self._cached, sender)
+    def _web_hosts(self) -> list[HostPort]:
+        named = [(hint.host, HTTPS_PORT) for hint in self._link.hints if not _is_numeric(hint.host)]
+        return list(dict.fromkeys([*self._others.web_hosts, *named]))[: limits.WEB_HOSTS_MAX]
+
+    async def _ask_web(self, host: str, port: int, sender: trio.MemorySendChannel[Found]) -> None:
+        await trio.sleep(WEB_DELAY_S)
+        attempt = self._begin("web server", f"{host}:{port}")
+        try:
+            with trio.fail_after(limits.WEB_S_MAX):
+                # Reading the system's certificates takes a while, which must not hold up the other sources.
+                context = await trio.to_thread.run_sync(ssl.create_default_context)
+                data = await fetch_record(host, port, mutable_target(self._public_key), context=context)
+        except UnavailableError as error:
+            self._end(attempt, str(error))
+        except trio.TooSlowError:
+            self._end(attempt, f"no answer within {limits.WEB_S_MAX:g} s")
+        else:
+            await self._offer(attempt, data, sender)
 
     async def _offer(self, attempt: Attempt, data: bytes, sender: trio.MemorySendChannel[Found]) -> None:
         """Judge an encoded record that a source gave, which has no more to say."""
@@ -263,6 +311,14 @@ def version_text(seq: int) -> str:
     return f"{seq >> 32}.{seq & 0xFFFFFFFF}"
 
 
+def known_nodes_of(encoded: bytes | None) -> list[tuple[str, int]]:
+    """The DHT nodes that a profile remembers; none if they were written by something else: they only save time."""
+    try:
+        return [] if encoded is None else msgspec.msgpack.decode(encoded, type=list[tuple[str, int]])
+    except msgspec.DecodeError:
+        return []
+
+
 def check_link(link: Link) -> None:
     """Check that a link's root key is a key at all.
 
@@ -277,6 +333,8 @@ def check_link(link: Link) -> None:
 
 def _may_use(host: str, version: int) -> bool:
     """Tell whether a socket of this IP version can ask `host`; names may resolve to both."""
-    is_ipv6 = ":" in host
-    is_ipv4 = not is_ipv6 and host.replace(".", "").isdigit()
-    return version == 4 if is_ipv4 else version == 6 if is_ipv6 else True
+    return not _is_numeric(host) or (":" in host) is (version == 6)
+
+
+def _is_numeric(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()

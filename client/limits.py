@@ -67,6 +67,15 @@ TIMELINE_PAGE_MAX: Final = 256
 DESCRIPTOR_SERVERS_MAX: Final = 9
 """Servers taken from one descriptor; the encoding holds no more."""
 
+WEB_HOSTS_MAX: Final = 8
+"""Web servers asked for one room."""
+
+WEB_BYTES_MAX: Final = 8 * 1024
+"""Bytes of a web server's answer, and apart from it of its headers: a record has less than 1 KB."""
+
+WEB_S_MAX: Final = 10.0
+"""Seconds for one web server, name resolution and TLS included."""
+
 KNOWN_NODES_MAX: Final = 64
 """DHT nodes that a profile remembers as first contacts."""
 

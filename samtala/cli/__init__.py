@@ -74,10 +74,29 @@ _COMMANDS = {
     type=click.Path(dir_okay=False, path_type=Path),
     help="File whose first line opens the profile, instead of the key beside it.",
 )
+@click.option(
+    "--descriptor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that tells where a room is, as `samtala room publish` writes it: for when nothing else finds it.",
+)
+@click.option(
+    "--web-host",
+    "web_hosts",
+    multiple=True,
+    envvar="SAMTALA_WEB_HOSTS",
+    metavar="HOST[:PORT]",
+    help="Web server that may know where rooms are; it need not be trusted.",
+)
 @click.pass_context
-def cli(context: click.Context, profile: str | None, passphrase_file: Path | None) -> None:
+def cli(
+    context: click.Context,
+    profile: str | None,
+    passphrase_file: Path | None,
+    descriptor: Path | None,
+    web_hosts: tuple[str, ...],
+) -> None:
     """Chat rooms that belong to their community."""
-    context.obj = Settings(profile, passphrase_file)
+    context.obj = Settings(profile, passphrase_file, descriptor=descriptor, web_hosts=web_hosts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

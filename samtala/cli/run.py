@@ -14,8 +14,11 @@ import trio
 
 from client.client import Client, open_client
 from client.connection import ConnectionState
+from client.discovery import OtherSources
 from client.errors import OutcomeUnknownError, SamtalaError, UnavailableError, UsageError
+from client.limits import WEB_BYTES_MAX
 from client.room import Room
+from client.well_known import parse_web_host
 from samtala.cli.settings import Settings
 
 PATIENCE_S = 15.0
@@ -73,8 +76,22 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
 @asynccontextmanager
 async def opened(settings: Settings, *, name: str | None = None) -> AsyncIterator[Client]:
     """The profile that the command line names."""
-    async with open_client(settings.profile, name=name, passphrase=_passphrase(settings.passphrase_file)) as client:
+    others = OtherSources(
+        web_hosts=tuple(parse_web_host(text) for text in settings.web_hosts), record=_record(settings.descriptor)
+    )
+    passphrase = _passphrase(settings.passphrase_file)
+    async with open_client(settings.profile, name=name, passphrase=passphrase, others=others) as client:
         yield client
+
+
+def _record(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(WEB_BYTES_MAX)
+    except OSError as error:
+        raise UsageError(f"the descriptor file {path} cannot be read: {error.strerror}") from error
 
 
 def _passphrase(path: Path | None) -> str | None:

@@ -6,8 +6,20 @@ from pathlib import Path
 
 
 class Settings:
-    """`profile` as given; `passphrase_file` is read when a profile is opened."""
+    """`profile` as given; `passphrase_file` and `descriptor` are files read when a profile is opened.
 
-    def __init__(self, profile: str | None = None, passphrase_file: Path | None = None) -> None:
+    `web_hosts` are web servers to look for rooms on, as given.
+    """
+
+    def __init__(
+        self,
+        profile: str | None = None,
+        passphrase_file: Path | None = None,
+        *,
+        descriptor: Path | None = None,
+        web_hosts: tuple[str, ...] = (),
+    ) -> None:
         self.profile = profile
         self.passphrase_file = passphrase_file
+        self.descriptor = descriptor
+        self.web_hosts = web_hosts

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
-from client.discovery import Attempt, Discovery, Found, check_link
+from client.discovery import Attempt, Discovery, Found, OtherSources, check_link, known_nodes_of
 from client.errors import UnavailableError
+from client.well_known import record_path
 from dht.items import MutableItem
 from dht.node import Node, open_node
+from tests.client.web_server import web_server
 from wire.descriptor import Descriptor, Replica, RoomRoot, descriptor_seq
 from wire.errors import LocalError
 from wire.link import Hint, Link
@@ -105,6 +109,45 @@ async def test_nodes_that_answered_are_remembered() -> None:
         assert tuple(node.address) in {tuple(place) for place in search.known_nodes}
 
 
+async def test_a_web_server_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = item(4)
+    path = tmp_path / "www" / record_path(record.target).lstrip("/")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(record.to_bytes())
+    with web_server(tmp_path) as (port, authority):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        others = OtherSources(web_hosts=(("localhost", port), ("127.0.0.1", 9)))
+        search = Discovery(link(("127.0.0.1", 9)), others=others)
+
+        found = await search.first()
+
+    assert (found.source, found.item) == ("web server", record)
+
+
+async def test_a_web_server_that_lies_or_is_dead_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forged = msgspec.structs.replace(item(1), seq=descriptor_seq(0, 9))
+    path = tmp_path / "www" / record_path(forged.target).lstrip("/")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(forged.to_bytes())
+    with web_server(tmp_path) as (port, authority):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        others = OtherSources(web_hosts=(("localhost", port), ("127.0.0.1", 9)))
+
+        with pytest.raises(UnavailableError) as caught:
+            await Discovery(link(), others=others).first()
+
+    assert {"not signed" in line for line in caught.value.tried} == {True, False}
+
+
+async def test_a_pasted_record_is_enough_and_a_newer_one_wins() -> None:
+    search = Discovery(link(), cached=item(1).to_bytes(), others=OtherSources(record=item(2).to_bytes()))
+
+    await search.search(lambda found: False)
+
+    assert search.best is not None
+    assert (search.best.source, search.best.item.seq) == ("pasted", 2)
+
+
 async def test_nobody_found_lists_what_was_tried(autojump_clock: None) -> None:
     async with replica() as ignorant:
         search = Discovery(link(ignorant.address), known_nodes=[("127.0.0.1", 9)])
@@ -150,8 +193,6 @@ async def test_what_is_not_the_owners_word_is_refused_and_shown(cached: bytes, r
 
 
 async def test_a_forged_record_is_refused() -> None:
-    import msgspec
-
     forged = msgspec.structs.replace(item(1), seq=descriptor_seq(0, 9))
 
     with pytest.raises(UnavailableError) as caught:
@@ -174,3 +215,8 @@ def test_replicas_without_addresses_are_left_out() -> None:
         Found(item=item(1), descriptor=descriptor, attempt=Attempt(source="test", asked="nobody", began_s=0.0)).servers
         == []
     )
+
+
+def test_remembered_nodes_that_are_none_cost_nothing_but_time() -> None:
+    assert known_nodes_of(None) == known_nodes_of(b"rotten") == []
+    assert known_nodes_of(msgspec.msgpack.encode([("192.0.2.1", 7610)])) == [("192.0.2.1", 7610)]
