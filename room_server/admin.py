@@ -2,6 +2,7 @@
 
     GET /status               report.NodeReport
     GET /rooms?top=N&order=O  a list of report.RoomReport, watched for a second
+    GET /room?label=L         report.RoomDetail, or 404
     GET /tasks                what every trio task waits for
     GET /metrics              as on the metrics port, which may be off
 
@@ -64,6 +65,7 @@ async def serve_admin(listener: trio.SocketListener, reporter: Reporter, health:
     routes: Routes = {
         b"/status": partial(_status, reporter),
         b"/rooms": partial(_rooms, reporter),
+        b"/room": partial(_room, reporter),
         b"/tasks": _tasks,
         b"/metrics": partial(metrics_answer, health),
     }
@@ -72,6 +74,14 @@ async def serve_admin(listener: trio.SocketListener, reporter: Reporter, health:
 
 async def _status(reporter: Reporter, _query: bytes) -> Answer:
     return Answer(msgspec.json.encode(await reporter.node()), JSON)
+
+
+async def _room(reporter: Reporter, query: bytes) -> Answer:
+    [label] = parse_qs(query.decode("ascii", "replace")).get("label", [""])[:1]
+    detail = reporter.room(label)
+    if detail is None:
+        return Answer(b"no such room here\n", status=404)
+    return Answer(msgspec.json.encode(detail), JSON)
 
 
 async def _tasks(_query: bytes) -> Answer:

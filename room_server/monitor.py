@@ -17,9 +17,11 @@ import trio
 from room_server.margin import member_lags, members_up
 from room_server.metrics import SPARE_LABELS, STORAGE_KINDS, NodeMetrics
 from room_server.status import spare_failures
+from vr.errors import UnknownGroup
 from vr.host import Host
 from vr.replica import Replica, Status
 from vr.storage.folder import HISTORY_NAME, LOG_NAME
+from vr.types import GroupId
 from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
@@ -30,6 +32,13 @@ _BLOCK_BYTES: Final = 512
 _GRACE_S: Final = 3.0
 """Seconds after which a node that misses peers is ready all the same: they may be down for long. Until then, who restarts
 one node after another must not go on: the next one down would leave two that have not met."""
+
+
+def living_replicas(host: Host) -> Iterator[tuple[GroupId, Replica]]:
+    """Every replica that is here when its turn comes; rooms that are forgotten meanwhile are left out."""
+    for group in tuple(host.groups()):
+        with contextlib.suppress(UnknownGroup):
+            yield group, host.replica(group)
 
 
 def room_state(replica: Replica) -> str:
@@ -89,7 +98,7 @@ class Monitor:
         self.is_draining = False
 
     def _replicas(self) -> Iterator[Replica]:
-        return (self._host.replica(group) for group in tuple(self._host.groups()))
+        return (replica for _, replica in living_replicas(self._host))
 
     def not_ready_because(self) -> str | None:
         """Why this node is not ready; None when it is."""
@@ -148,7 +157,8 @@ class Monitor:
         self._metrics.undecidable_rooms.set(undecidable)
         self._metrics.diverged_rooms.set(diverged)
         self._metrics.storage_full.set(self._host.is_disk_full)
-        self._metrics.view_changes.inc(view_changes - self._view_changes_seen)
+        # A room that was forgotten takes its count along, and counters never go back.
+        self._metrics.view_changes.inc(max(view_changes - self._view_changes_seen, 0))
         self._view_changes_seen = view_changes
 
     def _note_lags(self, replica: Replica, lags: dict[str, int]) -> None:

@@ -24,13 +24,13 @@ from room_server.clients import ClientServer
 from room_server.logs import room_label
 from room_server.margin import member_lags, members_up
 from room_server.metrics import ROOM_STATES
-from room_server.monitor import room_state, stored_bytes
+from room_server.monitor import living_replicas, room_state, stored_bytes
 from room_server.peers import PeerLinks
 from room_server.rooms import Rooms
 from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
-from vr.types import GroupId
+from vr.types import GroupId, ReplicaIndex
 from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
@@ -117,6 +117,26 @@ class RoomReport(msgspec.Struct, frozen=True, kw_only=True):
     subscribers: int
     ops_per_s: float
     bytes_per_s: float
+
+
+class MemberReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of a room, seen from this one. `lag_ops`: what it has not acknowledged, None where only the primary knows."""
+
+    name: str
+    here: bool
+    leads: bool
+    up: bool
+    lag_ops: int | None
+
+
+class RoomDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One room in full. `why_not_progressing`: None if all is well; `view_changes`: since this node started."""
+
+    room: RoomReport
+    why_not_progressing: str | None
+    applied: int
+    view_changes: int
+    members: tuple[MemberReport, ...]
 
 
 class RoomOrder(StrEnum):
@@ -216,6 +236,37 @@ class Reporter:
         chosen = heapq.nlargest(count_max, ranked)
         return [self._room(GroupId(group), before[GroupId(group)], over_s) for _, _, group in chosen]
 
+    def room(self, label: str) -> RoomDetail | None:
+        """Everything about one room, found by its label or the first digits of its id; None if there is none."""
+        for group, replica in living_replicas(self._host):
+            if label and (room_label(group) == label or group.hex().startswith(label)):
+                return self._detail(group, replica)
+        return None
+
+    def _detail(self, group: GroupId, replica: Replica) -> RoomDetail:
+        names = {key: peer.name for key, peer in self._peers.peers.items()}
+        standstill = replica.why_not_progressing()
+        lags = member_lags(replica) if replica.is_primary else {}
+        members = []
+        for index, member in enumerate(replica.configuration.members):
+            key, here = NodeKey(member.node_key), index == replica.index
+            members.append(
+                MemberReport(
+                    name=self._facts.name if here else names.get(key, key.hex()[:8]),
+                    here=here,
+                    leads=index == replica.primary_index,
+                    up=here or not replica.peer_standing(ReplicaIndex(index))[1],
+                    lag_ops=lags.get(key),
+                )
+            )
+        return RoomDetail(
+            room=self._room(group, (0, 0), 1.0),
+            why_not_progressing=None if standstill is None else standstill.sentence,
+            applied=replica.applied_op,
+            view_changes=replica.view_changes,
+            members=tuple(members),
+        )
+
     def _published(self, group: GroupId) -> int:
         room = self._rooms.get(group)
         return 0 if room is None else room.feed.published_bytes
@@ -238,8 +289,8 @@ class Reporter:
         )
 
     async def _replicas(self) -> AsyncIterator[tuple[GroupId, Replica]]:
-        for number, group in enumerate(tuple(self._host.groups())):
-            yield group, self._host.replica(group)
+        for number, (group, replica) in enumerate(living_replicas(self._host)):
+            yield group, replica
             if number % _ROOMS_AT_ONCE == _ROOMS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
 

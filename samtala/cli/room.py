@@ -43,6 +43,7 @@ MOVE_S = 600.0
     lazy_commands={
         "create": ("samtala.cli.room:create", "Make a room on the servers of a cluster."),
         "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
+        "inspect": ("samtala.cli.inspect:inspect", "How a room's replication is, for those who run its server."),
         "members": ("samtala.cli.room:members", "Who is in a room."),
         "move": ("samtala.cli.room:move", "Give a room other servers, while people write."),
         "publish": ("samtala.cli.publish:publish", "Write where a room is as a file for a web server, or to hand on."),

@@ -13,7 +13,7 @@ from room_server.admin import open_admin_socket
 from room_server.config import admin_socket
 from room_server.errors import StartError
 from room_server.logs import room_label
-from room_server.report import NodeReport, RoomReport
+from room_server.report import NodeReport, RoomDetail, RoomReport
 from tests.room_server.cluster import TestNode, cluster_of, eventually, status_when
 from wire.ids import RoomId
 
@@ -57,6 +57,17 @@ async def test_running_node_tells_its_operator_how_it_is(tmp_path: Path) -> None
         rooms = msgspec.json.decode((await ask(a, "/rooms?top=5&order=margin"))[1], type=list[RoomReport])
         assert [(room.margin, room.room) for room in rooms] == [(0, room_label(ROOM))]
         assert ROOM.hex() not in repr(rooms)
+        label = room_label(ROOM)
+        detail = msgspec.json.decode((await ask(a, f"/room?label={label}"))[1], type=RoomDetail)
+        assert [(member.name, member.here, member.up) for member in detail.members] == [
+            ("a", True, True),
+            ("b", False, True),
+            ("c", False, False),
+        ]
+        assert sum(member.leads for member in detail.members) == 1
+        assert detail.room.room == label
+        assert (await ask(a, f"/room?label={ROOM.hex()[:12]}"))[0].startswith(b"HTTP/1.1 200")
+        assert (await ask(a, "/room"))[0].startswith(b"HTTP/1.1 404")
         assert (await ask(b, "/rooms?top=x"))[0].startswith(b"HTTP/1.1 400")
         assert (await ask(b, "/rooms?order=beauty"))[0].startswith(b"HTTP/1.1 400")
         assert b"samtala_rooms{" in (await ask(b, "/metrics"))[1]

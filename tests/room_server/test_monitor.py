@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from room_server.hosting import Hosting
 from room_server.metrics import ROOM_STATES
-from room_server.monitor import Monitor, is_catching_up, members_up, room_state, stored_bytes
+from room_server.monitor import Monitor, is_catching_up, living_replicas, members_up, room_state, stored_bytes
 from room_server.room import RoomService
 from tests.room_server.builders import ROOM_ID, genesis
 from tests.room_server.test_hosting import append, hosting_on, record, room_of
@@ -132,3 +132,16 @@ async def test_lag_of_a_peer_is_what_it_has_not_acknowledged(tmp_path: Path) -> 
 
 def test_files_that_are_not_there_take_no_space() -> None:
     assert stored_bytes("/nowhere") == {"log": 0, "history": 0, "other": 0}
+
+
+async def test_room_that_is_forgotten_between_scrapes_takes_nothing_down(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        await hosting.create_room(record(hosting))
+        monitor = monitor_of(hosting, data=str(tmp_path))
+        monitor._view_changes_seen = 5
+        [(group, _)] = living_replicas(hosting.host)
+        replicas = living_replicas(hosting.host)
+        await hosting.host.forget_group(group)
+
+        assert list(replicas) == []
+        assert b"samtala_view_changes_total 0.0" in await monitor.render_metrics()

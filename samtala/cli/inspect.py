@@ -1,0 +1,55 @@
+"""`samtala room inspect`: one room as the server on this machine sees it, for whoever runs it."""
+
+from __future__ import annotations
+
+import urllib.parse
+from pathlib import Path
+
+import click
+import msgspec
+
+from room_server.report import MemberReport, RoomDetail
+from samtala.cli.node_client import ask
+from samtala.cli.node_settings import socket_of, with_socket
+from samtala.cli.run import explained, with_json
+from samtala.cli.show import put
+
+
+@click.command()
+@click.argument("label")
+@with_socket
+@with_json
+def inspect(label: str, *, config: Path | None, socket: Path | None, as_json: bool) -> None:
+    """Show how replication of one room is; LABEL is as logs and `samtala top` show it, or how the room's id begins.
+
+    samtala room inspect 74a0df41
+
+    Exit code 0: it gets on; 1: it does not, and why; 4: no such room here; 5: no server answers.
+    """
+    path = socket_of(config, socket)
+    with explained():
+        detail = ask(path, f"/room?label={urllib.parse.quote(label)}", RoomDetail)
+    put(msgspec.json.encode(detail).decode() if as_json else "\n".join(detail_lines(detail)))
+    raise click.exceptions.Exit(0 if detail.why_not_progressing is None else 1)
+
+
+def detail_lines(detail: RoomDetail) -> list[str]:
+    """The room in full."""
+    room = detail.room
+    margin = "no majority" if room.margin < 0 else f"survives {room.margin} more"
+    lines = [
+        f"room {room.room}  {room.state.replace('_', ' ')} · view {room.view} · {margin}",
+        f"operations   {room.op} logged, {room.commit} committed, {detail.applied} applied",
+        f"view changes {detail.view_changes} since this server started",
+    ]
+    lines += [_member_line(member) for member in detail.members]
+    if detail.why_not_progressing is not None:
+        lines.append(click.style("stands still: ", fg="red", bold=True) + detail.why_not_progressing)
+    return lines
+
+
+def _member_line(member: MemberReport) -> str:
+    state = "up  " if member.up else click.style("DOWN", fg="red", bold=True)
+    role = " leads" if member.leads else ""
+    lag = "" if member.lag_ops is None else f" lag {member.lag_ops}"
+    return f"  {member.name}{'*' if member.here else ''}  {state}{lag}{role}"
