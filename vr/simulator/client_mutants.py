@@ -92,7 +92,7 @@ CLIENT_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "any_register_answers",
         "a register executed late, of a session given up, answers the register that waits",
-        1000,
+        60,
         Patch(normal, "_reply_register", _any_register_answers),
     ),
     mutant(

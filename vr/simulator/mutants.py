@@ -10,6 +10,7 @@ ever meet dies of a scenario of tests/scenarios/vr, which shows it at once.
 from __future__ import annotations
 
 from vr.simulator.client_mutants import CLIENT_MUTANTS
+from vr.simulator.epoch_mutants import EPOCH_MUTANTS
 from vr.simulator.mutation import Mutant
 from vr.simulator.normal_mutants import NORMAL_MUTANTS
 from vr.simulator.recovery_mutants import RECOVERY_MUTANTS
@@ -22,5 +23,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *RECOVERY_MUTANTS,
     *CLIENT_MUTANTS,
     *SNAPSHOT_MUTANTS,
+    *EPOCH_MUTANTS,
 )
 """Each must die within its budget."""

@@ -192,3 +192,15 @@ def deposed_readers(swarm: Swarm) -> Swarm:
         ),
         load=replace(swarm.load, clients=4, requests_per_client=120, think_us_mean=50 * MILLISECOND_US, read=1.0),
     )
+
+
+def often_other_members(swarm: Swarm) -> Swarm:
+    """Five nodes whose members change all the time, while processes die and slow disks make it matter."""
+    return replace(
+        swarm,
+        node_count=5,
+        epoch_interval_us=SECOND_US // 4,
+        network=replace(swarm.network, delay_us_mean=3_000),
+        disk=replace(swarm.disk, latency_us_mean=30 * MILLISECOND_US),
+        process=replace(swarm.process, patience=0.2, crash_interval_us=SECOND_US // 2, crash_all=0.3, power_loss=1.0),
+    )
