@@ -22,7 +22,7 @@ from client.facts import LINK_SECRET_BYTES, RoomFacts, facts_extension, keys_of
 from client.identity import Identity
 from client.room_state import Cursor, Mark, Phase, RoomMemory
 from client.seals import epoch_secrets, public_key
-from mls import Entropy, Group
+from mls import Entropy, Extension, Group
 from wire.certificate import Server
 from wire.descriptor import Descriptor, Replica, RoomRoot, descriptor_seq
 from wire.ids import GroupEpoch
@@ -61,7 +61,34 @@ def found_room(
         entropy: source of randomness.
         now_us: unix microseconds.
     """
-    root_seed, secret = entropy(_SEED_BYTES), entropy(LINK_SECRET_BYTES)
+    facts = facts_extension(RoomFacts(1, name, identity.user_key))
+    return found_by_keys(
+        nodes, identity, facts,
+        root_seed=entropy(_SEED_BYTES), secret=entropy(LINK_SECRET_BYTES), entropy=entropy, now_us=now_us,
+    )  # fmt: skip
+
+
+def found_by_keys(
+    nodes: Sequence[NodeAddress],
+    identity: Identity,
+    content: Extension,
+    *,
+    root_seed: bytes,
+    secret: bytes,
+    entropy: Entropy,
+    now_us: int,
+) -> NewRoom:
+    """Make a room whose keys are given: its root's 32-byte seed and its link's 16-byte secret. See `found_room`.
+
+    Args:
+        nodes: its servers.
+        identity: its first member.
+        content: what its members agree on.
+        root_seed: of its root key.
+        secret: of its link.
+        entropy: source of randomness.
+        now_us: unix microseconds.
+    """
     root = RoomRoot(root_seed)
     hints = tuple(Hint(host=node.host, port=node.port) for node in nodes[:HINTS_WANTED])
     link = Link(root_public=root.public, secret=secret, hints=hints)
@@ -69,7 +96,7 @@ def found_room(
     now_s = now_us // 1_000_000
     group = Group.create(
         link.room_id, identity.signature_key, identity.credential(),
-        entropy=entropy, now=now_s, extensions=(facts_extension(RoomFacts(1, name, identity.user_key)),),
+        entropy=entropy, now=now_s, extensions=(content,),
     )  # fmt: skip
     descriptor = Descriptor(
         issued_hours=now_s // 3600, valid_hours=DESCRIPTOR_HOURS, replicas=tuple(_replica(node) for node in nodes)

@@ -38,7 +38,7 @@ PAUSE_S = 0.05
 """Longest pause after the first lost race; doubles with each, up to 32 times."""
 
 
-class _JoinKeys:
+class JoinKeys:
     """All that a newcomer can prove: that they have the link."""
 
     def __init__(self, link: Link) -> None:
@@ -108,7 +108,7 @@ class Newcomer:
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         failure: SamtalaError | None = None
         async with open_room_connection(
-            self._link.room_id, servers, _JoinKeys(self._link), client_id=client_id, known=known
+            self._link.room_id, servers, JoinKeys(self._link), client_id=client_id, known=known
         ) as connection:
             self._connection = connection
             try:

@@ -27,6 +27,8 @@ _SECRET_BYTES: Final = 16
 _CHECK_BYTES: Final = 2
 _GROUP_CHARACTERS: Final = 4
 _NONCE_BYTES: Final = 24
+PLACES_MARK: Final = "@"
+"""Behind it a code may say where its file is kept (`client.vault`)."""
 _LOOKALIKES: Final = str.maketrans({"0": "O", "1": "I", "8": "B"})
 
 
@@ -66,13 +68,30 @@ def seal_recovery(recovery: Recovery, entropy: Entropy) -> tuple[str, bytes]:
     return _code(secret), _MAGIC + nonce + sealed
 
 
+def secret_of(code: str) -> bytes:
+    """The 16 bytes that a code stands for.
+
+    Raises:
+        DecodeError: the code has a slip.
+    """
+    text = "".join(code.partition(PLACES_MARK)[0].split()).replace("-", "").upper().translate(_LOOKALIKES)
+    try:
+        data = base64.b32decode(text + "=" * (-len(text) % 8))
+    except (binascii.Error, ValueError) as error:
+        raise DecodeError("that is no recovery code: it has letters and the digits 2 to 7 only") from error
+    secret, check = data[:_SECRET_BYTES], data[_SECRET_BYTES:]
+    if len(secret) != _SECRET_BYTES or check != _check(secret):
+        raise DecodeError("the recovery code has a slip: compare it letter by letter")
+    return secret
+
+
 def open_recovery(file: bytes, code: str) -> Recovery:
     """Open a recovery file.
 
     Raises:
         DecodeError: the code has a slip, the file is something else or damaged, or they do not belong together.
     """
-    secret = _secret(code)
+    secret = secret_of(code)
     if not file.startswith(_MAGIC):
         raise DecodeError("that is no recovery file")
     nonce, sealed = file[len(_MAGIC) :][:_NONCE_BYTES], file[len(_MAGIC) + _NONCE_BYTES :]
@@ -98,15 +117,3 @@ def _code(secret: bytes) -> str:
     text = base64.b32encode(secret + _check(secret)).decode().rstrip("=")
     groups = [text[start : start + _GROUP_CHARACTERS] for start in range(0, len(text), _GROUP_CHARACTERS)]
     return "-".join(groups)
-
-
-def _secret(code: str) -> bytes:
-    text = "".join(code.split()).replace("-", "").upper().translate(_LOOKALIKES)
-    try:
-        data = base64.b32decode(text + "=" * (-len(text) % 8))
-    except (binascii.Error, ValueError) as error:
-        raise DecodeError("that is no recovery code: it has letters and the digits 2 to 7 only") from error
-    secret, check = data[:_SECRET_BYTES], data[_SECRET_BYTES:]
-    if len(secret) != _SECRET_BYTES or check != _check(secret):
-        raise DecodeError("the recovery code has a slip: compare it letter by letter")
-    return secret

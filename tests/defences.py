@@ -266,6 +266,12 @@ DEFENCES = (
         "tests/client/test_store.py::test_a_kill_between_any_two_statements_leaves_the_state_before",
     ),
     Defence(
+        "client/vault.py",
+        "hashlib.blake2b(purpose, key=secret, digest_size=size,",
+        "hashlib.blake2b(purpose, digest_size=size,",
+        "tests/client/test_vault.py::test_another_code_finds_nothing",
+    ),
+    Defence(
         "client/recovery.py",
         "hashlib.blake2b(key=secret, digest_size=32,",
         "hashlib.blake2b(digest_size=32,",
