@@ -42,14 +42,15 @@ def detail_lines(detail: RoomDetail) -> list[str]:
         f"operations   {room.op} logged, {room.commit} committed, {detail.applied} applied",
         f"view changes {detail.view_changes} since this server started",
     ]
-    lines += [_member_line(member) for member in detail.members]
+    width = max(len(member.name) for member in detail.members) + 1
+    lines += [_member_line(member, width) for member in detail.members]
     if detail.why_not_progressing is not None:
         lines.append(click.style("stands still: ", fg="red", bold=True) + detail.why_not_progressing)
     return lines
 
 
-def _member_line(member: MemberReport) -> str:
+def _member_line(member: MemberReport, width: int) -> str:
+    name = (member.name + ("*" if member.here else "")).ljust(width)
     state = "up  " if member.up else click.style("DOWN", fg="red", bold=True)
-    role = " leads" if member.leads else ""
-    lag = "" if member.lag_ops is None else f" lag {member.lag_ops}"
-    return f"  {member.name}{'*' if member.here else ''}  {state}{lag}{role}"
+    lag = "" if member.lag_ops is None else f"  lag {member.lag_ops}"
+    return f"  {name}  {state}{'  leads' if member.leads else ''}{lag}".rstrip()

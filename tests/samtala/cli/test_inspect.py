@@ -33,8 +33,8 @@ def test_room_is_shown_with_its_servers_and_what_is_wrong() -> None:
         "room 74a0df41  normal · view 4 · survives 0 more",
         "operations   18231 logged, 18231 committed, 18230 applied",
         "view changes 2 since this server started",
-        "  a*  up   leads",
-        "  c  DOWN lag 11",
+        "  a*  up    leads",
+        "  c   DOWN  lag 11",
         "stands still: 1 of 3 replicas are up",
     ]
 

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from samtala.cli import main
-from samtala.cli.room import _qr
+from samtala.cli.show import drawn
 from tests.client.test_evidence import GOOD
 
 
 def test_a_link_as_a_picture_for_phones() -> None:
-    drawing = _qr("SAMTALA:" + "A" * 100)
+    drawing = drawn("SAMTALA:" + "A" * 100)
 
     assert 15 < len(drawing.splitlines()) < 40
 
