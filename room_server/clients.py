@@ -296,9 +296,9 @@ class ClientServer:
         for connection in tuple(self._connections):
             connection.edge.drain()
         # Looking now and then, during shutdown only, beats a hook in the path of every answer.
-        while any(connection.edge.has_unanswered for connection in self._connections):  # noqa: ASYNC110
+        while any(connection.edge.has_unanswered for connection in self._connections):  # noqa: ASYNC110 - see above
             await trio.sleep(limits.DRAIN_POLL_S)
         for connection in tuple(self._connections):
             connection.finish("drained")
-        while self._connections:  # noqa: ASYNC110
+        while self._connections:  # noqa: ASYNC110 - as above
             await trio.sleep(limits.DRAIN_POLL_S)

@@ -192,7 +192,7 @@ class Run:
         """Wait until every member was acknowledged again; what is wrong if that takes too long."""
         before = [member.acked for member in self.members]
         with trio.move_on_after(PROGRESS_S_MAX):
-            while any(member.acked <= then for member, then in zip(self.members, before, strict=True)):  # noqa: ASYNC110
+            while any(member.acked <= then for member, then in zip(self.members, before, strict=True)):  # noqa: ASYNC110 - answers of many
                 await trio.sleep(POLL_S)
             return ""
         stuck = [member for member, then in zip(self.members, before, strict=True) if member.acked <= then]

@@ -81,7 +81,7 @@ def _from_a_copy(original: Rule) -> Rule:
     def last_number(service: JournalService, client: ClientId, session: SessionNumber) -> int:
         op, copy = service.__dict__.setdefault("_mutant_copy", (0, {}))
         if service.last_op - op >= COPY_OPS:
-            op, copy = service.__dict__["_mutant_copy"] = (service.last_op, dict(service._last_numbers))  # noqa: SLF001
+            op, copy = service.__dict__["_mutant_copy"] = (service.last_op, dict(service._last_numbers))  # noqa: SLF001 - of our own kind
         number: int = copy.get((client, session), 0)
         return number
 

@@ -61,7 +61,7 @@ def _choose_copier(kind: type) -> Callable[[Any], Any]:
     if issubclass(kind, list | deque | set):
         return lambda value: kind([twin(item) for item in value])
     if _is_mutable_struct(kind):
-        fields = kind.__struct_fields__  # type: ignore[attr-defined]
+        fields = kind.__struct_fields__  # type: ignore[attr-defined]  # msgspec makes it
         return lambda value: kind(**{name: twin(getattr(value, name)) for name in fields})
     if issubclass(kind, Entry | ReplicaOptions) or not hasattr(kind, "__dict__") or _is_plain(kind):
         return _same
@@ -94,7 +94,7 @@ def _choose_essence(kind: type) -> Callable[[Any], Any]:
         return lambda value: 0
     ignored = UNESSENTIAL.get(kind, frozenset())
     if _is_mutable_struct(kind):
-        fields = tuple(name for name in kind.__struct_fields__ if name not in ignored)  # type: ignore[attr-defined]
+        fields = tuple(name for name in kind.__struct_fields__ if name not in ignored)  # type: ignore[attr-defined]  # msgspec makes it
         return lambda value: tuple(essence(getattr(value, name)) for name in fields)
     if not hasattr(kind, "__dict__") or _is_plain(kind):
         return _same
