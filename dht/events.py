@@ -32,12 +32,16 @@ class ItemFound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LookupEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """A get or find is over. `answered` of `queries` nodes answered."""
+    """A get or find is over. `answered` of `queries` nodes answered.
+
+    `hops` is how many of them led to the first version found: 1 when a node of our own table had it.
+    """
 
     operation: int
     item: MutableItem | None
     queries: int
     answered: int
+    hops: int | None = None
 
 
 class PutEnded(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,12 +97,14 @@ def masked_crc32c(host: str, r: int) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+@lru_cache(maxsize=_CACHE)
 def pack_address(address: Address) -> bytes:
     """Return 6 bytes (IPv4) or 18 (IPv6) (BEP 5, 32)."""
     host, port = address
     return ipaddress.ip_address(host).packed + port.to_bytes(2, "big")
 
 
+@lru_cache(maxsize=_CACHE)
 def unpack_address(data: bytes) -> Address:
     """Return the address of 6 or 18 bytes.
 

@@ -311,7 +311,11 @@ class Operations:
             kind = "complete" if lookup.wanted is None else "missing" if best is None else "found"
             self._counters.end_lookup(kind)
             if not operation.is_internal:
-                answered = len(lookup.closest(lookup.queries))
-                self._events.append(
-                    LookupEnded(operation=operation.number, item=best, queries=lookup.queries, answered=answered)
+                ended = LookupEnded(
+                    operation=operation.number,
+                    item=best,
+                    queries=lookup.queries,
+                    answered=len(lookup.closest(lookup.queries)),
+                    hops=lookup.hops,
                 )
+                self._events.append(ended)

@@ -14,6 +14,7 @@ or ids enter, wherever they are; anyone may still ask.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
@@ -98,6 +99,7 @@ class RoutingTable:
         self._admission = admission
         self._buckets = [Bucket(refreshed_at=now) for _ in range(NODE_ID_BITS)]
         self._by_address: dict[Address, Contact] = {}
+        self._hosts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -170,6 +172,7 @@ class RoutingTable:
         bucket.nodes[contact.node_id] = contact
         bucket.refreshed_at = now
         self._by_address[contact.address] = contact
+        self._hosts[contact.address[0]] += 1
         return True
 
     def move_to(self, own_id: bytes, now: float) -> None:
@@ -178,6 +181,7 @@ class RoutingTable:
         self.own_id = own_id
         self._buckets = [Bucket(refreshed_at=now) for _ in range(NODE_ID_BITS)]
         self._by_address = {}
+        self._hosts.clear()
         for contact in known:
             self.on_answered(contact.node_id, contact.address, contact.answered_at)
 
@@ -255,7 +259,7 @@ class RoutingTable:
         if not self._admission.restricts(host):
             return False
         network = network_of(host)
-        return any(contact.address[0] == host for contact in self) or any(
+        return host in self._hosts or any(
             network_of(contact.address[0]) == network for contact in bucket.nodes.values()
         )
 
@@ -276,3 +280,6 @@ class RoutingTable:
     def _remove(self, contact: Contact) -> None:
         del self._bucket(contact.node_id).nodes[contact.node_id]
         del self._by_address[contact.address]
+        self._hosts[contact.address[0]] -= 1
+        if not self._hosts[contact.address[0]]:
+            del self._hosts[contact.address[0]]

@@ -18,9 +18,9 @@ from dht.limits import (
     VERIFICATIONS_MAX,
 )
 from dht.node_id import is_secure
+from dht.simulator.network import Network
 from dht.storage import SignedValue
 from tests.dht.cores import ASKER, HERE, core, item, ping, queries_of
-from tests.dht.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_lone_hint_is_asked_again_when_a_datagram_is_lost() -> None:
 
 
 def test_a_hint_at_a_pinning_replica_takes_one_round_trip() -> None:
-    network = Network(seed=1, latency_s=0.05)
+    network = Network(seed=1, host_delay_s=0.025)
     replica, reader = network.add(), network.add(read_only=True)
     network.nodes[replica].storage.pin(SignedValue.of(item()))
 

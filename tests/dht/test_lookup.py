@@ -16,7 +16,7 @@ from dht.limits import (
     REPLY_NODES_MAX,
 )
 from dht.lookup import Lookup, Wanted
-from dht.node_id import Address, distance, pack_node
+from dht.node_id import Address, distance, pack_node, secure_node_id
 from dht.routing_table import Admission
 from dht.storage import SignedValue
 
@@ -351,3 +351,27 @@ def test_a_lookup_ends_under_any_answers(script: list[tuple[str, list[int]]], is
     assert len(some.closest(10_000)) <= LOOKUP_CANDIDATES_MAX
     ranks = [distance(candidate.node_id or b"", TARGET) for candidate in some.closest(10_000)]
     assert ranks == sorted(ranks)
+
+
+def test_ids_that_are_not_bound_to_their_public_address_are_asked_last() -> None:
+    """BEP 42: anybody can claim to be the nearest."""
+    some = lookup()
+    claimed = [(node(number)[0], (f"20.0.{number}.1", 7610)) for number in range(1, 6)]
+    bound = [(secure_node_id(f"21.0.{n}.1", bytes([n]) * 20), (f"21.0.{n}.1", 7610)) for n in range(5)]
+
+    some.add_seeds([*claimed, *bound])
+
+    assert set(asked(some)) < {address for _, address in bound}
+
+
+def test_an_answer_under_a_claimed_id_loses_its_place() -> None:
+    some = lookup()
+    bound = [(secure_node_id(f"21.0.{n}.1", bytes([n]) * 20), (f"21.0.{n}.1", 7610)) for n in range(3)]
+    some.add_seeds(bound)
+    first, *others = asked(some)
+    some.on_answer(answer(node(1)[0]), first, 0.0)
+    ids = {address: node_id for node_id, address in bound}
+    for address in others:
+        some.on_answer(answer(ids[address]), address, 0.0)
+
+    assert some.closest(3)[-1].node_id == node(1)[0]
