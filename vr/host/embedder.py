@@ -58,7 +58,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `expected_replica_id` is the identity others know this node by: an empty folder is refused then. `seed` feeds jitter
     and nonces; None takes it from the system. `history_ops_max` bounds what history keeps below a checkpoint, None: everything;
-    with a bound a laggard may be brought back by a snapshot, and readers find a gap there (ADR 0008).
+    with a bound a laggard may be brought back by a snapshot, and readers find a gap there (ADR 0011).
     """
 
     expected_replica_id: ReplicaId | None = None
