@@ -65,3 +65,6 @@ KEY_PACKAGE_LIFETIME_S_MAX: Final = 400 * 86_400
 
 CLOCK_SKEW_S: Final = 86_400
 """Seconds by which KeyPackages are dated back, for peers whose clock is late."""
+
+LEAVES_VERIFIED_MAX: Final = 8_192
+"""Leaf nodes whose signature is not checked again: every leaf of a full group, some 500 bytes each."""

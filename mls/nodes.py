@@ -19,7 +19,7 @@ import msgspec
 from mls.codec import Reader, u8, u16, u16_list, u32, u64, vector
 from mls.crypto import CIPHER_SUITE, KEY_BYTES, SignatureKey, sign_with_label, verify_with_label
 from mls.errors import DecodeError, InvalidLeafNode, LimitExceeded
-from mls.limits import EXTENSIONS_MAX, LEAF_NODE_BYTES_MAX
+from mls.limits import EXTENSIONS_MAX, LEAF_NODE_BYTES_MAX, LEAVES_VERIFIED_MAX
 
 __all__ = [
     "BASIC_CREDENTIAL",
@@ -245,7 +245,13 @@ class LeafNode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         signed = self.encoded[: self.signed_bytes]
         if self.source is not LeafNodeSource.KEY_PACKAGE:
             signed += vector(group_id) + u32(leaf_index)
-        verify_with_label(self.signature_key, "LeafNodeTBS", signed, self.signature)
+        _verify_leaf(self.signature_key, signed, self.signature)
+
+
+@lru_cache(maxsize=LEAVES_VERIFIED_MAX)
+def _verify_leaf(key: bytes, signed: bytes, signature: bytes) -> None:
+    """Remembers what held, never what did not: whoever joins in a rush checks nearly the same tree again and again."""
+    verify_with_label(key, "LeafNodeTBS", signed, signature)
 
 
 def sign_leaf_node(

@@ -120,3 +120,20 @@ def test_parent_nodes_come_back() -> None:
     parent = ParentNode(encryption_key=KEY, parent_hash=b"above", unmerged_leaves=(1, 5, 1_000_000))
 
     assert ParentNode.read(Reader(parent.encode())) == parent
+
+
+def test_a_signature_that_held_once_does_not_vouch_for_a_changed_leaf() -> None:
+    leaf = committed_leaf()
+    leaf.verify(b"group", 3)
+    leaf.verify(b"group", 3)
+    forged = bytes([leaf.signature[0] ^ 1]) + leaf.signature[1:]
+    changed = leaf.encoded[:40] + bytes([leaf.encoded[40] ^ 1]) + leaf.encoded[41:]
+
+    for other in (
+        msgspec.structs.replace(leaf, signature=forged),
+        msgspec.structs.replace(leaf, encoded=changed),
+        msgspec.structs.replace(leaf, signature_key=bytes([leaf.signature_key[0] ^ 1]) + leaf.signature_key[1:]),
+    ):
+        for _ in range(2):
+            with pytest.raises(InvalidSignature):
+                other.verify(b"group", 3)
