@@ -3,8 +3,10 @@
     0 ms     the descriptor that we have seen last
     0 ms     the link's hints: any replica answers for its own rooms, one round trip, no trust needed
     0 ms     a record that somebody pasted
-    150 ms   the DHT, from nodes that this profile knows
+    150 ms   the DHT, from nodes that this profile knows; servers of the local network (`client.lan`)
     1 s      web servers named by the link or by the person (`client.well_known`)
+
+The last two are asked only while no server has answered: most searches end before.
                   └─▶ every answer: is it this room's, signed by its owner, does it open? then its sequence number counts
 
 What was asked, what came back and how fast is kept as a trace: for `samtala room info --trace`, and for the error that
@@ -24,6 +26,7 @@ import trio
 
 from client import limits
 from client.errors import UnavailableError
+from client.lan import listen_on_lan
 from client.well_known import HTTPS_PORT, fetch_record
 from dht.errors import DecodeError as ItemDecodeError
 from dht.errors import DhtError
@@ -46,10 +49,11 @@ WEB_DELAY_S = 1.0
 
 
 class OtherSources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person names besides the link: web servers as (host, port), and a record that came by other means."""
+    """Where to look besides the link: web servers as (host, port), a record that came by other means, the local network."""
 
     web_hosts: tuple[tuple[str, int], ...] = ()
     record: bytes = b""
+    has_lan: bool = False
 
 
 NO_OTHERS: Final = OtherSources()
@@ -132,9 +136,11 @@ class Discovery:
         self.trace: list[Attempt] = []
         self.known_nodes: list[HostPort] = list(known_nodes)[: limits.KNOWN_NODES_MAX]
         self.best: Found | None = None
+        self._has_known_nodes = bool(known_nodes)
         self._link = link
         self._cached = cached
         self._others = others
+        self._is_answered = trio.Event()
         self._public_key = blinded_public_key(link.root_public, link.secret)
         self._began = trio.current_time()
 
@@ -178,9 +184,9 @@ class Discovery:
 
     def nobody(self) -> UnavailableError:
         """The error for a search that found nothing: what was tried and how each attempt failed."""
-        if not self.trace:
+        if not self._link.hints and not self._has_known_nodes:
             text = "the link holds no address and this profile knows no servers; ask for a link with addresses in it"
-            return UnavailableError(text)
+            return UnavailableError(f"{text}; tried:" if self.trace else text, self.lines())
         return UnavailableError("nobody could say where this room is; tried:", self.lines())
 
     def lines(self) -> tuple[str, ...]:
@@ -204,6 +210,8 @@ class Discovery:
             async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
                 for host, port in self._web_hosts():
                     nursery.start_soon(self._ask_web, host, port, sender)
+                if self._others.has_lan:
+                    nursery.start_soon(self._ask_lan, sender)
                 for host, version in (("0.0.0.0", 4), ("::", 6)):  # noqa: S104 - asks only, from any interface
                     hints = [(hint.host, hint.port) for hint in self._link.hints if _may_use(hint.host, version)]
                     known = [place for place in self.known_nodes if _may_use(place[0], version)]
@@ -226,7 +234,9 @@ class Discovery:
         return list(dict.fromkeys([*self._others.web_hosts, *named]))[: limits.WEB_HOSTS_MAX]
 
     async def _ask_web(self, host: str, port: int, sender: trio.MemorySendChannel[Found]) -> None:
-        await trio.sleep(WEB_DELAY_S)
+        with trio.move_on_after(WEB_DELAY_S):
+            await self._is_answered.wait()
+            return
         attempt = self._begin("web server", f"{host}:{port}")
         try:
             with trio.fail_after(limits.WEB_S_MAX):
@@ -239,6 +249,33 @@ class Discovery:
             self._end(attempt, f"no answer within {limits.WEB_S_MAX:g} s")
         else:
             await self._offer(attempt, data, sender)
+
+    async def _ask_lan(self, sender: trio.MemorySendChannel[Found]) -> None:
+        with trio.move_on_after(DHT_DELAY_S):
+            await self._is_answered.wait()
+            return
+        attempt = self._begin("local network", "multicast")
+        try:
+            async with (
+                listen_on_lan(mutable_target(self._public_key)) as places,
+                open_node(host="0.0.0.0", read_only=True) as node,  # noqa: S104 - asks only, from any interface
+            ):
+                with trio.move_on_after(limits.LAN_S_MAX):
+                    async for place in places:
+                        await self._ask_neighbour(node, place, attempt, sender)
+            self._end(attempt, None if attempt.seq is not None else "no server there has it")
+        except (DhtError, UnavailableError) as error:
+            self._end(attempt, str(error))
+
+    async def _ask_neighbour(
+        self, node: Node, place: HostPort, attempt: Attempt, sender: trio.MemorySendChannel[Found]
+    ) -> None:
+        attempt.asked = f"{place[0]}:{place[1]}"
+        async for item in node.get_stream(self._public_key, seeds=[place]):
+            found = self._judge(item, attempt)
+            if found is not None:
+                self._is_answered.set()
+                await sender.send(found)
 
     async def _offer(self, attempt: Attempt, data: bytes, sender: trio.MemorySendChannel[Found]) -> None:
         """Judge an encoded record that a source gave, which has no more to say."""
@@ -268,6 +305,7 @@ class Discovery:
             async for item in stream:
                 found = self._judge(item, attempt)
                 if found is not None:
+                    self._is_answered.set()
                     await sender.send(found)
         except DhtError as error:
             attempt.outcome = str(error)

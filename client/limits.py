@@ -67,6 +67,18 @@ TIMELINE_PAGE_MAX: Final = 256
 DESCRIPTOR_SERVERS_MAX: Final = 9
 """Servers taken from one descriptor; the encoding holds no more."""
 
+LAN_SERVICES_MAX: Final = 16
+"""Announcements on the local network that are looked at: each is a question to whoever made it."""
+
+LAN_ADDRESSES_MAX: Final = 4
+"""Addresses taken from one announcement."""
+
+LAN_S_MAX: Final = 2.0
+"""Seconds of listening on the local network: multicast DNS answers within 0.1 s, and is asked twice."""
+
+LAN_GOODBYE_S_MAX: Final = 2.0
+"""Seconds for the library's threads to end."""
+
 WEB_HOSTS_MAX: Final = 8
 """Web servers asked for one room."""
 

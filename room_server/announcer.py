@@ -107,6 +107,10 @@ class Announcer:
         room.announced = room.service.descriptor
         return True
 
+    def targets(self) -> list[bytes]:
+        """Where the records of this node's rooms are in the DHT."""
+        return [item.target for item in self._items.values()]
+
     def report(self) -> DhtReport:
         """How discovery is, for operators."""
         return DhtReport(

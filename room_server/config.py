@@ -64,6 +64,12 @@ class DhtConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         bool, Meta(description="Only this cluster's servers and `allow` enter the routing table; anyone may ask.")
     ] = True
     allow: Annotated[tuple[str, ...], Meta(description="`HOST:PORT` of further nodes in a private network.")] = ()
+    lan: Annotated[
+        bool,
+        Meta(
+            description="Announce on the local network (multicast DNS) which records are here, for links without internet."
+        ),
+    ] = False
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -113,6 +113,18 @@ DISCOVERY_RECORDS_MAX: Final = 10_000
 DISCOVERY_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes read of that memory: ten thousand records of 1 KB, and then some."""
 
+LAN_TARGETS_MAX: Final = 32
+"""Rooms announced on the local network: one datagram (`wire.lan`). Home servers have few."""
+
+LAN_ADDRESSES_MAX: Final = 4
+"""Own addresses announced there."""
+
+LAN_LOOK_S: Final = 2.0
+"""Seconds between looks whether other rooms are to be announced there."""
+
+LAN_GOODBYE_S_MAX: Final = 2.0
+"""Seconds for taking the announcement back at the end."""
+
 RESOLVE_S_MAX: Final = 5.0
 """Seconds for one host name of the configuration."""
 

@@ -48,6 +48,7 @@ from room_server.handover import hand_over
 from room_server.handshake import dial_peer
 from room_server.health import serve_health
 from room_server.hosting import Hosting
+from room_server.lan import announce_on_lan
 from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
@@ -190,8 +191,8 @@ class _Node:
             remembered=self.remembered.nodes,
         )
 
-    def discover(self, dht: Node) -> Announcer:
-        """Announce this node's rooms from now on."""
+    def discover(self, dht: Node) -> list[Callable[[], Awaitable[object]]]:
+        """Answer for this node's rooms from now on; returns the tasks that announce them."""
         self.announcer = Announcer(
             dht,
             node_key=self.identity.public,
@@ -203,7 +204,9 @@ class _Node:
         self.hosting.rooms.on_new_link = self.announcer.follow_link
         for room in self.hosting.rooms:
             self.announcer.add(room)
-        return self.announcer
+        host, port = dht.address
+        on_lan = partial(announce_on_lan, self.announcer.targets, listen_host=host, port=port)
+        return [self.announcer.run, on_lan] if self.config.dht.lan else [self.announcer.run]
 
     async def _dial(self, peer: Peer) -> MetPeer:
         return await dial_peer(peer, self.identity, self.peer_hello)
@@ -413,7 +416,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 monitor.watch_loop,
             ]
             if dht is not None:
-                background.append(node.discover(dht).run)
+                background += node.discover(dht)
             if metrics_listener is not None:
                 background.append(partial(serve_health, metrics_listener, monitor))
             if listeners.admin is not None:

@@ -77,7 +77,9 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def opened(settings: Settings, *, name: str | None = None) -> AsyncIterator[Client]:
     """The profile that the command line names."""
     others = OtherSources(
-        web_hosts=tuple(parse_web_host(text) for text in settings.web_hosts), record=_record(settings.descriptor)
+        web_hosts=tuple(parse_web_host(text) for text in settings.web_hosts),
+        record=_record(settings.descriptor),
+        has_lan=True,
     )
     passphrase = _passphrase(settings.passphrase_file)
     async with open_client(settings.profile, name=name, passphrase=passphrase, others=others) as client:

@@ -110,18 +110,24 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_of(
-    folder: Path, *, start: bool = True, dht: bool = False, names: Sequence[str] = NAMES
+    folder: Path,
+    *,
+    start: bool = True,
+    dht: bool = False,
+    names: Sequence[str] = NAMES,
+    host: str = "127.0.0.1",
+    lan: bool = False,
 ) -> AsyncIterator[Cluster]:
     """Three nodes, or as many as there are names; they end with the block."""
-    listeners = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in names]
+    listeners = [(await trio.open_tcp_listeners(0, host=host))[0] for _ in names]
     ports = [listener.socket.getsockname()[1] for listener in listeners]
     made = [
         init_node(
             folder / name / "node.toml",
             name=name,
             data=folder / name / "data",
-            listen=f"127.0.0.1:{port}",
-            advertise=f"127.0.0.1:{port}",
+            listen=f"{host}:{port}",
+            advertise=f"{host}:{port}",
         )
         for name, port in zip(names, ports, strict=True)
     ]
@@ -131,10 +137,10 @@ async def cluster_of(
         config = NodeConfig(
             name=name,
             data=str(folder / name / "data"),
-            listen=f"127.0.0.1:{ports[index]}",
+            listen=f"{host}:{ports[index]}",
             replica_id=made[index].replica_id.hex(),
             peers=tuple(PeerConfig(name=names[place], address=str(made[place].address)) for place in others),
-            dht=DhtConfig(enabled=dht),
+            dht=DhtConfig(enabled=dht, lan=lan),
             metrics=MetricsConfig(listen="127.0.0.1:0"),
         )
         nodes.append(TestNode(config, made[index].address, made[index].replica_id))
