@@ -21,10 +21,12 @@ from random import Random
 import trio
 
 from vr.configuration import Configuration, Member
+from vr.errors import UnknownGroup
 from vr.host import Busy, Host, HostOptions, open_host
-from vr.host.errors import HostClosed
+from vr.host.errors import GenesisConflict, HostClosed, NotAMember
 from vr.log import Request
 from vr.ready import CommittedOp, EpochEnd, Rejected, Reply
+from vr.replica import Status
 from vr.simulator.checkers import LogChecker, SessionChecker
 from vr.simulator.disk import SimFileSystem
 from vr.simulator.service import JournalService
@@ -32,6 +34,8 @@ from vr.storage.errors import StorageError
 from vr.types import ClientId, GroupId, ReplicaId, RequestNumber, SessionNumber
 
 NODES = 3
+MOVING_NODES = 5
+"""When members change: those who are none stand by, or know nothing of the group."""
 GROUP = GroupId(b"hosts under fire")
 STORM_S = 6.0
 ANSWER_S = 1.5
@@ -154,6 +158,7 @@ class Node:
         self._world.counts["rejected"] += 1
 
     def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
+        self._world.on_epoch(end.configuration)
         return ()
 
     def on_status(self, group: GroupId) -> None:
@@ -163,11 +168,16 @@ class Node:
 class World:
     """Hosts, clients, and what goes wrong."""
 
-    def __init__(self, seed: int, folder: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, seed: int, folder: Path, nursery: trio.Nursery, *, is_moving: bool) -> None:
         self.random = Random(seed)
+        self.newest: Configuration
+        """As far as any host said."""
+        self._nursery = nursery
+        self._is_moving = is_moving
         self.counts: Counter[str] = Counter()
         self.links = Links(self.random, nursery, self.counts)
-        self.nodes = [Node(index, folder / f"node-{index}", self) for index in range(NODES)]
+        count = MOVING_NODES if is_moving else NODES
+        self.nodes = [Node(index, folder / f"node-{index}", self) for index in range(count)]
         self.sessions = SessionChecker()
         self.logs: LogChecker
         self.storming = True
@@ -178,16 +188,19 @@ class World:
         """Nodes live, and the group exists on all of them."""
         for node in self.nodes:
             await nursery.start(node.live)
-        hosts = [node.host for node in self.nodes if node.host is not None]
+        hosts = [node.host for node in self.nodes[:NODES] if node.host is not None]
         members = tuple(Member(host.replica_id, b"key") for host in hosts)
         configuration = Configuration(group=GROUP, members=members, pipeline_ops_max=4)
         self.logs = LogChecker(configuration.genesis_checksum())
+        self.newest = configuration
         for host in hosts:
             await host.create_group(configuration, b"")
 
     async def storm(self) -> None:
         """Trouble, one after the other."""
         blows: list[Callable[[], None]] = [self._kill, self._kill_primary, self._spoil_disk, self._cut]
+        if self._is_moving:
+            blows += [self._move] * len(blows)
         with trio.move_on_after(STORM_S):
             while True:
                 await trio.sleep(self.random.expovariate(1.0) * 0.5)
@@ -196,13 +209,85 @@ class World:
         self.links.loss = 0.0
         self.links.heal()
 
+    # --- other members
+
+    def _move(self) -> None:
+        """Whoever leads is told to go on with others: those who have a log may vote, and all the rest stands by."""
+        everybody = {node.host.replica_id: node.host for node in self.nodes if node.host is not None}
+        leader = next((host for host in everybody.values() if self._is_led_by(host)), None)
+        if leader is None:
+            return
+        current = leader.replica(GROUP).configuration
+        able = [member for member in current.replicas if self._is_in(everybody.get(member.replica_id), current)]
+        voters = tuple(self.random.sample(able, min(len(able), self.random.choice([1, 2, 3, 3, 5]))))
+        named = {member.replica_id for member in voters}
+        rest = [Member(replica_id, b"key") for replica_id in everybody if replica_id not in named]
+        standbys = tuple(member for member in rest if self.random.random() < 0.8)
+        if voters and leader.reconfigure(GROUP, current.successor(voters, standbys)) is None:
+            self.counts["move"] += 1
+
+    @staticmethod
+    def _is_led_by(host: Host) -> bool:
+        return GROUP in host.groups() and host.replica(GROUP).is_primary
+
+    @staticmethod
+    def _has_log(host: Host | None) -> bool:
+        return host is not None and GROUP in host.groups()
+
+    def _is_in(self, host: Host | None, configuration: Configuration) -> bool:
+        """Takes part in this epoch: who is named and has begun with nothing, or not at all, could not vote for ever."""
+        return host is not None and self._has_log(host) and host.replica(GROUP).configuration == configuration
+
+    def on_epoch(self, configuration: Configuration) -> None:
+        """An epoch ended somewhere: its successor is known."""
+        if configuration.epoch > self.newest.epoch:
+            self.newest = configuration
+            self.counts["epoch"] += 1
+
+    async def stand_by(self) -> None:
+        """Hosts that are named begin with nothing; those that had left do so when the others can do without them."""
+        while True:
+            await trio.sleep(0.2)
+            for node in self.nodes:
+                with contextlib.suppress(HostClosed, StorageError, UnknownGroup, NotAMember, GenesisConflict):
+                    if node.host is not None:
+                        with trio.move_on_after(ANSWER_S):  # A host that is killed meanwhile never answers.
+                            await self._begin(node.host)
+
+    async def _begin(self, host: Host) -> None:
+        newest = self.newest
+        index = newest.index_of(host.replica_id)
+        if index is None or newest.is_member(index):
+            return
+        if self._has_log(host):
+            replica = host.replica(GROUP)
+            if replica.status is not Status.RETIRED or replica.configuration.epoch + 1 >= newest.epoch:
+                return
+            if not self._has_begun(newest):
+                return
+            await host.forget_group(GROUP)
+            self.counts["returned"] += 1
+        await host.create_group(newest, b"")
+
+    def _has_begun(self, configuration: Configuration) -> bool:
+        hosts = [node.host for node in self.nodes if node.host is not None]
+        there = [
+            host
+            for host in hosts
+            if self._is_in(host, configuration)
+            and host.replica(GROUP).status is not Status.RETIRED
+            and (index := configuration.index_of(host.replica_id)) is not None
+            and configuration.is_member(index)
+        ]
+        return len(there) >= configuration.quorum
+
     def _kill(self) -> None:
         self.counts["kill"] += 1
         self.random.choice(self.nodes).kill.cancel()
 
     def _kill_primary(self) -> None:
         for node in self.nodes:
-            if node.host is not None and node.host.replica(GROUP).is_primary:
+            if node.host is not None and self._is_led_by(node.host):
                 self.counts["kill_primary"] += 1
                 node.kill.cancel()
 
@@ -253,7 +338,7 @@ class World:
         while not replies:
             host = self.random.choice(self.nodes).host
             if host is not None:
-                with contextlib.suppress(Busy, HostClosed):
+                with contextlib.suppress(Busy, HostClosed, UnknownGroup):
                     host.submit(GROUP, [request])
             with trio.move_on_after(ANSWER_S):
                 await event.wait()
@@ -266,16 +351,20 @@ class World:
             await self._changed.wait()
 
     def _is_converged(self) -> bool:
-        hosts = [node.host for node in self.nodes if node.host is not None]
-        standings = {(host.replica(GROUP).commit_number, host.replica(GROUP).applied_op) for host in hosts}
-        return len(hosts) == NODES and len(standings) == 1 and len({node.service.digest for node in self.nodes}) == 1
+        here = [node for node in self.nodes if self._is_in(node.host, self.newest)]
+        replicas = [node.host.replica(GROUP) for node in here if node.host is not None]
+        standings = {(replica.commit_number, replica.applied_op) for replica in replicas}
+        is_whole = len(here) == len(self.newest.replicas) and all(node.host is not None for node in self.nodes)
+        return is_whole and len(standings) == 1 and len({node.service.digest for node in here}) == 1
 
 
-async def run_world(seed: int, folder: Path) -> Counter[str]:
+async def run_world(seed: int, folder: Path, *, is_moving: bool = False) -> Counter[str]:
     """One seed: storm, calm, convergence; raises what a checker found, or TooSlowError."""
     async with trio.open_nursery() as nursery:
-        world = World(seed, folder, nursery)
+        world = World(seed, folder, nursery, is_moving=is_moving)
         await world.start(nursery)
+        if is_moving:
+            nursery.start_soon(world.stand_by)
         async with trio.open_nursery() as work:
             for index in range(3):
                 work.start_soon(world.client, index)

@@ -25,6 +25,18 @@ async def test_hosts_keep_every_promise_and_recover(seed: int, tmp_path: Path, m
     assert sum(Counter(counts)[blow] for blow in ("kill", "kill_primary", "disk_failure", "cut")) > 3
 
 
+@pytest.mark.parametrize("seed", [5, 19])
+async def test_hosts_keep_every_promise_while_their_members_change(
+    seed: int, tmp_path: Path, mock_clock: MockClock
+) -> None:
+    mock_clock.autojump_threshold = 0.002
+
+    counts = await run_world(seed, tmp_path, is_moving=True)
+
+    assert counts["answer"] > 3
+    assert counts["epoch"] > 0
+
+
 async def test_a_broken_rule_is_noticed_through_the_hosts(tmp_path: Path, mock_clock: MockClock) -> None:
     mock_clock.autojump_threshold = 0.002
     (mutant,) = find_mutants("clock_straight")
