@@ -28,7 +28,8 @@ from room_server.config import ADMIN_SOCKET_BYTES_MAX
 from room_server.errors import StartError
 from room_server.health import HealthSource, metrics_answer
 from room_server.http import JSON, Answer, Routes, serve_http
-from room_server.report import Reporter, RoomOrder
+from room_server.report import RoomOrder
+from room_server.reporter import Reporter
 from room_server.tasks import task_tree
 
 _MODE: Final = 0o600

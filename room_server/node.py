@@ -54,7 +54,7 @@ from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
 from room_server.moving import Moving
 from room_server.peers import MetPeer, Peer, PeerLinks
-from room_server.report import NodeFacts, Reporter
+from room_server.reporter import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
 from room_server.setup import configured_peers, load_identity
 from vr.host import Host, HostOptions, open_host

@@ -12,7 +12,6 @@ import click
 from client.errors import UnavailableError
 from room_server.config import parse_endpoint
 from room_server.errors import ConfigError, NodeError
-from room_server.process import main as serve_node
 from room_server.report import NodeReport
 from room_server.setup import init_node
 from samtala.cli.lazy import LazyGroup
@@ -106,6 +105,8 @@ def init(
 @with_settings
 def serve(*, config: Path | None, settings: Sequence[str]) -> None:
     """Run the server until SIGTERM or Ctrl-C; both let it finish what it has begun."""
+    from room_server.process import main as serve_node  # the other commands need no server's imports
+
     read_config(config, settings)
     raise click.exceptions.Exit(serve_node(partial(load_settings, config, settings)))
 

@@ -1,83 +1,22 @@
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
+import subprocess
+import sys
 
-import pytest
-import trio
-import trio.testing
+import msgspec
 
-from room_server.clients import ClientServer
-from room_server.hosting import Hosting
-from room_server.peers import PeerLinks
-from room_server.report import DhtReport, NodeFacts, Reporter, RoomOrder, worst_margin
-from tests.room_server.test_hosting import append, hosting_on, record, room_of
+from room_server.report import NodeReport
+from tests.samtala.operate.reports import node_report
 
 
-def reporter_of(hosting: Hosting, data: Path) -> Reporter:
-    facts = NodeFacts(name="a", version="1", protocol=1, address="a:1", replica_id="00", data=str(data))
-    peers = PeerLinks(
-        [],
-        node_key=hosting._node_key,
-        rooms=hosting.rooms,
-        host_room=hosting.host_room,
-        on_epochs=hosting.on_epochs,
-        dial=None,  # type: ignore[arg-type]  # nobody is dialled
-        metrics=hosting._metrics,
-        random01=lambda: 0.5,
-    )
-    clients = ClientServer(None, None, nonce=bytes)  # type: ignore[arg-type]  # nobody connects
-    return Reporter(
-        facts,
-        host=hosting.host,
-        rooms=hosting.rooms,
-        peers=peers,
-        clients=clients,
-        not_ready_because=lambda: "draining",
-        dht=lambda: DhtReport(nodes=3, oldest_record_age_s=7.0),
-    )
+def test_report_crosses_the_socket_unchanged() -> None:
+    report = node_report(dht=None)
+
+    assert msgspec.json.decode(msgspec.json.encode(report), type=NodeReport) == report
 
 
-async def test_report_counts_rooms_and_says_what_the_worst_survives(tmp_path: Path) -> None:
-    async with hosting_on(tmp_path) as hosting:
-        reporter = reporter_of(hosting, tmp_path)
-        empty = await reporter.node()
-        await hosting.create_room(record(hosting))
-        report = await reporter.node()
+def test_whoever_reads_reports_need_not_import_a_server() -> None:
+    code = "import sys, room_server.report; print(sorted({'trio', 'structlog', 'vr.host'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
-    assert (empty.rooms.hosted, empty.rooms.margin, empty.rooms.at_margin) == (0, None, 0)
-    assert (report.rooms.hosted, report.rooms.led, report.rooms.states) == (1, 1, {"normal": 1})
-    assert (report.rooms.margin, report.rooms.at_margin) == (0, 1)
-    assert report.not_ready_because == "draining"
-    assert report.disk.data == str(tmp_path)
-    assert report.dht == DhtReport(nodes=3, oldest_record_age_s=7.0)
-
-
-@pytest.mark.parametrize("order", list(RoomOrder))
-async def test_rates_are_what_grew_while_the_room_was_watched(tmp_path: Path, order: RoomOrder) -> None:
-    async with hosting_on(tmp_path) as hosting:
-        await hosting.create_room(record(hosting))
-        room = room_of(hosting)
-        reporter = reporter_of(hosting, tmp_path)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(append, hosting, room, 5)
-            [row] = await reporter.rooms(10, order, over_s=0.5)
-
-    assert row.led
-    assert row.ops_per_s * 0.5 == row.op > 0
-    assert row.bytes_per_s > 0
-    assert row.lag_ops == 0
-    assert room.room_id.hex() not in repr(row)
-
-
-async def test_only_so_many_rooms_are_told(tmp_path: Path) -> None:
-    async with hosting_on(tmp_path) as hosting:
-        await hosting.create_room(record(hosting))
-
-        assert await reporter_of(hosting, tmp_path).rooms(0, RoomOrder.RATE, over_s=0.0001) == []
-
-
-def test_worst_room_is_what_counts() -> None:
-    assert worst_margin(Counter({1: 40, 0: 2, 2: 7})) == (0, 2)
-    assert worst_margin(Counter({-1: 1, 1: 5})) == (-1, 1)
-    assert worst_margin(Counter()) == (None, 0)
+    assert run.stdout == "[]\n"
