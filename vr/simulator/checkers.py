@@ -13,6 +13,7 @@
 | tied_to_storage | no message promises what is not durable at its sender | vr brief §1, table |
 | do_view_change_frozen | one DoViewChange per view and sender, also across restarts | vr brief §1 |
 | monotone | view, log view, commit never go back, also across restarts | VRR 4.2 |
+| ready_when_reconfigured | who begins an epoch has, on a majority of its disks, all but one pipeline | ADR 0009 |
 | one_primary_per_view | at most one replica leads a view | VRR 4 |
 | counts_its_own_view | a primary begins its view with acknowledgements of that view only | VRR 4.1 step 4 |
 | exactly_once, reply_right, reply_final, real_time | sessions: each request once, its own result, never changed, in order | VRR 4.5 |
@@ -126,6 +127,23 @@ class Checkers:
         encoded = encode(message)
         if self._frozen.setdefault((node, message.view), encoded) != encoded:
             raise Violation("do_view_change_frozen", f"node {node} sent two for view {message.view:#x}")
+
+    def on_reconfigured(self, following: Configuration, head_op: OpNumber) -> None:
+        """A primary with that head has agreed to end its epoch: most of the next members were close behind at some time.
+
+        Raises:
+            Violation: they never were.
+        """
+        op = OpNumber(head_op - following.pipeline_ops_max)
+        checksum = self.logs.committed.get(op)
+        if checksum is None:
+            return  # before the first operation, or not reported yet
+        nodes = self._nodes_of(following)
+        close = [node for node in nodes if self.ledger.ever_held(node, op, checksum)]
+        if len(close) < following.quorum:
+            raise Violation(
+                "ready_when_reconfigured", f"of the next members {sorted(nodes)} only {sorted(close)} have op {op}"
+            )
 
     def on_stepped(self, node: int, replica: Replica) -> None:
         """The replica has done something."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from vr import normal, reconfiguration, recovery
+import msgspec
+
+from vr import normal, reconfiguration, recovery, replica
+from vr.configuration import Configuration
+from vr.messages import Prepare
+from vr.ready import Checkpoint, EpochEnd
 from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
-from vr.simulator.worlds import often_other_members
-from vr.state import ReplicaState
+from vr.simulator.worlds import divided_epochs, often_other_members
+from vr.state import ReplicaState, Status
 from vr.types import OpNumber
 
 
@@ -31,6 +36,41 @@ def _begin_with_a_damaged_log(original: Rule) -> Rule:
         original(state, saved, is_whole=True)
 
     return begin_epoch
+
+
+def _ends_when_prepared(original: Rule) -> Rule:
+    def on_prepare(state: ReplicaState, message: Prepare) -> None:
+        original(state, message)
+        if normal.is_stopped(state):
+            state.raise_commit(state.head_op)
+            normal.apply_committed(state)
+
+    return on_prepare
+
+
+def _goes_on_when_over(original: Rule) -> Rule:
+    def note_epoch_end(state: ReplicaState, end: EpochEnd) -> None:
+        status = state.status
+        original(state, end)
+        if state.status is Status.RETIRED:
+            state.status = status
+
+    return note_epoch_end
+
+
+def _stops_until_committed(original: Rule) -> Rule:
+    def is_stopped(state: ReplicaState) -> bool:
+        return state.applied_op < state.head_op and original(state)
+
+    return is_stopped
+
+
+def _checkpoint_without_epochs(original: Rule) -> Rule:
+    def take_checkpoint(state: ReplicaState) -> Checkpoint:
+        checkpoint: Checkpoint = original(state)
+        return msgspec.structs.replace(checkpoint, epochs=())
+
+    return take_checkpoint
 
 
 EPOCH_MUTANTS: tuple[Mutant, ...] = (
@@ -69,4 +109,48 @@ EPOCH_MUTANTS: tuple[Mutant, ...] = (
         Patch(recovery, "begin_epoch", _begin_with_a_damaged_log),
         bend=often_other_members,
     ),
+    mutant(
+        "old_epoch_goes_on",
+        "who has executed the stop sign goes on in the epoch that is over",
+        20,
+        Patch(normal, "note_epoch_end", _goes_on_when_over),
+        Patch(normal, "is_stopped", _stops_until_committed),
+        bend=divided_epochs,
+    ),
+    mutant(
+        "standby_votes",
+        "standbys are members",
+        20,
+        Patch(Configuration, "is_member", always(True)),
+        bend=divided_epochs,
+    ),
+    mutant(
+        "epoch_ends_when_prepared",
+        "a backup begins the next epoch when the stop sign comes in, not when it is committed",
+        20,
+        Patch(normal, "on_prepare", _ends_when_prepared),
+        bend=divided_epochs,
+    ),
+    mutant(
+        "gate_open",
+        "the office goes to members of whom most are far behind",
+        100,
+        Patch(reconfiguration, "gate", always(True)),
+        bend=divided_epochs,
+    ),
+    mutant(
+        "laggards_left_behind",
+        "nobody tells a laggard how its epoch ended",
+        60,
+        Patch(reconfiguration, "tell_epoch", nothing),
+        bend=divided_epochs,
+    ),
+    mutant(
+        "epochs_not_in_snapshots",
+        "a snapshot does not say which epochs ended before it",
+        60,
+        Patch(replica, "take_checkpoint", _checkpoint_without_epochs),
+        bend=divided_epochs,
+    ),
 )
+"""Each must die within its budget."""

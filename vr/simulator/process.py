@@ -382,7 +382,10 @@ class Process:
         following = self.configuration.successor(
             tuple(replicas[: len(members)]), tuple(replicas[len(members) :]), first_primary=first
         )
-        refusal = self._require_replica().reconfigure(following, self._clock.now_s())
+        replica = self._require_replica()
+        refusal = replica.reconfigure(following, self._clock.now_s())
+        if refusal is None:
+            self._world.checkers.on_reconfigured(following, replica.head_op)
         # A stop sign is welcome on a full disk: it may be the way off it.
         self._world.checkers.space.on_noted(self.node, is_short=self._world.checkers.space.is_short[self.node])
         self._world.counts["reconfigure" if refusal is None else f"reconfigure_{refusal.name.lower()}"] += 1

@@ -204,3 +204,20 @@ def often_other_members(swarm: Swarm) -> Swarm:
         disk=replace(swarm.disk, latency_us_mean=30 * MILLISECOND_US),
         process=replace(swarm.process, patience=0.2, crash_interval_us=SECOND_US // 2, crash_all=0.3, power_loss=1.0),
     )
+
+
+def divided_epochs(swarm: Swarm) -> Swarm:
+    """As often_other_members, and primaries are cut off while nodes stay away for long: epochs end without them."""
+    changing = often_other_members(swarm)
+    return replace(
+        changing,
+        network=replace(changing.network, delay_us_mean=5_000, loss=0.05),
+        disk=replace(changing.disk, latency_us_mean=20 * MILLISECOND_US, rot_interval_us=0),
+        process=replace(
+            changing.process, down_us_mean=SECOND_US // 2, crash_all=0.1, power_loss=0.5, pause_interval_us=0
+        ),
+        partition=replace(
+            changing.partition, interval_us=SECOND_US, duration_us_mean=SECOND_US // 2, one_way=0.3, isolate_primary=0.5
+        ),
+        load=replace(changing.load, clients=4, requests_per_client=120, think_us_mean=50 * MILLISECOND_US),
+    )

@@ -359,3 +359,16 @@ def test_a_primary_short_of_space_that_takes_more_than_it_had_taken() -> None:
 
     checkers.space.on_noted(0, is_short=False)
     made(9)
+
+
+def test_an_epoch_that_hardly_anybody_has_the_log_for_is_a_violation() -> None:
+    narrow = msgspec.structs.replace(CONFIGURATION, pipeline_ops_max=1)
+    following = narrow.successor(CONFIGURATION.members[1:])
+    for nodes in ((0, 1, 2), (0, 1)):
+        checkers = checkers_with(FIRST, nodes=nodes)
+        checkers.logs.on_committed(0, committed(FIRST))
+        if 2 in nodes:
+            checkers.on_reconfigured(following, OpNumber(2))
+        else:
+            with pytest.raises(Violation, match="ready_when_reconfigured"):
+                checkers.on_reconfigured(following, OpNumber(2))

@@ -10,10 +10,12 @@ from vr.simulator.worlds import (
     Bend,
     deposed_readers,
     deposed_with_a_tail,
+    divided_epochs,
     full_disks,
     interrupted_transfers,
     late_replay,
     leases,
+    often_other_members,
     rotten_tails,
     torn_tails,
 )
@@ -21,10 +23,12 @@ from vr.simulator.worlds import (
 WORLDS = (
     deposed_readers,
     deposed_with_a_tail,
+    divided_epochs,
     full_disks,
     interrupted_transfers,
     late_replay,
     leases,
+    often_other_members,
     rotten_tails,
     torn_tails,
 )
