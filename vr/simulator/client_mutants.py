@@ -141,7 +141,7 @@ CLIENT_MUTANTS: tuple[Mutant, ...] = (
         50,
         Patch(JournalService, "last_number", _from_a_copy),
     ),
-    mutant("lease_not_kept", "a lease binds nobody", 1000, Patch(view_change, "is_bound", always(False))),
+    mutant("lease_not_kept", "a lease binds nobody", 60, Patch(view_change, "is_bound", always(False)), bend=leases),
     mutant("results_not_kept", "a repeat gets another answer", 50, Patch(SessionTable, "record", _results_not_kept)),
     by_scenario(
         "table_on_prepare",

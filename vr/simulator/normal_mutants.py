@@ -9,8 +9,7 @@ import msgspec
 from vr import normal, replica
 from vr.log import Entry
 from vr.messages import Prepare, PrepareOk
-from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant
-from vr.simulator.worlds import late_replay
+from vr.simulator.mutation import Mutant, Patch, Rule, always, by_scenario, mutant
 from vr.state import ReplicaState, Status
 from vr.types import OpNumber
 
@@ -103,12 +102,11 @@ NORMAL_MUTANTS: tuple[Mutant, ...] = (
         200,
         Patch(normal, "on_prepare_ok", _acknowledgements_not_distinct),
     ),
-    mutant(
+    by_scenario(
         "old_view_prepare",
         "a Prepare of an old view is taken",
-        200,
+        "late_prepare_of_an_old_view",
         Patch(replica, "_step_normal", _old_view_prepare),
-        bend=late_replay,
     ),
     mutant(
         "pipeline_unbounded",

@@ -209,8 +209,9 @@ RECOVERY_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "recovered_not_synced",
         "recovery trusts the page cache",
-        100,
+        60,
         Patch(log_opening, "_settle_tail", nothing),
+        bend=rotten_tails,
     ),
     mutant(
         "torn_tail_not_cleared",

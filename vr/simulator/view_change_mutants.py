@@ -11,7 +11,7 @@ from vr import nacks, normal, repair, replica, view_change
 from vr.configuration import Configuration
 from vr.messages import DoViewChange, StartView, decode
 from vr.simulator.mutation import Mutant, Patch, Rule, always, by_scenario, mutant
-from vr.simulator.worlds import rotten_tails
+from vr.simulator.worlds import late_replay, rotten_tails
 from vr.state import Install, Peer, ReplicaState, Status
 from vr.types import OpNumber
 
@@ -156,10 +156,11 @@ VIEW_CHANGE_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "view_change_quorum_f",
         "a view starts on f votes",
-        300,
+        80,
         Patch(view_change, "is_view_change_quorum", _view_quorum_minority),
         Patch(nacks, "is_last_log_view", always(True)),
         Patch(nacks, "is_end", always(True)),
+        bend=rotten_tails,
     ),
     mutant(
         "votes_not_distinct",
@@ -223,8 +224,9 @@ VIEW_CHANGE_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "truncate_on_later_view",
         "VRR 5.2: truncate to the commit number on hearing of a later view",
-        300,
+        150,
         Patch(view_change, "ask_view", _truncate_on_later_view),
+        bend=late_replay,
     ),
     mutant(
         "pipeline_depth_local",
@@ -235,8 +237,9 @@ VIEW_CHANGE_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "suspicion_ignored",
         "nobody leaves a primary that is dead",
-        200,
+        60,
         Patch(view_change, "wants_to_leave", always(False)),
+        bend=late_replay,
     ),
     mutant(
         "own_log_is_right",
