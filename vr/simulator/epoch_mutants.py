@@ -6,12 +6,12 @@ import msgspec
 
 from vr import normal, reconfiguration, recovery, replica
 from vr.configuration import Configuration
-from vr.messages import Prepare
+from vr.messages import NewEpoch, Prepare
 from vr.ready import Checkpoint, EpochEnd
 from vr.simulator.mutation import Mutant, Patch, Rule, always, mutant, nothing
 from vr.simulator.worlds import divided_epochs, often_other_members
 from vr.state import ReplicaState, Status
-from vr.types import OpNumber
+from vr.types import OpNumber, ReplicaIndex
 
 
 def _everybody_counts(_: Rule) -> Rule:
@@ -63,6 +63,16 @@ def _stops_until_committed(original: Rule) -> Rule:
         return state.applied_op < state.head_op and original(state)
 
     return is_stopped
+
+
+def _stop_sign_by_number(original: Rule) -> Rule:
+    def on_new_epoch(state: ReplicaState, message: NewEpoch, source: ReplicaIndex) -> None:
+        checksum = state.log.checksum(message.op)
+        if checksum is not None:
+            message = msgspec.structs.replace(message, checksum=checksum)
+        original(state, message, source)
+
+    return on_new_epoch
 
 
 def _checkpoint_without_epochs(original: Rule) -> Rule:
@@ -129,6 +139,13 @@ EPOCH_MUTANTS: tuple[Mutant, ...] = (
         "a backup begins the next epoch when the stop sign comes in, not when it is committed",
         20,
         Patch(normal, "on_prepare", _ends_when_prepared),
+        bend=divided_epochs,
+    ),
+    mutant(
+        "stop_sign_by_number",
+        "a laggard takes what it has at the stop sign's place for the stop sign",
+        400,
+        Patch(reconfiguration, "on_new_epoch", _stop_sign_by_number),
         bend=divided_epochs,
     ),
     mutant(
