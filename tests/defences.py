@@ -39,7 +39,7 @@ DEFENCES = (
         "client/witness.py",
         "if known == payload.seen_chain:",
         "if True:",
-        "tests/client/test_room_core.py::test_a_forked_history_is_noticed_at_the_first_crossing_message",
+        "tests/client/test_room_core_attacks.py::test_a_forked_history_is_noticed_at_the_first_crossing_message",
     ),
     Defence(
         "client/evidence.py",
@@ -197,7 +197,7 @@ DEFENCES = (
         "mls/receiving.py",
         "if group_id != state.context.group_id:",
         "if False:",
-        "tests/client/test_room_core.py::test_a_message_of_another_room_is_refused",
+        "tests/client/test_room_core_attacks.py::test_a_message_of_another_room_is_refused",
     ),
     Defence(
         "client/store.py",
@@ -209,13 +209,13 @@ DEFENCES = (
         "client/room_protocol.py",
         'self._alarm(f"a server holds another history through {after}")',
         "return",
-        "tests/client/test_connection.py::test_server_with_another_history_raises_an_alarm_and_is_left",
+        "tests/client/test_connection_faults.py::test_server_with_another_history_raises_an_alarm_and_is_left",
     ),
     Defence(
         "wire/certificate.py",
         "if statement.room_id != room_id or statement.epoch != known.epoch + 1:",
         "if False:",
-        "tests/client/test_connection.py::test_replayed_move_raises_an_alarm",
+        "tests/client/test_connection_faults.py::test_replayed_move_raises_an_alarm",
     ),
     Defence(
         "wire/certificate.py",
