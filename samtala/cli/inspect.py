@@ -13,6 +13,7 @@ from samtala.cli.node_client import ask
 from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
 from samtala.cli.show import put
+from samtala.operate.units import view_name
 
 
 @click.command()
@@ -38,7 +39,7 @@ def detail_lines(detail: RoomDetail) -> list[str]:
     room = detail.room
     margin = "no majority" if room.margin < 0 else f"survives {room.margin} more"
     lines = [
-        f"room {room.room}  {room.state.replace('_', ' ')} · view {room.view} · {margin}",
+        f"room {room.room}  {room.state.replace('_', ' ')} · view {view_name(room.view)} · {margin}",
         f"operations   {room.op} logged, {room.commit} committed, {detail.applied} applied",
         f"view changes {detail.view_changes} since this server started",
     ]

@@ -31,6 +31,7 @@ from samtala.cli.show import (
     state_line,
     status_json,
 )
+from samtala.operate.units import view_name
 from wire.errors import DecodeError
 from wire.identity import key_text
 
@@ -157,7 +158,7 @@ async def _describe_room(found: Room, facts: dict[str, object], lines: list[str]
         lines.append(f"servers: {error}")
         return
     facts |= status_json(status)
-    lines.append(f"servers: view {status.view}, {status.status}; {margin(status)}")
+    lines.append(f"servers: view {view_name(status.view)}, {status.status}; {margin(status)}")
     for replica in status.replicas:
         marks = " (leads)" if replica.node_key == status.primary else ""
         lag = f", {replica.lag_ops} behind" if replica.lag_ops > 0 else ""

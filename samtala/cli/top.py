@@ -28,7 +28,7 @@ from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
 from samtala.cli.show import put
 from samtala.cli.status import margin_text
-from samtala.operate.units import counted, milliseconds, size, span
+from samtala.operate.units import counted, milliseconds, size, span, view_name
 from samtala.operate.verdict import judge
 
 ROOMS_SHOWN: Final = 200
@@ -167,7 +167,7 @@ def room_line(room: RoomReport) -> Markup:
         (None, room.room),
         (state, room.state.replace("_", " ")),
         (None, "led" if room.led else "backup"),
-        (None, str(room.view)),
+        (None, view_name(room.view)),
         (None, str(room.op)),
         (None if room.ops_per_s else "dim", f"{room.ops_per_s:.1f}"),
         (None if room.bytes_per_s else "dim", size(room.bytes_per_s)),

@@ -19,6 +19,7 @@ import trio
 import urwid
 
 from samtala.demo.story import PEOPLE, Report, Story, open_story
+from samtala.operate.units import view_name
 
 REDRAW_S = 0.1
 PALETTE = [
@@ -105,7 +106,7 @@ class Panes:
                 word, style = "cut ", "parted"
             lines.append((style, f" {server.place.name}{leads} {'███' if server.is_running else '░░░'} {word}\n"))
         if story.status is not None:
-            lines.append(f"\n view {story.status.view}   op {story.status.op_number}\n")
+            lines.append(f"\n view {view_name(story.status.view)}   op {story.status.op_number}\n")
             spare = story.status.spare_failures
             lines.append(f" survives {spare} more\n" if spare >= 0 else ("down", " no majority: read-only\n"))
         account = story.ledger.account()

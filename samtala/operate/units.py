@@ -1,4 +1,4 @@
-"""Numbers for people: bytes, durations, milliseconds, rates."""
+"""Numbers for people: bytes, durations, milliseconds, rates, views."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from typing import Final
 
 _PREFIXES: Final = ("B", "kB", "MB", "GB", "TB")
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def view_name(view: int) -> str:
+    """A view for people: its number, and the room's epoch (how often it got other servers) once that is not the first."""
+    epoch, number = view >> 32, view & 0xFFFF_FFFF
+    return f"{epoch}.{number}" if epoch else str(number)
 
 
 def size(count_bytes: float) -> str:

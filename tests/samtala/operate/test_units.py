@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from samtala.operate.units import counted, milliseconds, size, span
+from samtala.operate.units import counted, milliseconds, size, span, view_name
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ def test_unknown_time_is_shown_as_nothing() -> None:
 
 def test_one_is_singular() -> None:
     assert [counted(count, "room") for count in (0, 1, 2)] == ["0 rooms", "1 room", "2 rooms"]
+
+
+def test_a_view_says_how_often_the_room_got_other_servers() -> None:
+    assert [view_name(view) for view in (7, (2 << 32) + 5)] == ["7", "2.5"]
