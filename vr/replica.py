@@ -141,6 +141,11 @@ class Replica:
             return None
         return Replica._of(reconfiguration.begin_next(old, index, seed=seed))
 
+    @property
+    def awaits_stop_sign(self) -> bool:
+        """A reconfiguration was begun here, and its stop sign waits for a place in the pipeline."""
+        return self._state.reconfiguration is not None
+
     def replica_id_of(self, index: ReplicaIndex) -> ReplicaId:
         """Whom an index in our effects stands for: a replica of our epoch, or a guest of another one."""
         state = self._state

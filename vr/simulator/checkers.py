@@ -302,7 +302,8 @@ class SpaceChecker:
             return
         view, last_op = self._bounds[node]
         if view != replica.view:
-            self._bounds[node] = (replica.view, replica.head_op + replica.queue_count)
+            # A stop sign is welcome on a full disk: it may be the way off it.
+            self._bounds[node] = (replica.view, replica.head_op + replica.queue_count + replica.awaits_stop_sign)
         elif replica.head_op > last_op:
             raise Violation("refuses_when_full", f"node {node} made op {replica.head_op}, {last_op} was to be the last")
 

@@ -386,7 +386,7 @@ class Process:
         refusal = replica.reconfigure(following, self._clock.now_s())
         if refusal is None:
             self._world.checkers.on_reconfigured(following, replica.head_op)
-        # A stop sign is welcome on a full disk: it may be the way off it.
+        # Of a full disk the last operation is counted anew: the stop sign is one more.
         self._world.checkers.space.on_noted(self.node, is_short=self._world.checkers.space.is_short[self.node])
         self._world.counts["reconfigure" if refusal is None else f"reconfigure_{refusal.name.lower()}"] += 1
 

@@ -73,7 +73,10 @@ def replica(**fields: object) -> Replica:
     usual = {"view": VIEW, "log_view": VIEW, "commit_number": 0, "head_op": 0, "is_primary": False}
     usual["configuration"] = CONFIGURATION
     return cast(
-        "Replica", SimpleNamespace(**{**usual, "pending_count": 0, "queue_count": 0, "dropped": Counter(), **fields})
+        "Replica",
+        SimpleNamespace(
+            **{**usual, "pending_count": 0, "queue_count": 0, "awaits_stop_sign": False, "dropped": Counter(), **fields}
+        ),
     )
 
 
