@@ -7,7 +7,8 @@
 | W6 | the primary is killed with SIGKILL under W1: the longest time without an acknowledgement, seconds |
 
 `--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute; `--only idle`
-rooms that nobody uses (bench/idle_rooms.py), in a minute or two.
+rooms that nobody uses (bench/idle_rooms.py), in a minute or two; `--only dht` the DHT in virtual time beside its targets
+(bench/dht_nodes.py), in some minutes.
 
 Then MLS alone, in groups of 10 to 5,000 members (`python -m bench.mls_groups` does only this).
 
@@ -28,7 +29,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from bench import idle_rooms, machine, mls_groups, rooms, vr_core
+from bench import dht_nodes, idle_rooms, machine, mls_groups, rooms, vr_core
 from samtala.demo.cluster import open_cluster
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,7 +79,7 @@ def main() -> int:
     """Run, print, and keep the JSON in bench/results/."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of W1 and of W2")
-    parser.add_argument("--only", choices=["vr", "idle"], help="only one part, in this process")
+    parser.add_argument("--only", choices=["vr", "idle", "dht"], help="only one part, in this process")
     options = parser.parse_args()
     if options.only == "vr":
         print(json.dumps(msgspec.to_builtins(vr_core.run())))
@@ -86,6 +87,11 @@ def main() -> int:
         return 0
     if options.only == "idle":
         print(json.dumps(msgspec.to_builtins(idle_rooms.run())))
+        return 0
+    if options.only == "dht":
+        dht = dht_nodes.run()
+        Console(stderr=True).print(dht_nodes.table_of(dht))
+        print(json.dumps(msgspec.to_builtins(dht)))
         return 0
     with tempfile.TemporaryDirectory(prefix="samtala-bench-") as folder:
         figures = trio.run(run, Path(folder), options.seconds)

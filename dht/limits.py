@@ -79,6 +79,9 @@ LOOKUP_QUERIES_MAX: Final = 120
 LOOKUP_CANDIDATES_MAX: Final = 100
 """Candidates kept by one lookup, the farthest dropped."""
 
+LOOKUP_WIDTH_MAX: Final = 80
+"""Answers within reach of a target that one lookup waits for, and copies of one put: room for 60 crowding Sybils."""
+
 LOOKUP_SEEDS_MAX: Final = 40
 """Candidates that a lookup starts from: two buckets."""
 
@@ -98,7 +101,7 @@ FAST_GET_S: Final = 1.0
 """Seconds a get goes on after the first valid value, looking for a higher sequence number."""
 
 PUT_REPLICAS: Final = 20
-"""Closest nodes that a put stores at; equal to k."""
+"""Closest nodes whose copies are counted before a put is skipped; equal to k."""
 
 LOOKUPS_MAX: Final = 64
 """Lookups at a time; a further one waits."""

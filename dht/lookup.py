@@ -34,6 +34,7 @@ from dht.limits import (
     LOOKUP_PARALLEL,
     LOOKUP_QUERIES_MAX,
     LOOKUP_SEEDS_MAX,
+    LOOKUP_WIDTH_MAX,
     REPLY_NODES_MAX,
     SEQUENCE_MAX,
 )
@@ -89,13 +90,23 @@ class Lookup:
         is_fast: end soon after the first valid item; False goes on to the nearest k, as a put needs.
         admission: who may be asked because others named it.
         own_id: ours: others name us, too.
+        reach: the distance within which the nearest k are expected. If k are found nearer, somebody may have crowded in
+            beside the target, and everybody within reach counts.
     """
 
     def __init__(
-        self, target: bytes, *, wanted: Wanted | None, is_fast: bool, admission: Admission, own_id: bytes
+        self,
+        target: bytes,
+        *,
+        wanted: Wanted | None,
+        is_fast: bool,
+        admission: Admission,
+        own_id: bytes,
+        reach: int = 0,
     ) -> None:
         self.target = target
         self._own_id = own_id
+        self._reach = reach
         self.wanted = wanted
         self.best: SignedValue | None = None
         self.hops: int | None = None
@@ -120,7 +131,9 @@ class Lookup:
         asked = []
         outstanding = answered = 0
         for candidate in self._order:
-            if outstanding >= LOOKUP_PARALLEL or answered >= BUCKET_NODES_MAX or self.queries >= LOOKUP_QUERIES_MAX:
+            if outstanding >= LOOKUP_PARALLEL or self.queries >= LOOKUP_QUERIES_MAX:
+                break
+            if self._is_beyond(candidate, answered):
                 break
             match candidate.state:
                 case CandidateState.ANSWERED:
@@ -189,14 +202,27 @@ class Lookup:
         """Return the nearest candidates that answered."""
         return [candidate for candidate in self._order if candidate.state is CandidateState.ANSWERED][:count]
 
+    def storers(self) -> list[Candidate]:
+        """Return those that answered and should store: the nearest k, and whoever else is within reach."""
+        answered = self.closest(LOOKUP_WIDTH_MAX)
+        return [candidate for place, candidate in enumerate(answered) if not self._is_beyond(candidate, place)]
+
     def _nearest_states(self) -> Iterator[CandidateState]:
-        """States from the nearest up to the k-th that answered: what lies behind it no longer matters."""
+        """States of all that matter: up to the k-th that answered, and within reach while nothing is found."""
         answered = 0
         for candidate in self._order:
+            if self._is_beyond(candidate, answered):
+                return
             yield candidate.state
             answered += candidate.state is CandidateState.ANSWERED
-            if answered >= BUCKET_NODES_MAX:
-                return
+
+    def _is_beyond(self, candidate: Candidate, answered: int) -> bool:
+        """Whether a candidate no longer matters when so many nearer ones have answered."""
+        if answered < BUCKET_NODES_MAX:
+            return False
+        is_content = self._is_fast and self.best is not None
+        is_within_reach = candidate.is_secure and candidate.distance <= self._reach
+        return answered >= LOOKUP_WIDTH_MAX or is_content or not is_within_reach
 
     def _add(self, node_id: bytes | None, address: Address, *, named_by: Candidate | None = None) -> None:
         if address in self._candidates:

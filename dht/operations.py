@@ -134,7 +134,14 @@ class Operations:
         return number
 
     def _lookup(self, target: bytes, *, wanted: Wanted | None, is_fast: bool) -> Lookup:
-        return Lookup(target, wanted=wanted, is_fast=is_fast, admission=self._admission, own_id=self._table.own_id)
+        return Lookup(
+            target,
+            wanted=wanted,
+            is_fast=is_fast,
+            admission=self._admission,
+            own_id=self._table.own_id,
+            reach=0 if wanted is None else self._table.reach(),
+        )
 
     def _begin(self, operation: Operation, now: float) -> int:
         if len(self._running) >= LOOKUPS_MAX:
@@ -258,7 +265,7 @@ class Operations:
         item = operation.item
         assert item is not None, "only puts store"
         operation.is_storing = True
-        for candidate in operation.lookup.closest(PUT_REPLICAS):
+        for candidate in operation.lookup.storers():
             if candidate.token is None:
                 continue
             arguments: Arguments = {

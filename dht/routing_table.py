@@ -212,6 +212,15 @@ class RoutingTable:
                 break
         return found[:count]
 
+    def reach(self) -> int:
+        """Return the distance within which k nodes are expected of any id: that of the k-th from our own.
+
+        0 while fewer are known. It measures how dense the network is (pubky's rule); whoever crowds in beside us can
+        only make it smaller.
+        """
+        near = self.closest(self.own_id, BUCKET_NODES_MAX)
+        return near[-1].number ^ int.from_bytes(self.own_id, "big") if len(near) == BUCKET_NODES_MAX else 0
+
     def _groups(self, prefix: int) -> Iterator[Iterable[Contact]]:
         """Groups of nodes, each farther from a target that shares `prefix` bits with us than the one before.
 

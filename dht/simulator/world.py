@@ -13,7 +13,7 @@ from typing import Final
 from dht.dht import Dht
 from dht.items import MutableItem, sign_item_with_seed
 from dht.limits import BUCKET_NODES_MAX
-from dht.node_id import NODE_ID_BITS, NODE_ID_BYTES, Address, secure_node_id
+from dht.node_id import NODE_ID_BITS, NODE_ID_BYTES, Address, distance, secure_node_id
 from dht.routing_table import Admission
 from dht.simulator.adversary import Conspiracy, Liar, Lie
 from dht.simulator.network import Network
@@ -96,10 +96,12 @@ def _fill(core: Dht, own: int, cores: Sequence[tuple[int, Address, Dht]], networ
 def add_liar(
     network: Network, lie: Lie, conspiracy: Conspiracy, bootstrap: Sequence[Address], *, beside: bytes | None = None
 ) -> Address:
-    """Add a liar that joins; a Sybil's id is made `beside` its target."""
-    address = network.new_address()
+    """Add a liar that joins; a Sybil has the address and id of its /24 that are nearest `beside` its target."""
+    address, own_id = network.new_address(), None
+    if beside is not None:
+        own_id, address = bound_beside(address, beside)
     core = Dht(
-        own_id=None if beside is None else conspiracy.beside(beside),
+        own_id=own_id,
         admission=Admission(),
         entropy=network.rng.randbytes,
         now=network.now,
@@ -108,6 +110,17 @@ def add_liar(
     core.find(core.own_id, network.now)
     network.place(address, Liar(core, lie, conspiracy, address))
     return address
+
+
+def bound_beside(address: Address, target: bytes) -> tuple[bytes, Address]:
+    """Return the id nearest to a target that BEP 42 allows in an address's /24, and its address.
+
+    254 hosts and 3 free bits are some 2,000 tries: an owner of a /24 comes 11 bits closer than chance.
+    """
+    network, port = address[0].rsplit(".", 1)[0], address[1]
+    hosts = [f"{network}.{number}" for number in range(1, 255)]
+    tries = [(secure_node_id(host, target[:19] + bytes([rand])), (host, port)) for host in hosts for rand in range(8)]
+    return min(tries, key=lambda chosen: distance(chosen[0], target))
 
 
 def surround(network: Network, target: bytes, count: int) -> list[Address]:

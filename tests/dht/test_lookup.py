@@ -13,6 +13,7 @@ from dht.limits import (
     LOOKUP_PARALLEL,
     LOOKUP_QUERIES_MAX,
     LOOKUP_SEEDS_MAX,
+    LOOKUP_WIDTH_MAX,
     REPLY_NODES_MAX,
 )
 from dht.lookup import Lookup, Wanted
@@ -375,3 +376,36 @@ def test_an_answer_under_a_claimed_id_loses_its_place() -> None:
         some.on_answer(answer(ids[address]), address, 0.0)
 
     assert some.closest(3)[-1].node_id == node(1)[0]
+
+
+def test_crowds_beside_the_target_are_passed_as_far_as_the_nearest_are_expected() -> None:
+    """Pubky's rule: k nodes nearer than k are expected may be Sybils."""
+    wanted = Wanted(public_key=ITEM.public_key)
+    some = Lookup(TARGET, wanted=wanted, is_fast=True, admission=Admission(), own_id=OWN, reach=30)
+    some.add_seeds(node(number) for number in range(1, 41))
+
+    while queried := asked(some):
+        for address in queried:
+            sender = next(node_id for node_id, at in map(node, range(1, 41)) if at == address)
+            some.on_answer(answer(sender), address, 0.0)
+
+    assert len(some.storers()) == 30
+    assert some.is_finished(0.0)
+
+
+def test_a_reach_without_end_has_an_end() -> None:
+    wanted = Wanted(public_key=ITEM.public_key)
+    some = Lookup(TARGET, wanted=wanted, is_fast=True, admission=Admission(), own_id=OWN, reach=1 << 160)
+    number, answered = 1, 0
+    some.add_seeds([node(number)])
+    while queried := asked(some):
+        for address in queried:
+            sender = next(node_id for node_id, at in map(node, range(1, number + 1)) if at == address)
+            more = [node(number + step) for step in range(1, 5)]
+            number += 4
+            some.on_answer(answer(sender, nodes=more), address, 0.0)
+            answered += 1
+
+    assert LOOKUP_WIDTH_MAX <= answered <= LOOKUP_QUERIES_MAX
+    assert len(some.storers()) == LOOKUP_WIDTH_MAX
+    assert some.is_finished(0.0)

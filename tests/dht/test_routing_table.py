@@ -259,3 +259,15 @@ def test_the_table_never_breaks_its_bounds(steps: list[tuple[int, bool]]) -> Non
         assert len(some) <= BUCKET_NODES_MAX
         assert some.waiting <= REPLACEMENTS_MAX
         assert len({contact.node_id for contact in some}) == len(some)
+
+
+def test_the_reach_is_the_distance_of_the_kth_from_our_own_id() -> None:
+    table = RoutingTable(bytes(20), admission=Admission(), now=0.0)
+    for number in range(1, 20):
+        table.on_answered((number << 80).to_bytes(20, "big"), (f"10.0.{number}.1", 1), 0.0)
+    assert table.reach() == 0
+
+    table.on_answered((20 << 80).to_bytes(20, "big"), ("10.0.20.1", 1), 0.0)
+    table.on_answered((400 << 80).to_bytes(20, "big"), ("10.0.40.1", 1), 0.0)
+
+    assert table.reach() == 20 << 80

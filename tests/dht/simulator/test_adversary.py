@@ -5,7 +5,7 @@ import random
 import pytest
 
 from dht.items import sign_item_with_seed
-from dht.node_id import distance, shared_prefix_bits
+from dht.node_id import distance, is_secure, shared_prefix_bits
 from dht.simulator.adversary import Conspiracy, Liar, Lie
 from dht.simulator.measure import copies
 from dht.simulator.network import Network
@@ -78,4 +78,5 @@ def test_sybils_stand_beside_their_target() -> None:
     for address in surround(network, OLD.target, 4):
         sybil = network.hosts[address]
         assert isinstance(sybil, Liar)
-        assert shared_prefix_bits(sybil.core.own_id, OLD.target) >= 128
+        assert shared_prefix_bits(sybil.core.own_id, OLD.target) >= 8
+        assert is_secure(sybil.core.own_id, address[0])

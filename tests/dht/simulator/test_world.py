@@ -7,7 +7,7 @@ from dht.node_id import distance
 from dht.simulator.adversary import Liar, Lie
 from dht.simulator.measure import copies, dead_share, publish, read
 from dht.simulator.network import Network
-from dht.simulator.world import Churn, grown, new_item, settled
+from dht.simulator.world import Churn, grown, new_item, settled, surround
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_copies_lie_at_the_hosts_that_are_nearest_of_all(large: Network) -> None
 
     held = sum(core.storage.get(item.target, large.now) is not None for core in nearest)
     assert held >= 16
-    assert copies(large, item) == 20
+    assert 20 <= copies(large, item) <= 40, "the density is an estimate"
 
 
 def test_a_settled_network_is_like_one_that_was_joined() -> None:
@@ -56,6 +56,16 @@ def test_three_in_ten_liars_hide_little(lie: Lie) -> None:
     figures = read(network, publish(network, 10), 40)
 
     assert figures.found >= 0.95 * figures.reads
+
+
+def test_forty_eight_sybils_beside_an_item_do_not_hide_it() -> None:
+    """Each has a /24 and the best id that BEP 42 allows there. Without widened storing 6 of 30 reads succeeded."""
+    network = settled(0, 300)
+    item = new_item(network)
+    surround(network, item.target, 48)
+    network.put(next(iter(network.nodes)), item)
+
+    assert read(network, [item], 6).found == 6
 
 
 def test_hosts_come_and_go_and_an_item_that_is_announced_again_stays() -> None:
