@@ -33,6 +33,7 @@ async def test_who_is_cut_off_inherits_nothing(tmp_path: Path) -> None:
             leader = primary_of(nodes)
             assert leader is not None
             lost = next(node for node in nodes if node is not leader)
+            leader._links.cut |= {frozenset((lost.host.replica_id, node.host.replica_id)) for node in nodes}
             leader.host.peer_disconnected(lost.host.replica_id)
             await until(nodes, lambda: len(heirs(leader.host.replica(GROUP))) == 1)
 
