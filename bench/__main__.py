@@ -8,7 +8,8 @@
 
 `--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute; `--only idle`
 rooms that nobody uses (bench/idle_rooms.py), in a minute or two; `--only dht` the DHT in virtual time beside its targets
-(bench/dht_nodes.py), in some minutes.
+(bench/dht_nodes.py), in some minutes; `--only find` the way from a link to the room's servers (bench/find.py), in half a
+minute.
 
 Then MLS alone, in groups of 10 to 5,000 members (`python -m bench.mls_groups` does only this).
 
@@ -29,7 +30,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from bench import dht_nodes, idle_rooms, machine, mls_groups, rooms, vr_core
+from bench import dht_nodes, find, idle_rooms, machine, mls_groups, rooms, vr_core
 from samtala.demo.cluster import open_cluster
 
 RESULTS = Path(__file__).parent / "results"
@@ -79,7 +80,7 @@ def main() -> int:
     """Run, print, and keep the JSON in bench/results/."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of W1 and of W2")
-    parser.add_argument("--only", choices=["vr", "idle", "dht"], help="only one part, in this process")
+    parser.add_argument("--only", choices=["vr", "idle", "dht", "find"], help="only one part, in this process")
     options = parser.parse_args()
     if options.only == "vr":
         print(json.dumps(msgspec.to_builtins(vr_core.run())))
@@ -92,6 +93,9 @@ def main() -> int:
         dht = dht_nodes.run()
         Console(stderr=True).print(dht_nodes.table_of(dht))
         print(json.dumps(msgspec.to_builtins(dht)))
+        return 0
+    if options.only == "find":
+        print(json.dumps(msgspec.to_builtins(find.run())))
         return 0
     with tempfile.TemporaryDirectory(prefix="samtala-bench-") as folder:
         figures = trio.run(run, Path(folder), options.seconds)
