@@ -5,7 +5,7 @@
 | reads | 5,000 hosts as after days, median round trip 90 ms |
 | silent | 300 hosts of which a quarter stopped answering a moment ago |
 | liars | 300 hosts of which 3 in 10 lie, in four ways |
-| churn | 60 hosts whose places change owners (sessions of 200 minutes, median), 2 % loss, 12 hours, hourly announcements |
+| churn | 30 hosts whose places change owners (sessions of 200 minutes, median), 2 % loss, 12 hours, hourly announcements |
 | join | 150 hosts that join one after the other |
 | memory | 4,000 items of 600 bytes in one host |
 """
@@ -25,7 +25,7 @@ from dht.simulator.world import Churn, grown, settled
 from dht.storage import SignedValue, Storage
 
 READ_NODES = 5_000
-CHURN_NODES = 60
+CHURN_NODES = 30
 CHURN_HOURS = 12
 _ITEMS = 20
 
