@@ -137,6 +137,9 @@ def on_new_epoch(state: ReplicaState, message: NewEpoch, source: ReplicaIndex) -
         return
     state.is_started = True
     view_change.adopt(state, last)
+    if state.install is not None:
+        # Whoever told us may die, or have lost it: anybody who has it will do, retired or not.
+        state.install.sources = list(dict.fromkeys([source, *state.others]))
 
 
 def take_end(state: ReplicaState) -> None:

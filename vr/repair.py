@@ -43,11 +43,21 @@ def missing_ops(install: Install) -> list[tuple[OpNumber, Checksum]]:
     for number in range(install.keep_op + 1, install.head_op + 1):
         op = OpNumber(number)
         if op not in install.bodies:
-            header = install.headers.get(op)
-            wanted.append((op, NO_CHECKSUM if header is None else header.checksum))
+            wanted.append((op, identity_of(install, op)))
             if len(wanted) == limits.ENTRIES_PER_MESSAGE_MAX:
                 break
     return wanted
+
+
+def identity_of(install: Install, op: OpNumber) -> Checksum:
+    """The checksum that an operation of the log must have, as far as we know it; others may have it without knowing it committed."""
+    if op == install.commit:
+        return install.commit_checksum
+    header = install.headers.get(op)
+    if header is not None:
+        return header.checksum
+    following = install.bodies.get(OpNumber(op + 1))
+    return NO_CHECKSUM if following is None else following.header.parent
 
 
 def is_complete(state: ReplicaState, install: Install) -> bool:

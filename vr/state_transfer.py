@@ -120,9 +120,12 @@ def resume(state: ReplicaState, parts: Sequence[SnapshotPart]) -> None:
     except DecodeError:
         state.drop("snapshot_parts_of_nothing")
         return
-    if not isinstance(offer, SnapshotOffer) or not is_well_formed(offer) or offer.replica not in state.others:
+    if not isinstance(offer, SnapshotOffer) or not is_well_formed(offer) or not state.others:
         state.drop("snapshot_parts_of_nothing")
         return
+    if offer.replica not in state.others:
+        # It was offered in another epoch, where places were others: anybody may have the rest, or offer anew.
+        offer = msgspec.structs.replace(offer, replica=state.others[0])
     if offer.op <= state.applied_op:
         return
     state.transfer = begin_transfer(state, offer, [part.data for part in parts])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 
 from tests.vr.group import Group, Journal, request
 from vr import limits
@@ -262,11 +263,24 @@ def test_parts_that_are_not_wanted_or_make_no_sense_change_nothing() -> None:
     laggard = Laggard()
     parts = laggard.some_parts(2)
     old = msgspec.structs.replace(laggard.offer(), op=OpNumber(0))
-    own = msgspec.structs.replace(laggard.offer(), replica=ReplicaIndex(laggard.late))
     few = msgspec.structs.replace(laggard.offer(), hashes=bytes(16))
-    for offer in (b"noise", encode(old), encode(own), encode(few), encode(laggard.chunk(0))):
+    for offer in (b"noise", encode(old), encode(few), encode(laggard.chunk(0))):
         laggard.restart([msgspec.structs.replace(parts[0], offer=offer)])
         assert laggard.state.transfer is None
+
+
+@pytest.mark.parametrize("place", [5, 0, 1, 2])
+def test_parts_from_another_epoch_are_kept_and_the_rest_is_asked_of_anybody(place: int) -> None:
+    """Whoever offered them had another place then, or none: perhaps the one that is ours now."""
+    laggard = Laggard()
+    parts = laggard.some_parts(2)
+    offer = encode(msgspec.structs.replace(laggard.offer(), replica=ReplicaIndex(place)))
+
+    laggard.restart([msgspec.structs.replace(part, offer=offer) for part in parts])
+
+    assert laggard.state.transfer is not None
+    assert sorted(laggard.state.transfer.chunks) == [0, 1]
+    assert laggard.state.transfer.source in laggard.state.others
 
 
 def test_what_one_source_gave_another_need_not() -> None:
