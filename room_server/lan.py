@@ -107,7 +107,8 @@ def _addresses(listen_host: str) -> list[str]:
 
     if listen_host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         return [listen_host]
-    outside = [host for host in zeroconf.get_all_addresses() if not host.startswith("127.")]
+    everywhere: list[str] = zeroconf.get_all_addresses()  # type: ignore[attr-defined]  # public, but not in its __all__
+    outside = [host for host in everywhere if not host.startswith("127.")]
     if not outside:
         raise OSError("this machine has no IPv4 address but loopback")
     return outside[: limits.LAN_ADDRESSES_MAX]

@@ -183,7 +183,10 @@ def on_read_index(state: ReplicaState, message: ReadIndex) -> None:
     if message.replica == state.primary and not state.is_member:
         state.drop("read_index_to_standby")
     elif message.replica == state.primary:
-        grant_lease(state, message.lease_ms)
+        if message.lease_ms and not grant_lease(state, message.lease_ms):
+            # The answer would be taken for the promise. The question comes again.
+            state.drop("lease_before_the_view_is_durable")
+            return
         _answer(state, message.replica, (message.nonce, message.context), state.commit_number)
     elif state.is_serving:
         if state.reads.view != state.view:
@@ -240,11 +243,13 @@ def has_lease(state: ReplicaState) -> bool:
     return state.configuration.lease_ms > 0 and state.reads.view == state.view and state.now < state.reads.lease_until
 
 
-def grant_lease(state: ReplicaState, lease_ms: int) -> None:
-    """Promise not to leave this view for so long; bounded by what a restart would wait for."""
-    if lease_ms and state.durable_log_view == state.view:
-        lease_s = min(lease_ms, state.configuration.lease_ms) / 1000
-        state.bound_until = max(state.bound_until, state.now + lease_s)
+def grant_lease(state: ReplicaState, lease_ms: int) -> bool:
+    """Promise not to leave this view for so long, bounded by what a restart would wait for; False: we cannot promise yet."""
+    if state.durable_log_view != state.view:
+        return False
+    lease_s = min(lease_ms, state.configuration.lease_ms) / 1000
+    state.bound_until = max(state.bound_until, state.now + lease_s)
+    return True
 
 
 def wait_after_boot(state: ReplicaState) -> None:

@@ -8,7 +8,7 @@ from tests.vr.group import Group, request
 from vr import limits
 from vr.messages import Message, PrepareOk, ReadIndex, ReadIndexOk, decode
 from vr.replica import Status
-from vr.types import OpNumber, ReplicaIndex, SessionNumber
+from vr.types import OpNumber, ReplicaIndex, SessionNumber, ViewNumber
 
 LEASE_S = 4.0
 
@@ -247,6 +247,22 @@ def test_whoever_granted_a_lease_stays_for_so_long() -> None:
 
     group.run(LEASE_S)
     assert {group.replica(index).log_view for index in group.backups()} == {group.view(1)}
+
+
+def test_who_cannot_promise_yet_does_not_answer_as_if_it_had() -> None:
+    """A backup whose new view is not durable yet grants no lease: its answer would be taken for one."""
+    group, _ = working_group(lease_ms=int(LEASE_S * 1000))
+    follower = group.backups()[0]
+    state = group.replica(follower)._state
+    state.durable_log_view = ViewNumber(state.view - 1)  # As after a view change whose write is under way.
+    other = group.backups()[1]
+    group.cut = {(group.first, other), (other, group.first)}
+
+    read(group, group.first, 1)
+    group.settle()
+
+    assert seen(group, group.first) == []
+    assert not group.replica(group.first)._state.reads.lease_until > group.now
 
 
 def test_a_restart_keeps_the_lease_that_may_have_been_granted() -> None:

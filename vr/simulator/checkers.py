@@ -78,7 +78,7 @@ class Checkers:
         for committed in ready.committed:
             header = committed.entry.header
             self.logs.on_committed(node, committed)
-            self.ledger.on_committed(header.op, header.checksum, self._voters[view_epoch(header.view)])
+            self.ledger.on_committed(node, header.op, header.checksum, self._voters[view_epoch(header.view)])
             if header.kind is EntryKind.RECONFIGURE:
                 following = committed.entry.configuration()
                 self._voters[following.epoch] = self._nodes_of(following)

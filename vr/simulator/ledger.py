@@ -78,6 +78,7 @@ class Ledger:
         self.initial_view = initial_view
         self.disks = [DiskModel(initial_view) for _ in range(node_count)]
         self.committed: dict[int, bytes] = {}
+        self._committed_in: dict[int, int] = {}  # op -> the log view of whoever said so first
         self.rotted = [False] * node_count  # not yet found and repaired: recovery is excused
         self.state_at_risk = [False] * node_count  # rot may have taken one of the durable state's two copies
         self.checkpointed = [0] * node_count  # ops up to here are in the node's history
@@ -124,8 +125,9 @@ class Ledger:
         self._under_way[node].clear()
 
     def _require_committed_kept(self, node: int, op: int, checksum: bytes) -> None:
-        # A node that has a committed op durably must never trade it for anything else: quorums intersect in it.
-        if op <= self.checkpointed[node]:
+        # A node that has a committed op durably must never trade it for anything else: quorums intersect in it. Only who
+        # comes late into a view before the one that committed it may: none of those who committed it follow that view.
+        if op <= self.checkpointed[node] or self.disks[node].log_view < self._committed_in.get(op, 0):
             return
         if self.committed.get(op) == checksum and self.disks[node].checksums.get(op) != checksum:
             raise Violation("committed_op_kept", f"node {node} dropped committed op {op} from its disk")
@@ -154,8 +156,8 @@ class Ledger:
         """Whether this entry was ever durable on the node's disk."""
         return op <= self.checkpointed[node] or (op, checksum) in self._held[node]
 
-    def on_committed(self, op: int, checksum: bytes, voters: set[int]) -> None:
-        """Some replica says this op is committed: the disks of a majority of `voters` must hold it now.
+    def on_committed(self, node: int, op: int, checksum: bytes, voters: set[int]) -> None:
+        """A node says this op is committed: the disks of a majority of `voters` must hold it now.
 
         Raises:
             Violation: too few disks.
@@ -163,6 +165,7 @@ class Ledger:
         if op in self.committed:
             return
         self.committed[op] = checksum
+        self._committed_in[op] = self.disks[node].log_view
         holders = [node for node in self.holders(op, checksum) if node in voters]
         if len(holders) <= len(voters) // 2:
             raise Violation("committed_on_quorum", f"op {op} committed, durable only on nodes {holders}")

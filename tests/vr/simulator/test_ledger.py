@@ -44,19 +44,19 @@ def test_committed_on_too_few_disks_is_a_violation() -> None:
     ledger = ledger_with(Write(marks=marks(1)))
 
     with pytest.raises(Violation, match="committed_on_quorum"):
-        ledger.on_committed(1, b"1", {0, 1, 2})
+        ledger.on_committed(0, 1, b"1", {0, 1, 2})
 
 
 def test_committed_on_a_quorum_is_fine_and_checkpoints_count() -> None:
     ledger = ledger_with(Write(marks=marks(1)))
     ledger.on_checkpoint_saved(1, 1)
 
-    ledger.on_committed(1, b"1", {0, 1, 2})
+    ledger.on_committed(0, 1, b"1", {0, 1, 2})
 
 
 def test_dropping_a_committed_op_is_a_violation() -> None:
     ledger = ledger_with(Write(marks=marks(1, 2)))
-    ledger.on_committed(2, b"2", {0})
+    ledger.on_committed(0, 2, b"2", {0})
     ledger.on_written(0, [Write(truncate_above=1)])
 
     with pytest.raises(Violation, match="committed_op_kept"):
@@ -65,7 +65,7 @@ def test_dropping_a_committed_op_is_a_violation() -> None:
 
 def test_rewriting_a_committed_op_as_it_was_is_fine() -> None:
     ledger = ledger_with(Write(marks=marks(1, 2)))
-    ledger.on_committed(2, b"2", {0})
+    ledger.on_committed(0, 2, b"2", {0})
     ledger.on_written(0, [Write(marks=marks(1, 2))])
 
     ledger.on_synced(0)
@@ -172,4 +172,20 @@ def test_disks_of_those_who_stand_by_do_not_count() -> None:
     ledger.on_checkpoint_saved(1, 1)
 
     with pytest.raises(Violation, match="committed_on_quorum"):
-        ledger.on_committed(1, b"1", {0, 2})
+        ledger.on_committed(0, 1, b"1", {0, 2})
+
+
+def test_who_comes_late_into_a_view_before_the_one_that_committed_may_drop_it() -> None:
+    ledger = ledger_with(Write(view=3, log_view=3, marks=marks(1, 2)))
+    ledger.on_written(1, [Write(view=1, log_view=1, marks=marks(1, 2))])
+    ledger.on_synced(1)
+    ledger.on_committed(0, 2, b"2", {0})
+
+    ledger.on_written(1, [Write(view=2, log_view=2, truncate_above=1)])
+    ledger.on_synced(1)
+
+    ledger.on_written(1, [Write(view=3, log_view=3, marks=marks(2))])
+    ledger.on_synced(1)
+    ledger.on_written(1, [Write(view=4, log_view=4, truncate_above=1)])
+    with pytest.raises(Violation, match="committed_op_kept"):
+        ledger.on_synced(1)
