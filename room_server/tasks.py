@@ -17,6 +17,8 @@ import trio
 from room_server import limits
 
 _ROOT = str(Path(__file__).parent.parent) + "/"
+_NOT_OURS = "/site-packages/"
+"""Part of paths below ours: an environment may lie in the folder of the source."""
 
 
 def task_tree() -> str:
@@ -50,13 +52,17 @@ def _name(task: trio.lowlevel.Task) -> str:
 def _where(task: trio.lowlevel.Task) -> str:
     """The innermost frame of our own code; of any code if there is none."""
     frames = list(_frames(task.coro))
-    ours = [frame for frame in frames if frame.f_code.co_filename.startswith(_ROOT)]
+    ours = [frame for frame in frames if _is_ours(frame.f_code.co_filename)]
     if not frames:
         return "(running)"
     frame = (ours or frames)[-1]
     code = frame.f_code
     source = linecache.getline(code.co_filename, frame.f_lineno).strip()
     return f"{code.co_filename.removeprefix(_ROOT)}:{frame.f_lineno} in {code.co_name}: {source}"
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith(_ROOT) and _NOT_OURS not in path.removeprefix(_ROOT)
 
 
 def _frames(coroutine: object) -> Iterator[FrameType]:
