@@ -324,7 +324,6 @@ def note_epoch_end(state: ReplicaState, end: EpochEnd) -> None:
     state.ended = end
     state.status = Status.RETIRED
     state.install = None
-    state.transfer = None
     state.reconfiguration = None
     state.queue.clear()
     state.queue_bytes = 0

@@ -174,6 +174,12 @@ def begin_next(old: ReplicaState, index: ReplicaIndex, *, seed: int) -> ReplicaS
         known = old.configuration.index_of(member.replica_id)
         if place != index and known is not None and known != old.index:
             state.peers[ReplicaIndex(place)].suspected = old.peers[known].suspected
+    if old.transfer is not None and not old.transfer.is_saving and state.others:
+        # What is here of a snapshot need not come again; its source has another place now, or none.
+        state.transfer = old.transfer
+        source = state.configuration.index_of(replica_id_of(old, old.transfer.source))
+        state.transfer.source = state.others[0] if source is None or source == index else source
+        state.transfer.asked.clear()
     forwarding.submit(state, [item.request for item in old.pending.values()])
     old.pending.clear()
     return state
@@ -216,6 +222,12 @@ def tell_epoch(state: ReplicaState, other: ReplicaIndex, epoch: int) -> None:
         return
     state.epoch_told_at[other] = state.now
     state.send(other, NewEpoch(view=state.view, replica=state.index, epoch=epoch, op=end.op, checksum=end.checksum))
+
+
+def replica_id_of(state: ReplicaState, index: ReplicaIndex) -> ReplicaId:
+    """Whom an index stands for: a replica of our epoch, or a guest of another one."""
+    replicas = state.configuration.replicas
+    return replicas[index].replica_id if index < len(replicas) else state.guests[index - len(replicas)]
 
 
 def guest_index(state: ReplicaState, replica_id: ReplicaId) -> ReplicaIndex:

@@ -148,9 +148,7 @@ class Replica:
 
     def replica_id_of(self, index: ReplicaIndex) -> ReplicaId:
         """Whom an index in our effects stands for: a replica of our epoch, or a guest of another one."""
-        state = self._state
-        replicas = state.configuration.replicas
-        return replicas[index].replica_id if index < len(replicas) else state.guests[index - len(replicas)]
+        return reconfiguration.replica_id_of(self._state, index)
 
     def submit(self, requests: Sequence[Request], now: float) -> None:
         """Take requests of clients attached here; each is answered, once, in a later Ready."""
@@ -501,7 +499,8 @@ def _tick(state: ReplicaState) -> None:
         _finish_install(state)
     if view_change.wants_to_leave(state):
         view_change.propose_view_change(state, view_change.next_view(state))
-    state_transfer.ask_for_chunks(state)
+    if state.status is not Status.RETIRED:
+        state_transfer.ask_for_chunks(state)
     match state.status:
         case Status.RETIRED:
             pass
