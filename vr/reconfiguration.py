@@ -26,7 +26,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from vr import forwarding, limits, normal, repair, state_transfer, view_change
+from vr import forwarding, limits, normal, recovery, repair, state_transfer, view_change
 from vr.configuration import Configuration
 from vr.messages import (
     Chunk,
@@ -256,10 +256,8 @@ def step_guest(state: ReplicaState, replica_id: ReplicaId, message: Message) -> 
             state_transfer.on_get_chunk(state, message)
         case NewEpoch():
             on_new_epoch(state, message, guest)
-        case Entries() if state.install is not None:
-            entries = repair.decode_entries(state, message)
-            if repair.take_bodies(state, state.install, entries):
-                view_change.finish_install(state)
+        case Entries():
+            _take_entries(state, message)
         case SnapshotOffer():
             state_transfer.on_offer(state, message)
         case Chunk():
@@ -270,6 +268,18 @@ def step_guest(state: ReplicaState, replica_id: ReplicaId, message: Message) -> 
             ask_guest(state, guest)
         case _:
             state.drop("message_of_other_epoch")
+
+
+def _take_entries(state: ReplicaState, message: Entries) -> None:
+    """What a guest has for us: of the end of our epoch, or of what our disk lost, though it may not know our epoch yet."""
+    entries = repair.decode_entries(state, message)
+    if state.install is not None:
+        if repair.take_bodies(state, state.install, entries):
+            view_change.finish_install(state)
+    elif state.damage is not None:
+        recovery.mend(state, entries)
+    else:
+        state.drop("entries_of_other_epoch")
 
 
 def ask_guest(state: ReplicaState, guest: ReplicaIndex) -> None:
