@@ -155,9 +155,10 @@ class GetEntries(_Message, frozen=True, tag=8):
 
 
 class Entries(_Message, frozen=True, tag=9):
-    """Encoded entries, ascending."""
+    """Encoded entries, ascending. Those through `commit` their sender knows to be committed; others are of its view."""
 
     data: Annotated[tuple[EntryData, ...], msgspec.Meta(max_length=limits.ENTRIES_PER_MESSAGE_MAX)]
+    commit: Op = OpNumber(0)
 
 
 class Forward(_Message, frozen=True, tag=10):

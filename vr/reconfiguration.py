@@ -274,7 +274,7 @@ def _take_entries(state: ReplicaState, message: Entries) -> None:
     """What a guest has for us: of the end of our epoch, or of what our disk lost, though it may not know our epoch yet."""
     entries = repair.decode_entries(state, message)
     if state.install is not None:
-        if repair.take_bodies(state, state.install, entries):
+        if repair.take_bodies(state, state.install, entries, commit=message.commit):
             view_change.finish_install(state)
     elif state.damage is not None:
         recovery.mend(state, entries)

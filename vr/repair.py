@@ -123,7 +123,8 @@ def on_get_entries(state: ReplicaState, message: GetEntries) -> None:
         last = OpNumber(min(max(history), first + limits.ENTRIES_PER_MESSAGE_MAX - 1))
         state.effects.history_reads.append(HistoryRead(to=message.replica, first_op=first, last_op=last))
     if data:
-        state.send(message.replica, Entries(view=state.view, replica=state.index, data=tuple(data)))
+        commit = OpNumber(min(state.commit_number, state.head_op))
+        state.send(message.replica, Entries(view=state.view, replica=state.index, data=tuple(data), commit=commit))
 
 
 def _servable(state: ReplicaState, message: GetEntries, op: OpNumber, checksum: Checksum) -> Entry | None:
@@ -167,9 +168,9 @@ def take_missing(state: ReplicaState, message: Entries, entries: Sequence[Entry]
     learn_commit(state, state.commit_number)
 
 
-def take_bodies(state: ReplicaState, install: Install, entries: Sequence[Entry]) -> bool:
-    """Take bodies of the log that is being installed; True when there was something new."""
-    news = [entry for entry in entries if _take_body(state, install, entry)]
+def take_bodies(state: ReplicaState, install: Install, entries: Sequence[Entry], *, commit: OpNumber) -> bool:
+    """Take bodies of the log that is being installed; True when there was something new. `commit` is what their sender knew."""
+    news = [entry for entry in entries if _take_body(state, install, entry, commit)]
     if not news:
         return False
     extend_committed(state, install)
@@ -179,13 +180,17 @@ def take_bodies(state: ReplicaState, install: Install, entries: Sequence[Entry])
     return True
 
 
-def _take_body(state: ReplicaState, install: Install, entry: Entry) -> bool:
+def _take_body(state: ReplicaState, install: Install, entry: Entry, commit: OpNumber) -> bool:
     if not install.keep_op < entry.op <= min(install.head_op, install.keep_op + INSTALL_WINDOW_OPS):
         state.drop("entry_not_wanted")
         return False
-    header = install.headers.get(entry.op)
-    if header is not None and header.checksum != entry.checksum:
+    identity = identity_of(install, entry.op)
+    if identity not in {NO_CHECKSUM, entry.checksum}:
         state.drop("entry_of_other_identity")
+        return False
+    if identity == NO_CHECKSUM and entry.op > commit:
+        # An answer to what we asked in an earlier view, by its primary: in that view's log, but perhaps never committed.
+        state.drop("entry_not_known_committed")
         return False
     if entry.op in install.bodies:
         return False

@@ -448,7 +448,7 @@ def _step_from_backup(state: ReplicaState, message: NormalMessage) -> None:
 def _step_entries(state: ReplicaState, message: Entries) -> None:
     entries = repair.decode_entries(state, message)
     if state.install is not None:
-        if repair.take_bodies(state, state.install, entries):
+        if repair.take_bodies(state, state.install, entries, commit=message.commit):
             _finish_install(state)
     elif state.damage is not None:
         recovery.mend(state, entries)

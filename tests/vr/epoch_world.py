@@ -93,7 +93,9 @@ class Machine:
         for read in ready.history_reads:
             kept = [self.disk.history[op] for op in range(read.first_op, read.last_op + 1) if op in self.disk.history]
             if len(kept) == read.last_op - read.first_op + 1:
-                answer: Message = Entries(view=replica.view, replica=replica.index, data=tuple(kept))
+                answer: Message = Entries(
+                    view=replica.view, replica=replica.index, data=tuple(kept), commit=read.last_op
+                )
             elif self.disk.checkpoint is not None:
                 answer = make_offer(replica.view, replica.index, self.disk.checkpoint, chunk_bytes=64)
             else:

@@ -135,7 +135,7 @@ class Group:
                 self.disks[index].history[done.entry.op] = done.entry.data
             for read in ready.history_reads:
                 data = [self.disks[index].history[op] for op in range(read.first_op, read.last_op + 1)]
-                answer = Entries(view=replica.view, replica=ReplicaIndex(index), data=tuple(data))
+                answer = Entries(view=replica.view, replica=ReplicaIndex(index), data=tuple(data), commit=read.last_op)
                 self.packets.append((index, read.to, encode(answer)))
             self.replies[index] += ready.replies
             self.rejected[index] += ready.rejected

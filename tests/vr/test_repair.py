@@ -226,5 +226,22 @@ def test_bodies_far_ahead_of_the_install_are_not_kept() -> None:
         timestamp_us=1, requests=[],
     )  # fmt: skip
 
-    assert not repair.take_bodies(state, install, [far])
+    assert not repair.take_bodies(state, install, [far], commit=far.op)
     assert install.bodies == {}
+
+
+def test_what_its_sender_does_not_know_committed_is_not_taken_for_it() -> None:
+    """An answer of the primary of an earlier view comes late: its log goes on where another one was committed."""
+    group, _, _ = group_with_a_laggard(1)
+    state = state_of(group, group.first)
+    install = Install(
+        view=state.view, head_op=OpNumber(9), commit=OpNumber(9), commit_checksum=Checksum(b"c" * 16), headers={},
+        keep_op=OpNumber(0), bodies={}, sources=[], known_commit=OpNumber(0),
+    )  # fmt: skip
+    entry = make_entry(
+        view=state.view, op=OpNumber(2), commit=OpNumber(0), parent=Checksum(b"p" * 16), timestamp_us=1, requests=[]
+    )
+
+    assert not repair.take_bodies(state, install, [entry], commit=OpNumber(1))
+    assert install.bodies == {}
+    assert repair.take_bodies(state, install, [entry], commit=OpNumber(2))

@@ -526,7 +526,7 @@ class Loop:
         if read.entries:
             replica = hosted.replica
             data = tuple(stored.entry for stored in read.entries)
-            answer = Entries(view=replica.view, replica=replica.index, data=data)
+            answer = Entries(view=replica.view, replica=replica.index, data=data, commit=replica.commit_number)
             self._send_to(read.peer, hosted, answer)
         elif read.checkpoint is not None:
             self.statistics.snapshots_offered += 1

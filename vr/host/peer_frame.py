@@ -16,7 +16,7 @@ from vr.host.errors import PeerFrameError
 from vr.host.limits import PEER_FRAME_BYTES_MAX, PEER_FRAME_PARTS_MAX
 from vr.types import IDENTIFIER_BYTES
 
-VERSION = 2
+VERSION = 3
 PART_OVERHEAD_BYTES = 32
 """Group id and the lengths around a message, rounded up."""
 

@@ -82,7 +82,7 @@ class NodeArchive:
             offer = make_offer(view, own, checkpoint, chunk_bytes=self._world.swarm.load.chunk_bytes)
             self._send([(asker, offer)])
         elif data:
-            self._send([(asker, Entries(view=view, replica=own, data=tuple(data)))])
+            self._send([(asker, Entries(view=view, replica=own, data=tuple(data), commit=read.last_op))])
 
     def _send_chunk(self, asker: int, wanted: SnapshotRead) -> None:
         """A chunk of a checkpoint that was offered, if it is still there; sometimes rotten."""
