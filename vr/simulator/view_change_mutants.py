@@ -9,6 +9,7 @@ import msgspec
 
 from vr import nacks, normal, repair, replica, view_change
 from vr.configuration import Configuration
+from vr.log import Entry
 from vr.messages import DoViewChange, StartView, decode
 from vr.simulator.mutation import Mutant, Patch, Rule, always, by_scenario, mutant
 from vr.simulator.worlds import late_replay, rotten_tails
@@ -127,6 +128,16 @@ def _floor_is_local(_: Rule) -> Rule:
         normal.apply_committed(state)
 
     return learn_commit_floor
+
+
+def _take_anything(_: Rule) -> Rule:
+    def take_body(_state: ReplicaState, install: Install, entry: Entry, _commit: OpNumber) -> bool:
+        is_new = install.keep_op < entry.op <= install.head_op and entry.op not in install.bodies
+        if is_new:
+            install.bodies[entry.op] = entry
+        return is_new
+
+    return take_body
 
 
 def _unclosed_chain(_: Rule) -> Rule:
@@ -259,6 +270,7 @@ VIEW_CHANGE_MUTANTS: tuple[Mutant, ...] = (
         "uncommitted_entry_for_a_committed_one",
         Patch(view_change, "is_complete", _unclosed_chain),
         Patch(repair, "_servable", _serve_anything),
+        Patch(repair, "_take_body", _take_anything),
     ),
 )
 """Each must die within its budget."""
