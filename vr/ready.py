@@ -92,7 +92,10 @@ class ReadDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EpochEnd(msgspec.Struct, frozen=True, array_like=True):
-    """An epoch ended with the operation (op, checksum), its stop sign; `configuration` is that of the next one."""
+    """An epoch ended with the operation (op, checksum), its stop sign; `configuration` is that of the next one.
+
+    The embedder keeps all three (`Restored.began`).
+    """
 
     configuration: Configuration
     op: OpNumber

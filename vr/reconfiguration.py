@@ -159,7 +159,7 @@ def begin_next(old: ReplicaState, index: ReplicaIndex, *, seed: int) -> ReplicaS
     state = type(old)(end.configuration, index, old.service, options=old.options, seed=seed)
     state.now = state.progress_at = old.now
     state.nonce = state.jitter.number()
-    state.log, state.sessions, state.epochs = old.log, old.sessions, old.epochs
+    state.log, state.sessions, state.epochs, state.began = old.log, old.sessions, old.epochs, end
     state.base_timestamp_us = old.base_timestamp_us
     state.commit_number = state.applied_op = state.commit_told = old.applied_op
     state.durable_op = state.view_head_op = state.known_head_op = old.head_op
@@ -214,8 +214,12 @@ def step_retired(state: ReplicaState, message: Message) -> None:
 
 
 def tell_epoch(state: ReplicaState, other: ReplicaIndex, epoch: int) -> None:
-    """Tell a laggard how the epoch before `epoch` ended, not too often."""
-    end = next((end for end in state.epochs if end.configuration.epoch == epoch), None)
+    """Tell a laggard how the epoch before `epoch` ended, not too often.
+
+    Whoever lost its log knows how its own began: perhaps nobody else does, and the others wait for it.
+    """
+    known = [*state.epochs, state.began] if state.began is not None else state.epochs
+    end = next((end for end in known if end.configuration.epoch == epoch), None)
     told_at = state.epoch_told_at.get(other, float("-inf"))
     if end is None or state.now < told_at + state.options.resend_s / 4:
         state.drop("epoch_not_told")

@@ -18,7 +18,7 @@ import msgspec
 from vr import limits, normal, reads, state_transfer, view_change
 from vr.log import Entry, Log
 from vr.messages import GetEntries, GetView
-from vr.ready import DurableState, SnapshotPart
+from vr.ready import DurableState, EpochEnd, SnapshotPart
 from vr.snapshot import Checkpoint
 from vr.state import Damage, ReplicaState, Status
 from vr.types import Checksum, OpNumber, ViewNumber, view_epoch
@@ -35,6 +35,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """What stable storage gives back. `entries` ascend; `head_certain` False: more may have been acknowledged.
 
     `parts` are of one snapshot that was on its way, any of `Ready.parts`; what has rotted of them is fetched again.
+    `began` is the stop sign that our epoch follows (`Ready.epoch_end`), if we saw it: kept beside the configuration, it is
+    known even when the log is lost, and others may need to be told.
     """
 
     state: DurableState | None = None
@@ -42,6 +44,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     head_certain: bool = True
     checkpoint: Checkpoint | None = None
     parts: Sequence[SnapshotPart] = ()
+    began: tuple[OpNumber, Checksum] | None = None
 
     @classmethod
     def fresh(cls) -> Restored:
@@ -51,6 +54,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 def restore(state: ReplicaState, restored: Restored) -> None:
     """Begin from what stable storage gave back."""
+    if restored.began is not None:
+        state.began = EpochEnd(state.configuration, *restored.began)
     checkpoint = restored.checkpoint
     if checkpoint is not None:
         state.log = Log(checkpoint.op, checkpoint.checksum)

@@ -251,8 +251,10 @@ class ReplicaState:
         self.transfer: Transfer | None = None
         self.snapshot_budget = limits.SNAPSHOT_BYTES_PER_S
         self.snapshot_budget_at = 0.0
-        # Epochs (reconfiguration). `epochs`: how they ended, oldest first; `ended`: ours; `guests` by their place.
+        # Epochs (reconfiguration). `epochs`: how they ended, oldest first; `began`: the one before ours, `ended`: ours, in
+        # which `configuration` follows; `guests` by their place.
         self.epochs: list[EpochEnd] = []
+        self.began: EpochEnd | None = None
         self.ended: EpochEnd | None = None
         self.is_end_told = False
         self.reconfiguration: Configuration | None = None

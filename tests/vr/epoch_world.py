@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from random import Random
 
+from msgspec.structs import replace
+
 from tests.vr.group import Disk, Journal
 from vr.configuration import Configuration, Member
 from vr.log import Request
@@ -15,7 +17,7 @@ from vr.messages import Entries, Message, decode, encode
 from vr.ready import EpochEnd, Ready, Rejected, Reply
 from vr.replica import Replica, ReplicaOptions, Status
 from vr.state_transfer import make_chunk, make_offer
-from vr.types import ClientId, GroupId, ReplicaId, RequestNumber, SessionNumber, view_epoch
+from vr.types import Checksum, ClientId, GroupId, OpNumber, ReplicaId, RequestNumber, SessionNumber, view_epoch
 
 CLIENT = ClientId(b"client-of-a-test")
 
@@ -36,7 +38,8 @@ class Machine:
         self.world = world
         self.number = number
         self.id = member(number).replica_id
-        self.configuration = configuration  # as made durable
+        self.configuration = configuration  # as made durable, and the stop sign that it began behind
+        self.began: tuple[OpNumber, Checksum] | None = None
         self.disk = Disk()
         self.replica: Replica | None = None
         self.service = Journal()
@@ -49,13 +52,18 @@ class Machine:
         assert index is not None
         self.service = Journal()
         self.replica = Replica(
-            self.configuration, index, self.service, self.disk.restored(), now=self.world.now, seed=self.number,
+            self.configuration, index, self.service, replace(self.disk.restored(), began=self.began), now=self.world.now, seed=self.number,
             options=self.world.options,
         )  # fmt: skip
 
     def crash(self) -> None:
         self.replica = None
         self.disk.waiting.clear()
+
+    def lose_log(self) -> None:
+        """The whole log rots, while the machine is down."""
+        self.disk.entries.clear()
+        self.disk.is_head_certain = False
 
     def receive(self, source: ReplicaId, data: bytes) -> None:
         replica, message = self.replica, decode(data)
@@ -113,7 +121,7 @@ class Machine:
                 self.world.join(place.replica_id[0], end.configuration)
         following = replica.next_epoch(self.world.now, self.number)
         if following is not None:
-            self.configuration = end.configuration
+            self.configuration, self.began = end.configuration, (end.op, end.checksum)
             self.replica = following
 
     def send(self, to: ReplicaId, message: Message) -> None:

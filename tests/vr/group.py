@@ -49,6 +49,7 @@ class Disk:
         self.checkpoint: Checkpoint | None = None
         self.history: dict[int, bytes] = {}
         self.waiting: list[Ready] = []
+        self.is_head_certain = True
 
     def perform(self, ready: Ready) -> None:
         if ready.meta is not None:
@@ -60,7 +61,9 @@ class Disk:
             self.entries = [entry for entry in self.entries if entry.op < ready.append[0].op] + list(ready.append)
 
     def restored(self) -> Restored:
-        return Restored(state=self.state, entries=tuple(self.entries), checkpoint=self.checkpoint)
+        return Restored(
+            state=self.state, entries=tuple(self.entries), head_certain=self.is_head_certain, checkpoint=self.checkpoint
+        )
 
 
 class Group:

@@ -188,6 +188,39 @@ def test_who_slept_through_epochs_follows_by_entries_or_by_a_snapshot() -> None:
         assert sleeper.service.bodies[: len(talker.acknowledged)] == talker.acknowledged
 
 
+def test_who_lost_its_whole_log_still_tells_how_its_epoch_began() -> None:
+    """Nobody else knows: the other has the stop sign, and cannot know that it is committed (seed 176521599824154)."""
+    world = started(2, 2)
+    talker = Talker(world)
+    talker.act(Random(1))
+    world.run(0.5)
+    primary = world.primary()
+    assert primary is not None
+    leader = primary_of(world)
+    before = leader.commit_number
+    now = leader.configuration
+    assert leader.reconfigure(now.successor(now.members), world.now) is None
+    while leader.commit_number == before:
+        world.turn()
+    primary.collect()
+    primary.sync()
+    primary.collect()
+    world.packets.clear()  # It told the other, in vain.
+    other = world.machines[1 - primary.number]
+    assert (primary.configuration.epoch, other.configuration.epoch) == (1, 0)
+    assert other.replica is not None
+    assert other.replica.commit_number == before
+
+    world.crash(primary.number)
+    primary.lose_log()
+    world.restart(primary.number)
+    world.run(5)
+
+    assert other.configuration.epoch == 1
+    assert [machine.service.bodies for machine in world.machines] == [talker.acknowledged] * 2
+    assert all(machine.replica.status is Status.NORMAL for machine in world.machines if machine.replica is not None)
+
+
 def test_the_office_is_handed_over_in_one_view_change() -> None:
     world = started()
     primary = primary_of(world)

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from vr.host.limits import PEER_FRAME_BYTES_MAX
-from vr.ready import CommittedOp, HistoryRead, SnapshotPart, SnapshotRead
+from vr.ready import CommittedOp, EpochEnd, HistoryRead, SnapshotPart, SnapshotRead
 from vr.replica import Checkpoint
 from vr.storage.history import History, HistoryEntry
 from vr.types import GroupId, ReplicaId
@@ -54,10 +54,10 @@ class ChunkRead(msgspec.Struct, kw_only=True, eq=False):
 
 
 class EpochBegin(msgspec.Struct, frozen=True, kw_only=True):
-    """An epoch ended here: what has to be durable before the next begins. `configuration` is None if we are not in it."""
+    """An epoch ended here: what has to be durable before the next begins. `end` is None if we are not in the next one."""
 
     group: GroupId
-    configuration: bytes | None
+    end: EpochEnd | None
     notes: Sequence[tuple[int, bytes]]
 
 
@@ -88,7 +88,7 @@ def do_archive_job(history: History, job: ArchiveJob) -> None:
     if job.checkpoints or job.snapshots:
         history.save_checkpoints([*job.checkpoints, *job.snapshots])
     for epoch in job.epochs:
-        history.begin_epoch(epoch.group, epoch.configuration, epoch.notes)
+        history.begin_epoch(epoch.group, epoch.end, epoch.notes)
     for group, through_op in job.forgotten:
         history.forget_entries(group, through_op)
     for read in job.reads:

@@ -322,9 +322,7 @@ class Loop:
         """All that the next epoch begins with is durable here; now that it begins has to be."""
         notes = self._embedder.on_epoch_end(hosted.group, end)
         is_ours = end.configuration.index_of(self.replica_id) is not None
-        self._epochs.append(
-            EpochBegin(group=hosted.group, configuration=end.configuration.to_bytes() if is_ours else None, notes=notes)
-        )
+        self._epochs.append(EpochBegin(group=hosted.group, end=end if is_ours else None, notes=notes))
         self.archive_woken.set()
 
     def _begin_epoch(self, epoch: EpochBegin, now: float) -> None:

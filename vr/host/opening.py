@@ -59,7 +59,7 @@ def open_storage(file_system: FileSystem, path: str, *, options: HostOptions) ->
         for stored in history.groups():
             try:
                 _check_configuration(stored, folder)
-                restored.append((stored, restore_group(stored.group, recovery.groups.get(stored.group), history)))
+                restored.append((stored, restore_group(stored, recovery.groups.get(stored.group), history)))
             except GroupDamaged as error:
                 damaged[stored.group] = str(error)
         known = {stored.group for stored in history.groups()} | history.forgotten_groups()

@@ -7,18 +7,19 @@ from vr.host.errors import GroupDamaged
 from vr.log import Entry, decode_entry
 from vr.ready import DurableState
 from vr.replica import Checkpoint, FaultyEntry, Restored
-from vr.storage.history import History
+from vr.storage.history import History, StoredGroup
 from vr.storage.recovery import RecoveredGroup
 from vr.types import Checksum, GroupId, OpNumber
 
 
-def restore_group(group: GroupId, recovered: RecoveredGroup | None, history: History) -> Restored:
+def restore_group(stored: StoredGroup, recovered: RecoveredGroup | None, history: History) -> Restored:
     """Put together what stable storage has of a group.
 
     Raises:
         GroupDamaged: promises of this replica are lost; starting it could break what it promised (PAR, FAST 2018).
         HistoryUnusable: history cannot be read.
     """
+    group = stored.group
     if recovered is None:
         raise GroupDamaged(f"history knows group {group.hex()} but the log does not: was the log's folder replaced?")
     if recovered.meta_faulty:
@@ -27,7 +28,7 @@ def restore_group(group: GroupId, recovered: RecoveredGroup | None, history: His
     if recovered.meta is None:
         if recovered.entries or checkpoint is not None:
             raise GroupDamaged(f"group {group.hex()} has operations but no durable state; replace this replica")
-        return Restored.fresh()
+        return Restored(began=stored.began)
     try:
         state = DurableState.from_bytes(recovered.meta)
     except DecodeError as error:
@@ -40,6 +41,7 @@ def restore_group(group: GroupId, recovered: RecoveredGroup | None, history: His
         head_certain=recovered.head_certain,
         checkpoint=checkpoint,
         parts=history.load_parts(group),
+        began=stored.began,
     )
 
 

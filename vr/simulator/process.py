@@ -36,7 +36,7 @@ from vr.simulator.schedule import MILLISECOND_US, Action
 from vr.simulator.service import JournalService
 from vr.simulator.world import World
 from vr.storage.errors import StoragePoisoned
-from vr.types import ClientId, ReplicaIndex, SessionNumber, view_epoch
+from vr.types import Checksum, ClientId, OpNumber, ReplicaIndex, SessionNumber, view_epoch
 
 HEARTBEAT = b"\x00"
 SPACE_LOOK_US = 1_000_000  # how often the host looks at the free space
@@ -74,6 +74,7 @@ class Process:
         self._clock = NodeClock(world.schedule, world.random, world.swarm.process)
         self.configuration = world.configuration
         """That of the epoch this node is in, as its disk has it."""
+        self._began: tuple[OpNumber, Checksum] | None = None
         self._ids = [member.replica_id for member in world.configuration.members]
         self._incarnation = 0
         self._fuse: int | None = None
@@ -144,6 +145,7 @@ class Process:
             boundary=self._boundary,
         )
         restored = self._log.restored(self.history.checkpoint, self._archive.parts_found())
+        restored = msgspec.structs.replace(restored, began=self._began)
         disk = world.checkers.ledger.disks[self.node]
         world.checkers.progress.on_restarted(self.node, view=disk.view, log_view=disk.log_view)
         self.service = JournalService(partial(world.checkers.logs.on_applied, self.node))
@@ -507,7 +509,7 @@ class Process:
         """The next configuration becomes durable, then our replica in it begins."""
         old = self._require_replica()
         self._boundary()
-        self.configuration = end.configuration
+        self.configuration, self._began = end.configuration, (end.op, end.checksum)
         self._boundary()
         self.replica = old.next_epoch(self._clock.now_s(), self._world.later.getrandbits(64))
         assert self.replica is not None, "every node is a member, or stands by"

@@ -23,15 +23,17 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from vr.ready import CommittedOp, SnapshotPart
+from vr.ready import CommittedOp, EpochEnd, SnapshotPart
 from vr.replica import Checkpoint
 from vr.storage.errors import HistoryUnusable
 from vr.storage.limits import HISTORY_READ_BYTES_MAX
-from vr.types import GroupId, OpNumber
+from vr.types import Checksum, GroupId, OpNumber
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS groups (
     number INTEGER PRIMARY KEY, group_id BLOB NOT NULL UNIQUE, configuration BLOB NOT NULL, genesis BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS beginnings (
+    group_number INTEGER PRIMARY KEY, op INTEGER NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS entries (
     group_number INTEGER NOT NULL, op INTEGER NOT NULL, mark INTEGER NOT NULL, entry BLOB NOT NULL, results BLOB NOT NULL,
     PRIMARY KEY (group_number, op)) WITHOUT ROWID;
@@ -52,11 +54,15 @@ _checkpoint_decoder = msgspec.msgpack.Decoder(Checkpoint)
 
 
 class StoredGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """A group: the encoded configuration that holds, and the bytes its service starts from."""
+    """A group: the encoded configuration that holds, and the bytes its service starts from.
+
+    `began`: the stop sign behind which that configuration began, if this replica saw it.
+    """
 
     group: GroupId
     configuration: bytes
     genesis: bytes
+    began: tuple[OpNumber, Checksum] | None = None
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,15 +115,18 @@ class History:
         if rows:
             self._numbers[group.group] = rows[0][0]
 
-    def begin_epoch(self, group: GroupId, configuration: bytes | None, notes: Sequence[tuple[int, bytes]]) -> None:
-        """Another configuration holds from now on, if one is given; notes of that are kept with it. Durable at once."""
+    def begin_epoch(self, group: GroupId, end: EpochEnd | None, notes: Sequence[tuple[int, bytes]]) -> None:
+        """Another configuration holds from now on, if an end is given; notes of that are kept with it. Durable at once."""
         number = self._number(group)
         with self._transaction(synced=True):
             for note, data in notes:
                 self._keep_note(number, note, data)
-            if configuration is not None:
+            if end is not None:
                 self._connection.execute(
-                    "UPDATE groups SET configuration = ? WHERE number = ?", (configuration, number)
+                    "UPDATE groups SET configuration = ? WHERE number = ?", (end.configuration.to_bytes(), number)
+                )
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO beginnings VALUES (?, ?, ?)", (number, end.op, end.checksum)
                 )
 
     def forget_group(self, group: GroupId) -> None:
@@ -127,7 +136,7 @@ class History:
         """
         number = self._number(group)
         with self._transaction(synced=True):
-            for table in ("entries", "checkpoints", "parts"):
+            for table in ("entries", "checkpoints", "parts", "beginnings"):
                 self._connection.execute(f"DELETE FROM {table} WHERE group_number = ?", (number,))  # noqa: S608 - fixed
             self._connection.execute("UPDATE groups SET configuration = x'', genesis = x'' WHERE number = ?", (number,))
 
@@ -135,9 +144,16 @@ class History:
         """All groups that are hosted here, oldest first."""
         with _translated():
             rows = self._connection.execute(
-                "SELECT group_id, configuration, genesis FROM groups WHERE configuration != x'' ORDER BY number"
+                "SELECT group_id, configuration, genesis, op, checksum FROM groups LEFT JOIN beginnings"
+                " ON group_number = number WHERE configuration != x'' ORDER BY number"
             )
-            return [StoredGroup(group=GroupId(row[0]), configuration=row[1], genesis=row[2]) for row in rows]
+            return [
+                StoredGroup(
+                    group=GroupId(group), configuration=configuration, genesis=genesis,
+                    began=None if op is None else (OpNumber(op), Checksum(checksum)),
+                )
+                for group, configuration, genesis, op, checksum in rows
+            ]  # fmt: skip
 
     def forgotten_groups(self) -> set[GroupId]:
         """Groups that were hosted here once and are not any more."""

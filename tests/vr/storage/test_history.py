@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.vr.storage.records import GROUP, OTHER_GROUP, checkpoint, committed
-from vr.ready import SnapshotPart
+from vr.configuration import Configuration, Member
+from vr.ready import EpochEnd, SnapshotPart
 from vr.storage.errors import HistoryUnusable
 from vr.storage.history import History, StoredGroup
+from vr.types import Checksum, OpNumber, ReplicaId
+
+END = EpochEnd(
+    Configuration(group=GROUP, members=(Member(ReplicaId(bytes(16)), b"key"),)), OpNumber(7), Checksum(b"stop" * 4)
+)
 
 
 @pytest.fixture
@@ -189,11 +195,14 @@ def test_parts_of_another_offer_replace_those_before(history: History) -> None:
 
 
 def test_next_configuration_and_what_is_noted_of_it_are_kept_together(history: History, path: str) -> None:
-    history.begin_epoch(GROUP, b"of epoch 1", [(1, b"note")])
+    history.begin_epoch(GROUP, END, [(1, b"note")])
     history.begin_epoch(OTHER_GROUP, None, [(1, b"left"), (2, b"for good")])
     history.close()
 
     again = History.open(path)
-    assert [one.configuration for one in again.groups()] == [b"of epoch 1", b"configuration"]
+    assert [(one.configuration, one.began) for one in again.groups()] == [
+        (END.configuration.to_bytes(), (END.op, END.checksum)),
+        (b"configuration", None),
+    ]
     assert again.notes() == {GROUP: [b"note"], OTHER_GROUP: [b"left", b"for good"]}
     again.close()
