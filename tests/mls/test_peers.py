@@ -9,9 +9,10 @@ import pytest
 
 from mls import Group
 from mls.proposals import ReInit
+from tests.mls.peers import PEERS
 from tests.mls.peers.histories import History, capabilities_of
 from tests.mls.peers.members import PSKS, Changes, OurMember, PeerMember, TsMember, WireMember, now
-from tests.mls.peers.process import PEERS, PeerMissingError, PeerProcess, PeerRefusalError, open_peer
+from tests.npm_peers.process import PeerMissingError, PeerProcess, PeerRefusalError, open_peer
 
 STRANGERS: dict[str, type[TsMember | WireMember]] = {"ts_mls": TsMember, "core_crypto": WireMember}
 NAMES = [f"{number:08x}-0000-4000-8000-000000000000:{number}@samtala.test" for number in range(1, 9)]
@@ -28,7 +29,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def peer(kind: str) -> Iterator[PeerProcess]:
     try:
-        with capabilities_of(kind), open_peer(kind) as process:
+        with capabilities_of(kind), open_peer(PEERS[kind]) as process:
             yield process
     except PeerMissingError as missing:
         pytest.skip(f"{kind}: {missing}")

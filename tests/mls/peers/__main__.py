@@ -7,9 +7,10 @@ import sys
 import time
 from collections import Counter
 
+from tests.mls.peers import PEERS
 from tests.mls.peers.histories import History, capabilities_of
 from tests.mls.peers.members import TsMember, WireMember
-from tests.mls.peers.process import PEERS, PeerMissingError, open_peer
+from tests.npm_peers.process import PeerMissingError, open_peer
 
 STRANGERS = {"ts_mls": TsMember, "core_crypto": WireMember}
 
@@ -17,7 +18,7 @@ STRANGERS = {"ts_mls": TsMember, "core_crypto": WireMember}
 def run(kind: str, seeds: range, steps: int) -> Counter[str]:
     """Histories with one kind of peer; says which one failed."""
     done: Counter[str] = Counter()
-    with open_peer(kind) as peer, capabilities_of(kind):
+    with open_peer(PEERS[kind]) as peer, capabilities_of(kind):
         for seed in seeds:
             history = History(seed, peer, STRANGERS[kind])
             try:
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--peer", choices=PEERS, action="append", help="only this one")
     options = parser.parse_args()
-    kinds = options.peer or PEERS
+    kinds = options.peer or list(PEERS)
     seeds = range(options.first_seed, options.first_seed + options.histories // len(kinds))
     for kind in kinds:
         start = time.perf_counter()

@@ -33,7 +33,7 @@ from mls import nodes, tree_math
 from mls.codec import decode
 from mls.ratchet_tree import RatchetTree
 from tests.mls.peers.members import PSKS, Changes, Commit, OurMember, TsMember, WireMember, context_of, described
-from tests.mls.peers.process import PeerProcess, PeerRefusalError
+from tests.npm_peers.process import PeerProcess, PeerRefusalError
 
 __all__ = ["History", "capabilities_of"]
 

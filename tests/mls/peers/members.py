@@ -28,7 +28,7 @@ from mls.key_packages import open_key_package
 from mls.key_schedule import GroupContext, PreSharedKeyID, PSKType
 from mls.proposals import Add, PreSharedKey, Proposal, Remove
 from mls.welcome import GroupInfo
-from tests.mls.peers.process import PeerProcess
+from tests.npm_peers.process import PeerProcess
 
 __all__ = ["Changes", "Commit", "Facts", "OurMember", "PeerMember", "TsMember", "WireMember"]
 

@@ -14,10 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["PEERS", "PeerMissingError", "PeerProcess", "PeerRefusalError", "open_peer"]
+__all__ = ["PeerMissingError", "PeerProcess", "PeerRefusalError", "open_peer"]
 
-FOLDER: Final = Path(__file__).parent
-PEERS: Final = ("ts_mls", "core_crypto")
+_LINES: Final = Path(__file__).parent / "lines.mjs"
 INSTALL_TIMEOUT_S: Final = 180
 NODE_MAJOR_MIN: Final = 20
 
@@ -30,12 +29,12 @@ class PeerRefusalError(Exception):
     """The peer refused a request; the text is its stack."""
 
 
-def _files(kind: str) -> list[Path]:
-    return [FOLDER / "lines.mjs", *sorted((FOLDER / kind).iterdir())]
+def _files(peer: Path) -> list[Path]:
+    return [_LINES, *sorted(peer.iterdir())]
 
 
 @cache
-def install(kind: str) -> Path:
+def install(peer: Path) -> Path:
     """Install a peer into the user's cache, named by what is installed; returns its folder.
 
     Raises:
@@ -46,15 +45,15 @@ def install(kind: str) -> Path:
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.removeprefix("v").split(".")[0]) < NODE_MAJOR_MIN:
         raise PeerMissingError(f"node {version} is older than {NODE_MAJOR_MIN}")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _files(kind))).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _files(peer))).hexdigest()[:16]
     cache_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samtala-tests"
-    target = cache_folder / f"{kind}-{digest}"
+    target = cache_folder / f"{peer.name}-{digest}"
     if target.exists():
         return target
-    building = cache_folder / f"{kind}-{digest}.{os.getpid()}"
+    building = cache_folder / f"{peer.name}-{digest}.{os.getpid()}"
     building.mkdir(parents=True)
     try:
-        for path in _files(kind):
+        for path in _files(peer):
             shutil.copy(path, building)
         _npm_ci(building)
         with contextlib.suppress(OSError):  # another test process was faster
@@ -107,13 +106,13 @@ class PeerProcess:
 
 
 @contextlib.contextmanager
-def open_peer(kind: str) -> Iterator[PeerProcess]:
-    """Start a peer of a kind.
+def open_peer(peer: Path) -> Iterator[PeerProcess]:
+    """Start the peer of a folder.
 
     Raises:
         PeerMissingError: it cannot run here.
     """
-    folder = install(kind)
+    folder = install(peer)
     process = subprocess.Popen(
         ["node", "peer.mjs"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
