@@ -61,6 +61,8 @@ def session_refusal(state: ReplicaState, request: Request) -> RejectReason | Non
 
 
 def _keep_pending(state: ReplicaState, request: Request) -> bool:
+    if state.has_left:
+        return _reject(state, request, RejectReason.NEW_EPOCH)
     key = (request.client, request.session, request.number)
     if (waiting := state.pending.get(key)) is not None:
         # Of two registers the newer one waits: an answer to the older must not pass for its answer.

@@ -174,8 +174,8 @@ def begin_next(old: ReplicaState, index: ReplicaIndex, *, seed: int) -> ReplicaS
         known = old.configuration.index_of(member.replica_id)
         if place != index and known is not None and known != old.index:
             state.peers[ReplicaIndex(place)].suspected = old.peers[known].suspected
-    if old.transfer is not None and not old.transfer.is_saving and state.others:
-        # What is here of a snapshot need not come again; its source has another place now, or none.
+    if old.transfer is not None and state.others:
+        # What is here of a snapshot need not come again, nor one that is being saved; its source has another place, or none.
         state.transfer = old.transfer
         source = state.configuration.index_of(replica_id_of(old, old.transfer.source))
         state.transfer.source = state.others[0] if source is None or source == index else source
@@ -186,7 +186,8 @@ def begin_next(old: ReplicaState, index: ReplicaIndex, *, seed: int) -> ReplicaS
 
 
 def refuse_pending(state: ReplicaState) -> None:
-    """We are not of the next epoch: whoever waits here is told to follow it."""
+    """We are not of the next epoch: whoever waits here, or comes, is told to follow it."""
+    state.has_left = True
     for item in list(state.pending.values()):
         forwarding.take_pending(state, item.request)
         state.effects.rejected.append(

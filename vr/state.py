@@ -257,6 +257,7 @@ class ReplicaState:
         self.began: EpochEnd | None = None
         self.ended: EpochEnd | None = None
         self.is_end_told = False
+        self.has_left = False
         self.reconfiguration: Configuration | None = None
         self.guests: list[ReplicaId] = []
         self.guests_seen = 0

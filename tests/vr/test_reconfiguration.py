@@ -7,9 +7,11 @@ import pytest
 
 from tests.vr.epoch_world import EpochWorld, Talker, members
 from vr.configuration import Configuration
+from vr.log import Request
+from vr.ready import RejectReason
 from vr.reconfiguration import Refusal
 from vr.replica import Replica, Status
-from vr.types import OpNumber
+from vr.types import ClientId, OpNumber, RequestNumber, SessionNumber
 
 
 def started(count: int = 3, size: int = 3) -> EpochWorld:
@@ -219,6 +221,25 @@ def test_who_lost_its_whole_log_still_tells_how_its_epoch_began() -> None:
     assert other.configuration.epoch == 1
     assert [machine.service.bodies for machine in world.machines] == [talker.acknowledged] * 2
     assert all(machine.replica.status is Status.NORMAL for machine in world.machines if machine.replica is not None)
+
+
+def test_who_has_left_refuses_what_it_cannot_bring_to_anybody() -> None:
+    world = started(4, 4)
+    talker = Talker(world)
+    talker.act(Random(1))
+    world.run(0.5)
+    change(world, primary_of(world).configuration.successor(members(0, 1, 2)))
+    left = world.machines[3]
+    assert left.replica is not None
+    left.rejected.clear()
+
+    register = Request(
+        client=ClientId(b"another client.."), session=SessionNumber(0), number=RequestNumber(0), body=b"1"
+    )
+    left.replica.submit([register], world.now)
+    left.collect()
+
+    assert [rejected.reason for rejected in left.rejected] == [RejectReason.NEW_EPOCH]
 
 
 def test_the_office_is_handed_over_in_one_view_change() -> None:

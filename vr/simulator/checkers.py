@@ -156,11 +156,9 @@ class Checkers:
 
     def _require_fresh_count(self, node: int, replica: Replica) -> None:
         # Who acknowledged something in this view made its log view durable first.
-        for index, disk in enumerate(self.ledger.disks):
-            if index != node and disk.log_view < replica.view:
-                place = next(
-                    i for i, m in enumerate(replica.configuration.replicas) if self._node_of[m.replica_id] == index
-                )
+        for place, member in enumerate(replica.configuration.replicas):
+            index = self._node_of[member.replica_id]
+            if index != node and self.ledger.disks[index].log_view < replica.view:
                 acknowledged, _ = replica.peer_standing(ReplicaIndex(place))
                 if acknowledged >= 0:
                     raise Violation(

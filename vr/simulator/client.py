@@ -228,7 +228,9 @@ class Client:
                     self.evictions += 1
                     self._give_up()
                     self._finish_or(self._register)
-            case _:
+            case reason:
+                if reason is RejectReason.NEW_EPOCH:
+                    self._move()  # Our replica has left the group.
                 self._retry_token += 1
                 delay_us = max(RETRY_US_MIN, int(rejected.retry_after_s * 1e6))
                 self._schedule.after(delay_us, self._on_busy_over, self._retry_token)

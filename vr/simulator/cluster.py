@@ -180,7 +180,7 @@ class Cluster:
         The group must say so itself, and be right: fewer than a nack quorum of its members know their own heads.
         """
         replicas = [process.replica for process in self.processes if process.replica is not None]
-        certain = sum(replica.status is not Status.RECOVERING_HEAD for replica in replicas)
+        certain = sum(replica.status not in (Status.RECOVERING_HEAD, Status.RETIRED) for replica in replicas)
         admits = any(replica.undecided is not None and replica.undecided.is_final for replica in replicas)
         needed = max(self.processes, key=lambda process: process.configuration.epoch).configuration.nack_quorum
         return admits and self.world.counts["rot"] > 0 and certain < needed
@@ -188,7 +188,14 @@ class Cluster:
     def _is_converged(self) -> bool:
         if not all(client.is_done for client in self.clients):
             return False
-        first = self._core[0].replica
+        core = self._core
+        if self.swarm.leave:
+            nodes = max(self.processes, key=lambda process: process.configuration.epoch).group_nodes
+            gone = [process.replica for process in core if process.node not in nodes]
+            if any(replica is None or replica.status is not Status.RETIRED for replica in gone):
+                return False  # Who was not told goes on asking, and holds what others need not keep.
+            core = [process for process in core if process.node in nodes]
+        first = core[0].replica
         if first is None:
             return False
         return all(
@@ -196,8 +203,8 @@ class Cluster:
             and process.replica.commit_number == first.commit_number == process.replica.head_op
             and process.replica.applied_op == first.applied_op == first.commit_number
             and process.replica.view == first.view
-            and process.service.digest == self._core[0].service.digest
-            for process in self._core
+            and process.service.digest == core[0].service.digest
+            for process in core
         )
 
     def _why_not_converged(self) -> str:

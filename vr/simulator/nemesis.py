@@ -89,17 +89,21 @@ class Nemesis:
             self._world.schedule.after(int(self._world.later.expovariate(1.0) * interval_us), self._change)
 
     def _change(self) -> None:
-        """Other members, or another primary: any set of two or more, the rest stand by."""
+        """Other members, or another primary: any set of two or more; the rest stand by, or some of it leaves."""
         if not self._world.storming:
             return
         draw = self._world.later
         primaries = [process for process in self._processes if process.is_primary]
         if primaries:
             primary = max(primaries, key=lambda process: process.configuration.epoch)
-            order = draw.sample(range(len(self._processes)), len(self._processes))
-            size = draw.randint(2, len(self._processes))
+            nodes = primary.group_nodes
+            order = draw.sample(nodes, len(nodes))
+            size = draw.randint(2, len(nodes))
             if draw.random() < 0.8:
-                primary.reconfigure(order[:size], order[size:], first=draw.randrange(-1, size))
+                first, stay = draw.randrange(-1, size), len(nodes)
+                if self._world.swarm.leave and draw.random() < self._world.swarm.leave:
+                    stay = draw.randint(size, len(nodes))
+                primary.reconfigure(order[:size], order[size:stay], first=first)
             else:
                 primary.hand_over(order[0])
         self._change_later()

@@ -155,9 +155,11 @@ class Process:
             seed=world.random.getrandbits(60),
             options=_liveness_options(world.swarm.process.patience),
         )
+        index = self._index_of(self.node)
+        assert index is not None, "a node runs in the last epoch that it was in"
         self.replica = Replica(
             self.configuration,
-            self._index_of(self.node),
+            index,
             self.service,
             restored,
             now=now_s,
@@ -370,10 +372,14 @@ class Process:
         if self._require_replica().read_index(number, self._clock.now_s()):
             self._asked[number] = asked
 
-    def _index_of(self, node: int) -> ReplicaIndex:
-        index = self.configuration.index_of(self._ids[node])
-        assert index is not None, "every node is a member, or stands by"
-        return index
+    def _index_of(self, node: int) -> ReplicaIndex | None:
+        """The place of a node in our epoch; None: it has left, or we did."""
+        return self.configuration.index_of(self._ids[node])
+
+    @property
+    def group_nodes(self) -> Sequence[int]:
+        """Members and standbys of our epoch, by node."""
+        return sorted(self._world.node_of[replica.replica_id] for replica in self.configuration.replicas)
 
     def reconfigure(self, members: Sequence[int], standbys: Sequence[int], *, first: int) -> None:
         """An operator wishes for other members; `first` of them leads at first, -1: whoever."""
@@ -397,8 +403,9 @@ class Process:
         self._run(self._incarnation, self._on_hand_over, node)
 
     def _on_hand_over(self, node: int) -> None:
-        replica = self._require_replica()
-        self._world.counts["hand_over"] += replica.transfer_primary(self._index_of(node), self._clock.now_s())
+        replica, index = self._require_replica(), self._index_of(node)
+        assert index is not None, "the nemesis knows who is in the group"
+        self._world.counts["hand_over"] += replica.transfer_primary(index, self._clock.now_s())
 
     def forget(self, client: ClientId, session: SessionNumber) -> None:
         """A client attached here has gone."""
@@ -415,7 +422,9 @@ class Process:
     def _on_connected(self, peer: int) -> None:
         now_s = self._clock.now_s()
         self._liveness.on_connected(peer, now_s)
-        self._require_replica().peer_connected(self._index_of(peer), now_s)
+        index = self._index_of(peer)
+        if index is not None:
+            self._require_replica().peer_connected(index, now_s)
 
     def disconnect_soon(self, peer: int) -> None:
         """The connection to `peer` is reset: its process died."""
@@ -436,9 +445,11 @@ class Process:
     def _tick_liveness(self, now_s: float) -> None:
         change = self._liveness.tick(now_s)
         for peer in change.suspected:
-            self._require_replica().suspect(self._index_of(peer), now_s)
+            if (index := self._index_of(peer)) is not None:
+                self._require_replica().suspect(index, now_s)
         for peer in change.trusted:
-            self._require_replica().trust(self._index_of(peer), now_s)
+            if (index := self._index_of(peer)) is not None:
+                self._require_replica().trust(index, now_s)
         if change.heartbeat_due:
             for target in range(self._world.swarm.node_count):
                 if target != self.node:
@@ -506,13 +517,19 @@ class Process:
             self._begin_epoch(ready.epoch_end)
 
     def _begin_epoch(self, end: EpochEnd) -> None:
-        """The next configuration becomes durable, then our replica in it begins."""
+        """The next configuration becomes durable, then our replica in it begins. Who has left goes on with the old one."""
         old = self._require_replica()
         self._boundary()
-        self.configuration, self._began = end.configuration, (end.op, end.checksum)
+        is_ours = end.configuration.index_of(self._ids[self.node]) is not None
+        if is_ours:
+            self.configuration, self._began = end.configuration, (end.op, end.checksum)
         self._boundary()
-        self.replica = old.next_epoch(self._clock.now_s(), self._world.later.getrandbits(64))
-        assert self.replica is not None, "every node is a member, or stands by"
+        following = old.next_epoch(self._clock.now_s(), self._world.later.getrandbits(64) if is_ours else 0)
+        if following is None:
+            self._world.counts["left"] += 1
+            self._world.tell(self.node, f"left with epoch {self.configuration.epoch}")
+            return
+        self.replica = following
         self._note_space()
         self._world.counts["epoch"] += 1
         self._world.tell(self.node, f"epoch {end.configuration.epoch} began: {self.summary()}")

@@ -17,10 +17,11 @@ import msgspec
 from vr.simulator.cluster import Outcome, run_seed
 from vr.simulator.errors import NothingToShrink
 from vr.simulator.schedule import SECOND_US
-from vr.simulator.swarm import Swarm, draw_later, draw_swarm, later_random
+from vr.simulator.swarm import Swarm, draw_epochs, draw_later, draw_swarm, later_random
 
 SECTIONS = ("network", "disk", "process", "partition", "load")
 HALVED = (("load", "clients", 1), ("load", "requests_per_client", 2), ("load", "body_bytes_max", 1))
+WHOLE = ("leave", "epoch_interval_us")  # of the world itself
 STORM_US_MIN = SECOND_US // 2
 
 
@@ -40,6 +41,7 @@ class Shrunk(msgspec.Struct, frozen=True, kw_only=True):
             for name, value in msgspec.structs.asdict(getattr(self.swarm, section)).items()
             if value != getattr(getattr(Swarm(), section), name)
         ]
+        left += [f"{name} = {getattr(self.swarm, name)}" for name in WHOLE if getattr(self.swarm, name)]
         return [
             f"{self.outcome.violation}",
             f"seed {self.seed}, {self.outcome.events} events, {self.swarm.node_count} nodes, "
@@ -60,6 +62,9 @@ def simpler(swarm: Swarm) -> Iterator[tuple[str, Swarm]]:
             quiet = 1 if name == "window" else 0.0 if section == "load" else getattr(default, name)
             if is_fault and getattr(now, name) != quiet:
                 yield f"{section}.{name}", _with(swarm, section, name, quiet)
+    for name in WHOLE:
+        if getattr(swarm, name):
+            yield name, msgspec.structs.replace(swarm, **{name: 0})
     for section, name, floor in HALVED:
         value = getattr(getattr(swarm, section), name)
         if value > floor:
@@ -79,7 +84,7 @@ def shrink(seed: int, *, seeds_per_world: int = 6) -> Shrunk:
     Raises:
         NothingToShrink: the seed finds nothing.
     """
-    swarm = draw_later(later_random(seed), draw_swarm(Random(seed)))
+    swarm = draw_epochs(seed, draw_later(later_random(seed), draw_swarm(Random(seed))))
     outcome = run_seed(seed, swarm=swarm)
     if outcome.violation is None:
         raise NothingToShrink(f"seed {seed} finds nothing")

@@ -106,6 +106,7 @@ class Swarm(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_s: int = 30 * 24 * 3600
     lease_ms: int = 0
     epoch_interval_us: int = 0  # mean time between wishes for other members, or another primary; 0 = never
+    leave: float = 0.0  # of those wishes: some nodes leave for good, and stay up to answer laggards
     network: NetworkFaults = NetworkFaults()
     disk: DiskFaults = DiskFaults()
     process: ProcessFaults = ProcessFaults()
@@ -153,7 +154,9 @@ def draw_epochs(seed: int, swarm: Swarm) -> Swarm:
     random = Random(f"epochs 101 {seed}")
     if random.random() >= 1 / 4 or swarm.node_count < 3:
         return swarm
-    return msgspec.structs.replace(swarm, epoch_interval_us=int(_log_uniform(random, 0.2, 3) * SECOND_US))
+    interval_us = int(_log_uniform(random, 0.2, 3) * SECOND_US)
+    leave = Random(f"leaving 2667 {seed}").choice([0.0, 0.2, 0.5])
+    return msgspec.structs.replace(swarm, epoch_interval_us=interval_us, leave=leave)
 
 
 def _log_uniform(random: Random, low: float, high: float) -> float:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from vr.simulator.cluster import run_seed
 from vr.simulator.errors import NothingToShrink
 from vr.simulator.hunting import find_mutants
 from vr.simulator.mutation import mutated
 from vr.simulator.shrink import shrink, simpler
-from vr.simulator.swarm import Swarm, draw_swarm
+from vr.simulator.swarm import Swarm, draw_epochs, draw_swarm
 
 
 @pytest.fixture
@@ -36,6 +37,16 @@ def test_a_finding_that_needs_no_fault_is_left_with_none() -> None:
     )
     assert shrunk.swarm.load.clients == 1
     assert run_seed(shrunk.seed, swarm=shrunk.swarm).violation is not None
+
+
+def test_members_that_change_are_left_out_first_of_all() -> None:
+    seed = next(seed for seed in range(1000) if draw_epochs(seed, draw_swarm(Random(seed))).leave)
+    swarm = draw_epochs(seed, draw_swarm(Random(seed)))
+
+    changed = {name: way for name, way in simpler(swarm) if name in {"leave", "epoch_interval_us"}}
+
+    assert changed["leave"] == replace(swarm, leave=0)
+    assert changed["epoch_interval_us"] == replace(swarm, epoch_interval_us=0)
 
 
 def test_a_sound_seed_cannot_be_shrunk() -> None:
