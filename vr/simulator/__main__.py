@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep-going", action="store_true", help="with --seeds: run all, list every failing seed")
     parser.add_argument("--only", metavar="NAME", help="with --mutants: only this one; with --explore: in its world")
     parser.add_argument("--surprises", type=int, default=4, metavar="N", help="with --explore: so many (default 4)")
+    parser.add_argument("--epochs", type=int, default=0, metavar="N", help="with --explore: members leave so often")
     parser.add_argument("--states-max", type=int, default=5_000_000, metavar="N", help="with --explore: then stop")
     parser.add_argument("--minutes", type=float, default=60.0, metavar="M", help="with --explore: then stop")
     return parser
@@ -111,7 +112,8 @@ def _explore(options: argparse.Namespace) -> int:
     with mutated(chosen[0]) if chosen else nullcontext():
         for surprises in range(options.surprises + 1):
             seconds_max = until_s - time.monotonic()
-            result = explore(Budget(surprises=surprises), states_max=options.states_max, seconds_max=seconds_max)
+            budget = Budget(surprises=surprises, epochs=options.epochs)
+            result = explore(budget, states_max=options.states_max, seconds_max=seconds_max)
             print("\n".join(report(result)), flush=True)
             if result.finding is not None:
                 return 1

@@ -16,6 +16,7 @@ every step, as in the exhaustive search, whose findings are scenarios too (`text
 
     next, hold next, repeat next   the oldest packet under way      late 0       the first held one
     cut 1, heal                    node 1 alone, until healed       suspect * 0  everybody else does
+    leave 2                        the primary ends the epoch: the others go on without node 2
     crash 1 keeping 2              two of the writes under way are on the disk
 """
 
@@ -36,7 +37,9 @@ _LINK = re.compile(r"([0-9*])→([0-9*])")
 
 
 _MANY = 1_000_000
-_BUDGET = Budget(_MANY, operations=OPERATIONS_MAX, view_changes=_MANY, crashes=_MANY, cuts=_MANY, ticks=_MANY)
+_BUDGET = Budget(
+    _MANY, operations=OPERATIONS_MAX, view_changes=_MANY, crashes=_MANY, cuts=_MANY, ticks=_MANY, epochs=_MANY
+)
 
 
 class Scenario:
@@ -166,7 +169,7 @@ def _choice(command: str) -> Choice | None:
             return Choice(command, "deliver")
         case ["hold" | "repeat" as kind, "next"]:
             return Choice(command, kind)
-        case ["late" | "submit" | "cut" as kind, place]:
+        case ["late" | "submit" | "cut" | "leave" as kind, place]:
             return Choice(command, kind, int(place))
         case ["heal" | "tick" as kind]:
             return Choice(command, kind)

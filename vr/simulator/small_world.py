@@ -11,6 +11,7 @@ budget, and the search tries every place for every surprise (delay-bounded explo
 | suspect p | everybody else takes the primary p for dead |
 | cut n | nothing reaches or leaves node n until all is quiet and the cut is healed |
 | crash n | power loss: of the writes under way any prefix is kept; n starts again from its disk |
+| leave n | the primary ends the epoch: all others go on without n, which stays up to answer laggards (no surprise spent) |
 
 Worlds are values: a step shares everything with its predecessor but the node it touched. Time stands still (nothing here
 waits for a clock, suspicion is an event), except that everybody ticks once when all is quiet. There is no symmetry to
@@ -25,14 +26,26 @@ from typing import NamedTuple
 import msgspec
 
 from vr.configuration import Configuration, Member
-from vr.log import Entry, Request
+from vr.log import Entry, EntryKind, Request
 from vr.messages import DoViewChange, Message, PrepareOk, StartView, decode, encode
-from vr.ready import DurableState, Ready
-from vr.replica import FaultyEntry, Replica, ReplicaOptions, Restored
+from vr.ready import DurableState, EpochEnd, Ready
+from vr.replica import FaultyEntry, Replica, ReplicaOptions, Restored, Status
 from vr.simulator.errors import Violation
 from vr.simulator.service import JournalService
 from vr.simulator.twin import essence, twin
-from vr.types import ClientId, GroupId, OpNumber, ReplicaId, ReplicaIndex, RequestNumber, SessionNumber, view_in_epoch
+from vr.types import (
+    LAST_VIEW,
+    Checksum,
+    ClientId,
+    GroupId,
+    OpNumber,
+    ReplicaId,
+    RequestNumber,
+    SessionNumber,
+    ViewNumber,
+    view_epoch,
+    view_in_epoch,
+)
 
 NODES = 3
 NEVER_S = 1e9
@@ -41,9 +54,13 @@ GROUPS = {3: GroupId(b"a small world 02"), 5: GroupId(b"a small world 06")}  # t
 OPTIONS = ReplicaOptions(resend_s=0.0, patience_s=NEVER_S, view_change_s=NEVER_S, view_change_s_max=NEVER_S)
 
 
+def _identity(node: int) -> ReplicaId:
+    return ReplicaId(bytes([node]) * 16)
+
+
 def small_configuration(nodes: int) -> Configuration:
     """The group of a world of three or five nodes."""
-    members = tuple(Member(replica_id=ReplicaId(bytes([n]) * 16), node_key=bytes([n]) * 32) for n in range(nodes))
+    members = tuple(Member(replica_id=_identity(n), node_key=bytes([n]) * 32) for n in range(nodes))
     return Configuration(group=GROUPS[nodes], members=members, pipeline_ops_max=4)
 
 
@@ -59,6 +76,7 @@ class Budget(msgspec.Struct, frozen=True):
     crashes: int = 1
     cuts: int = 1
     ticks: int = 1
+    epochs: int = 0
 
 
 class Packet(NamedTuple):
@@ -92,19 +110,21 @@ class Rotten(NamedTuple):
 class Node:
     """One node: its replica, its disk, the writes between them. `key` stands for all of it."""
 
-    __slots__ = ("disk", "key", "meta", "replica", "writes")
+    __slots__ = ("began", "configuration", "disk", "key", "meta", "replica", "writes")
 
-    def __init__(self, replica: Replica, disk: tuple[Entry, ...], meta: DurableState | None) -> None:
+    def __init__(self, replica: Replica, configuration: Configuration) -> None:
         self.replica = replica
-        self.disk = disk  # entry of op 1, 2, …
-        self.meta = meta
+        self.disk: tuple[Entry, ...] = ()  # entry of op 1, 2, …
+        self.meta: DurableState | None = None
+        self.configuration = configuration  # of the last epoch it was in, durable at once
+        self.began: tuple[OpNumber, Checksum] | None = None
         self.writes: tuple[Write, ...] = ()
         self.key = 0
 
     def copy(self) -> Node:
         """A node that can be changed."""
-        copied = Node(twin(self.replica), self.disk, self.meta)
-        copied.writes = self.writes
+        copied = Node(twin(self.replica), self.configuration)
+        copied.disk, copied.meta, copied.began, copied.writes = self.disk, self.meta, self.began, self.writes
         return copied
 
     def persist(self) -> Write:
@@ -125,13 +145,13 @@ class Node:
     def seal(self) -> None:
         """Done with changing it."""
         marks = tuple(entry.checksum for entry in self.disk)
-        self.key = hash((essence(self.replica), marks, self.meta, len(self.writes)))
+        self.key = hash((essence(self.replica), marks, self.meta, len(self.writes), self.configuration.epoch))
 
 
 class SmallWorld:
     """One state of the search."""
 
-    __slots__ = ("budget", "committed", "cut", "held", "nodes", "now_s", "queue")
+    __slots__ = ("budget", "committed", "cut", "held", "nodes", "now_s", "queue", "voters")
 
     def __init__(self, nodes: tuple[Node, ...], budget: Budget) -> None:
         self.nodes = nodes
@@ -141,6 +161,7 @@ class SmallWorld:
         self.cut: int | None = None
         self.now_s = 0.0  # only scenarios let it pass
         self.committed: tuple[bytes, ...] = ()  # checksum of op 1, 2, … as somebody committed it first
+        self.voters: tuple[frozenset[int], ...] = (frozenset(range(len(nodes))),)  # of each epoch that was begun
 
     def key(self) -> int:
         """Equal for worlds that have equal futures, but for the surprises left."""
@@ -153,18 +174,24 @@ class SmallWorld:
     def describe(self) -> list[str]:
         """One line for each node's state."""
         return [
-            f"{index}: {node.replica.status.name} view {view_in_epoch(node.replica.view)}, log view "
-            f"{view_in_epoch(node.replica.log_view)}, head {node.replica.head_op}, commit {node.replica.commit_number}, "
+            f"{index}: {node.replica.status.name} view {_view_name(node.replica.view)}, log view "
+            f"{_view_name(node.replica.log_view)}, head {node.replica.head_op}, commit {node.replica.commit_number}, "
             f"disk {len(node.disk)}"
             for index, node in enumerate(self.nodes)
         ]
+
+
+def _view_name(view: ViewNumber) -> str:
+    epoch, number = view_epoch(view), view_in_epoch(view)
+    place = "last" if number == LAST_VIEW else str(number)
+    return f"{epoch}.{place}" if epoch or number == LAST_VIEW else place
 
 
 def first_world(budget: Budget, *, count: int = NODES) -> SmallWorld:
     """So many nodes (3 or 5) that have just been created."""
     nodes = []
     for index in range(count):
-        node = Node(_start(CONFIGURATIONS[count], index, Restored.fresh()), (), None)
+        node = Node(_start(CONFIGURATIONS[count], index, Restored.fresh()), CONFIGURATIONS[count])
         node.seal()
         nodes.append(node)
     world = SmallWorld(tuple(nodes), budget)
@@ -174,10 +201,10 @@ def first_world(budget: Budget, *, count: int = NODES) -> SmallWorld:
     return step.done()
 
 
-def _start(configuration: Configuration, index: int, restored: Restored, *, now_s: float = 0.0) -> Replica:
-    return Replica(
-        configuration, ReplicaIndex(index), JournalService(), restored, now=now_s, seed=index, options=OPTIONS
-    )  # fmt: skip
+def _start(configuration: Configuration, node: int, restored: Restored, *, now_s: float = 0.0) -> Replica:
+    index = configuration.index_of(_identity(node))
+    assert index is not None, "a node runs in the last epoch that it was in"
+    return Replica(configuration, index, JournalService(), restored, now=now_s, seed=node, options=OPTIONS)
 
 
 class Step:
@@ -186,7 +213,7 @@ class Step:
     def __init__(self, world: SmallWorld) -> None:
         self.world = SmallWorld(world.nodes, world.budget)
         self.world.queue, self.world.held, self.world.cut = world.queue, world.held, world.cut
-        self.world.committed, self.world.now_s = world.committed, world.now_s
+        self.world.committed, self.world.now_s, self.world.voters = world.committed, world.now_s, world.voters
         self._nodes = list(world.nodes)
         self._touched: set[int] = set()
 
@@ -219,7 +246,11 @@ class Step:
             return
         node = self.node(packet.target)
         if packet.data:
-            node.replica.step(decode(packet.data), self.world.now_s)
+            message = decode(packet.data)
+            if view_epoch(message.view) == node.configuration.epoch:
+                node.replica.step(message, self.world.now_s)
+            else:
+                node.replica.step_guest(_identity(packet.source), message, self.world.now_s)
         else:
             node.replica.storage_done(node.persist().token, self.world.now_s)
         self.turn(packet.target)
@@ -233,8 +264,10 @@ class Step:
 
     def suspect(self, index: int, primary: int) -> None:
         """A node takes another one for dead."""
-        self.node(index).replica.suspect(ReplicaIndex(primary), self.world.now_s)
-        self.turn(index)
+        node = self.node(index)
+        if (place := node.configuration.index_of(_identity(primary))) is not None:
+            node.replica.suspect(place, self.world.now_s)
+            self.turn(index)
 
     def suspect_everywhere(self, primary: int) -> None:
         """Everybody else takes a node for dead: a surprise."""
@@ -245,7 +278,17 @@ class Step:
 
     def trust(self, index: int, other: int) -> None:
         """A node hears another one again."""
-        self.node(index).replica.trust(ReplicaIndex(other), self.world.now_s)
+        node = self.node(index)
+        if (place := node.configuration.index_of(_identity(other))) is not None:
+            node.replica.trust(place, self.world.now_s)
+            self.turn(index)
+
+    def leave(self, leaving: int) -> None:
+        """Whoever leads ends the epoch; all but one go on, if it agrees."""
+        index = next(place for place, node in enumerate(self._nodes) if leads(node))
+        node = self.node(index)
+        staying = tuple(member for member in node.configuration.members if member.replica_id != _identity(leaving))
+        node.replica.reconfigure(node.configuration.successor(staying), self.world.now_s)
         self.turn(index)
 
     def tick(self, index: int) -> None:
@@ -276,9 +319,9 @@ class Step:
             entries = entries[:-1]
             node.disk = node.disk[:-1]
         node.replica = _start(
-            CONFIGURATIONS[len(self._nodes)],
+            node.configuration,
             index,
-            Restored(state=node.meta, entries=entries, head_certain=not rotten.is_tail_lost),
+            Restored(state=node.meta, entries=entries, head_certain=not rotten.is_tail_lost, began=node.began),
             now_s=self.world.now_s,
         )
         self.turn(index)
@@ -294,12 +337,21 @@ class Step:
         packets = []
         for target, message in ready.send_now:
             _require_durable(node, index, message)
-            packets.append(Packet(index, int(target), encode(message)))
+            packets.append(Packet(index, node.replica.replica_id_of(target)[0], encode(message)))
         if ready.token is not None:
             node.writes += (Write(ready.token, tuple(ready.append), ready.meta),)
             packets.append(Packet(index, index, b""))
         self.world.queue += tuple(packet for packet in packets if packet not in self.world.queue or not packet.data)
         self._check_committed(index, ready)
+        if ready.epoch_end is not None:
+            self._begin_epoch(index, ready.epoch_end)
+
+    def _begin_epoch(self, index: int, end: EpochEnd) -> None:
+        node = self.node(index)
+        following = node.replica.next_epoch(self.world.now_s, index)
+        if following is not None:
+            node.configuration, node.began, node.replica = end.configuration, (end.op, end.checksum), following
+            self.turn(index)
 
     def _check_committed(self, index: int, ready: Ready) -> None:
         for committed in ready.committed:
@@ -310,9 +362,13 @@ class Step:
                     raise Violation("prefixes_equal", f"node {index} committed another op {op}")
                 continue
             assert op == len(known) + 1, "nobody applies an operation before its predecessor"
-            if sum(node.holds(op, checksum) for node in self._nodes) < CONFIGURATIONS[len(self._nodes)].quorum:
+            voters = self.world.voters[view_epoch(committed.entry.header.view)]
+            if sum(self._nodes[voter].holds(op, checksum) for voter in voters) <= len(voters) // 2:
                 raise Violation("committed_on_quorum", f"node {index} committed op {op}, which is on too few disks")
             self.world.committed = (*known, checksum)
+            if committed.entry.header.kind is EntryKind.RECONFIGURE:
+                members = committed.entry.configuration().members
+                self.world.voters += (frozenset(member.replica_id[0] for member in members),)
 
 
 def _require_durable(node: Node, index: int, message: Message) -> None:
@@ -333,6 +389,11 @@ def _require_durable(node: Node, index: int, message: Message) -> None:
 
 
 # --- what can happen next ---
+
+
+def leads(node: Node) -> bool:
+    """Does this node's replica lead an epoch that is not over?"""
+    return node.replica.is_primary and node.replica.status is Status.NORMAL
 
 
 class Choice(NamedTuple):
@@ -360,8 +421,11 @@ def choices(world: SmallWorld) -> Iterator[Choice]:
 def _choices_when_quiet(world: SmallWorld) -> Iterator[Choice]:
     if world.budget.operations:
         for index, node in enumerate(world.nodes):
-            if node.replica.is_primary:
+            if leads(node):
                 yield Choice(f"submit at {index}", "submit", index)
+    if world.budget.epochs and any(leads(node) for node in world.nodes):
+        for index in range(len(world.nodes)):
+            yield Choice(f"leave {index}", "leave", index)
     if world.cut is not None:
         yield Choice("heal", "heal")
     elif world.budget.ticks:
@@ -375,7 +439,7 @@ def _surprises(world: SmallWorld) -> Iterator[Choice]:
         if world.queue[0].data:
             yield Choice(f"repeat {world.queue[0]}", "repeat")
     if budget.view_changes:
-        primaries = {int(node.replica.primary_index) for node in world.nodes}
+        primaries = {node.replica.replica_id_of(node.replica.primary_index)[0] for node in world.nodes}
         for primary in sorted(primaries):
             yield Choice(f"suspect {primary}", "suspect", primary)
     if budget.cuts and world.cut is None:
@@ -403,6 +467,9 @@ def perform(world: SmallWorld, choice: Choice) -> SmallWorld:
         case "submit":
             step.submit(choice.argument)
             step.spend(operations=1)
+        case "leave":
+            step.leave(choice.argument)
+            step.spend(epochs=1)
         case "heal":
             _heal(step)
         case "tick":

@@ -8,10 +8,10 @@ from vr.simulator.mutation import mutated
 from vr.simulator.small_world import Budget
 
 
-def search(mutant_name: str, *, surprises: int) -> Exploration:
+def search(mutant_name: str, *, surprises: int, epochs: int = 0) -> Exploration:
     (mutant,) = (mutant for mutant in MUTANTS if mutant.name == mutant_name)
     with mutated(mutant):
-        return explore(Budget(surprises=surprises), states_max=30_000, seconds_max=120.0)
+        return explore(Budget(surprises=surprises, epochs=epochs), states_max=30_000, seconds_max=120.0)
 
 
 def test_all_histories_with_one_surprise_keep_every_promise() -> None:
@@ -21,6 +21,22 @@ def test_all_histories_with_one_surprise_keep_every_promise() -> None:
     assert result.finding is None
     assert result.states > 1_000
     assert result.ended > 1
+
+
+def test_members_may_leave_at_any_time_when_nothing_else_goes_wrong() -> None:
+    result = explore(Budget(surprises=0, epochs=1), states_max=30_000, seconds_max=120.0)
+
+    assert result.is_complete
+    assert result.finding is None
+    assert result.states > 500
+
+
+def test_an_epoch_that_begins_too_early_is_found() -> None:
+    result = search("epoch_ends_when_prepared", surprises=0, epochs=1)
+
+    assert result.finding is not None
+    assert result.finding.violation.check == "committed_on_quorum"
+    assert any("leave" in choice.name for choice in result.finding.path)
 
 
 def test_a_bound_on_states_stops_the_search_and_is_admitted() -> None:
