@@ -10,7 +10,8 @@ class Counters(msgspec.Struct, kw_only=True):
 
     `dropped`: `malformed unsolicited rate_limited read_only own egress_limited`.
     `answered`: the query methods of KRPC and `unknown`. `refused`: KRPC error codes of refused puts.
-    `lookups`: `found missing complete` (complete: a lookup for nodes). `puts`: `stored unstored`.
+    `lookups`: `found missing complete` (complete: a lookup for nodes). `disjoint`: `found missing`, those of them that found
+    nothing at first and went on along disjoint paths. `puts`: `stored unstored`.
     """
 
     datagrams_in: int = 0
@@ -22,6 +23,7 @@ class Counters(msgspec.Struct, kw_only=True):
     answered: dict[str, int] = msgspec.field(default_factory=dict)
     refused: dict[int, int] = msgspec.field(default_factory=dict)
     lookups: dict[str, int] = msgspec.field(default_factory=dict)
+    disjoint: dict[str, int] = msgspec.field(default_factory=dict)
     puts: dict[str, int] = msgspec.field(default_factory=dict)
     queries_sent: int = 0
     queries_failed: int = 0
@@ -44,6 +46,10 @@ class Counters(msgspec.Struct, kw_only=True):
     def end_lookup(self, result: str) -> None:
         """Count a lookup's end."""
         self.lookups[result] = self.lookups.get(result, 0) + 1
+
+    def end_disjoint(self, result: str) -> None:
+        """Count the end of disjoint lookups."""
+        self.disjoint[result] = self.disjoint.get(result, 0) + 1
 
     def end_put(self, result: str) -> None:
         """Count a put's end."""

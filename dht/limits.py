@@ -85,6 +85,12 @@ LOOKUP_WIDTH_MAX: Final = 80
 LOOKUP_SEEDS_MAX: Final = 40
 """Candidates that a lookup starts from: two buckets."""
 
+DISJOINT_PATHS: Final = 4
+"""d: lookups that share no node, begun when one lookup found nothing (S/Kademlia: 4 to 8)."""
+
+DISJOINT_QUERIES_MAX: Final = 60
+"""Queries of each of them."""
+
 SOFT_TIMEOUT_S_MIN: Final = 0.3
 """Seconds after which a silent query no longer counts against alpha (twice the 90th percentile if that is more)."""
 

@@ -18,7 +18,7 @@ that verify are ever handed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 import msgspec
@@ -92,6 +92,8 @@ class Lookup:
         own_id: ours: others name us, too.
         reach: the distance within which the nearest k are expected. If k are found nearer, somebody may have crowded in
             beside the target, and everybody within reach counts.
+        may_ask: whether an address is ours to ask, when several lookups share the nodes (`disjoint`).
+        queries_max: how many are asked at most.
     """
 
     def __init__(
@@ -103,8 +105,13 @@ class Lookup:
         admission: Admission,
         own_id: bytes,
         reach: int = 0,
+        may_ask: Callable[[Address], bool] | None = None,
+        queries_max: int = LOOKUP_QUERIES_MAX,
     ) -> None:
         self.target = target
+        self._may_ask = may_ask
+        self._queries_max = queries_max
+        self._is_overfull = False
         self._own_id = own_id
         self._reach = reach
         self.wanted = wanted
@@ -131,7 +138,7 @@ class Lookup:
         asked = []
         outstanding = answered = 0
         for candidate in self._order:
-            if outstanding >= LOOKUP_PARALLEL or self.queries >= LOOKUP_QUERIES_MAX:
+            if outstanding >= LOOKUP_PARALLEL or self.queries >= self._queries_max:
                 break
             if self._is_beyond(candidate, answered):
                 break
@@ -140,6 +147,8 @@ class Lookup:
                     answered += 1
                 case CandidateState.ASKED:
                     outstanding += 1
+                case CandidateState.FRESH if self._may_ask is not None and not self._may_ask(candidate.address):
+                    candidate.state = CandidateState.FAILED
                 case CandidateState.FRESH:
                     candidate.state = CandidateState.ASKED
                     outstanding += 1
@@ -194,9 +203,14 @@ class Lookup:
         if CandidateState.ASKED in states:
             return False
         if CandidateState.FRESH in states:
-            return self.queries >= LOOKUP_QUERIES_MAX
+            return self.queries >= self._queries_max
         # With no answer at all, the slow ones are our only hope.
         return CandidateState.ANSWERED in states or CandidateState.SLOW not in states
+
+    @property
+    def has_unasked(self) -> bool:
+        """Whether anybody was named who was not asked: then there are other ways to go."""
+        return self._is_overfull or any(candidate.state is CandidateState.FRESH for candidate in self._order)
 
     def closest(self, count: int) -> list[Candidate]:
         """Return the nearest candidates that answered."""
@@ -248,6 +262,7 @@ class Lookup:
         self._order.sort(key=lambda candidate: (not candidate.is_secure, candidate.distance))
         while len(self._order) > LOOKUP_CANDIDATES_MAX:
             dropped = self._order.pop()
+            self._is_overfull = True
             del self._candidates[dropped.address]
 
     def _name(self, candidate: Candidate, node_id: bytes) -> None:

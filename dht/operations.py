@@ -1,17 +1,20 @@
 """Operations: lookups that somebody waits for, and the puts that follow some of them.
 
     begun ─▶ (waits for a place) ─▶ lookup ─▶ storing (puts only) ─▶ ended: one event
+                                      └──▶ disjoint lookups (gets that found nothing) ─▶ ended
 
 Only `LOOKUPS_MAX` run at a time. What ends one operation begins another, so beginning is never done from within an end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from dht.counters import Counters
+from dht.disjoint import DisjointLookup
 from dht.errors import QuotaExceeded
 from dht.events import Event, ItemFound, LookupEnded, PutEnded, PutResult
 from dht.items import MutableItem
@@ -19,6 +22,9 @@ from dht.krpc import Answer, Arguments, ErrorCode
 from dht.limits import (
     BOOTSTRAP_MAX,
     BUCKET_NODES_MAX,
+    DISJOINT_PATHS,
+    DISJOINT_QUERIES_MAX,
+    LOOKUP_QUERIES_MAX,
     LOOKUPS_MAX,
     LOOKUPS_WAITING_MAX,
     PUT_REPLICAS,
@@ -36,7 +42,7 @@ class Operation(msgspec.Struct, kw_only=True):
     """A lookup and what follows it. `item` is set for puts; `unanswered` are the nodes that still owe a put's answer."""
 
     number: int
-    lookup: Lookup
+    lookup: Lookup | DisjointLookup
     seeds: Sequence[Address]
     item: MutableItem | None = None
     cas: int | None = None
@@ -133,7 +139,14 @@ class Operations:
         self._next_number += 1
         return number
 
-    def _lookup(self, target: bytes, *, wanted: Wanted | None, is_fast: bool) -> Lookup:
+    def _lookup(
+        self,
+        target: bytes,
+        *,
+        wanted: Wanted | None,
+        is_fast: bool,
+        may_ask: Callable[[Address], bool] | None = None,
+    ) -> Lookup:
         return Lookup(
             target,
             wanted=wanted,
@@ -141,6 +154,8 @@ class Operations:
             admission=self._admission,
             own_id=self._table.own_id,
             reach=0 if wanted is None else self._table.reach(),
+            may_ask=may_ask,
+            queries_max=LOOKUP_QUERIES_MAX if may_ask is None else DISJOINT_QUERIES_MAX,
         )
 
     def _begin(self, operation: Operation, now: float) -> int:
@@ -149,15 +164,19 @@ class Operations:
                 raise QuotaExceeded(f"{LOOKUPS_WAITING_MAX} lookups wait already")
             self._waiting[operation.number] = operation
             return operation.number
-        lookup = operation.lookup
-        lookup.add_seeds((None, address) for address in operation.seeds)
-        near = self._table.closest(lookup.target, BUCKET_NODES_MAX)
-        lookup.add_seeds((contact.node_id, contact.address) for contact in near)
-        if len(near) < REPLY_NODES_MAX:
-            lookup.add_seeds((None, address) for address in self.bootstrap)
+        operation.lookup.add_seeds(self._seeds(operation, BUCKET_NODES_MAX))
         self._running[operation.number] = operation
         self._advance(operation, now)
         return operation.number
+
+    def _seeds(self, operation: Operation, count: int) -> list[tuple[bytes | None, Address]]:
+        """Return where to begin: an operation's own seeds, so many of the table, and the bootstrap if those are few."""
+        near = self._table.closest(operation.lookup.target, count)
+        seeds: list[tuple[bytes | None, Address]] = [(None, address) for address in operation.seeds]
+        seeds += [(contact.node_id, contact.address) for contact in near]
+        if len(near) < REPLY_NODES_MAX:
+            seeds += [(None, address) for address in self.bootstrap]
+        return seeds
 
     def begin_waiting(self, now: float) -> None:
         """Begin what waits, as far as there are places."""
@@ -232,10 +251,26 @@ class Operations:
             self._ask_candidates(operation, now)
             if not operation.lookup.is_finished(now):
                 return
+            if self._look_disjointly(operation):
+                self._advance(operation, now)
+                return
             if operation.item is not None and not self._is_held(operation):
                 self._store(operation, now)
         if not operation.unanswered:
             self._end(operation)
+
+    def _look_disjointly(self, operation: Operation) -> bool:
+        """Begin disjoint lookups in the place of one that found nothing; return whether there is reason to."""
+        first = operation.lookup
+        if operation.item is not None or not isinstance(first, Lookup) or first.wanted is None:
+            return False
+        if first.best is not None or not first.has_unasked:
+            return False
+        begin = partial(self._lookup, first.target, wanted=first.wanted, is_fast=True)
+        paths = DisjointLookup(first, lambda may_ask: begin(may_ask=may_ask), admission=self._admission)
+        paths.add_seeds(self._seeds(operation, DISJOINT_PATHS * BUCKET_NODES_MAX))
+        operation.lookup = paths
+        return True
 
     def _ask_candidates(self, operation: Operation, now: float) -> None:
         lookup = operation.lookup
@@ -265,6 +300,7 @@ class Operations:
         item = operation.item
         assert item is not None, "only puts store"
         operation.is_storing = True
+        assert isinstance(operation.lookup, Lookup), "only gets look disjointly"
         for candidate in operation.lookup.storers():
             if candidate.token is None:
                 continue
@@ -317,6 +353,8 @@ class Operations:
         else:
             kind = "complete" if lookup.wanted is None else "missing" if best is None else "found"
             self._counters.end_lookup(kind)
+            if isinstance(lookup, DisjointLookup):
+                self._counters.end_disjoint(kind)
             if not operation.is_internal:
                 ended = LookupEnded(
                     operation=operation.number,
