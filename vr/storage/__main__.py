@@ -1,4 +1,8 @@
-"""`python -m vr.storage inspect DIR`: look into a data folder without touching it."""
+"""`python -m vr.storage inspect|verify DIR`: look into a data folder without touching it.
+
+`inspect` says what it holds, `verify` whether all of it is whole: exit code 0 if it is, 1 with a line for each finding, 2 if
+the folder cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,46 @@ import sys
 
 from vr.storage.file_system import RealFileSystem
 from vr.storage.inspection import inspect_folder
+from vr.storage.verification import Verified, verify_folder
 
 
 def main() -> int:
-    """Parse the command line; 0, or 1 when the folder cannot be read."""
+    """Parse the command line; 0, 1 for damage, 2 when the folder cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m vr.storage", description="Look into a data folder; reads only.")
     commands = parser.add_subparsers(required=True)
-    inspect = commands.add_parser("inspect", help="identity, segments, groups and damage")
-    inspect.add_argument("directory")
+    for name, action, text in (
+        ("inspect", _inspect, "identity, segments, groups and damage"),
+        ("verify", _verify, "check every frame, operation and checkpoint; 1 when something is wrong"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("directory")
+        command.set_defaults(action=action)
     arguments = parser.parse_args()
     try:
-        for line in inspect_folder(RealFileSystem(), arguments.directory):
-            sys.stdout.write(line + "\n")
+        code: int = arguments.action(arguments.directory)
     except OSError as error:
         sys.stderr.write(f"{arguments.directory} cannot be read: {error}\n")
-        return 1
+        return 2
+    return code
+
+
+def _inspect(directory: str) -> int:
+    for line in inspect_folder(RealFileSystem(), directory):
+        sys.stdout.write(line + "\n")
     return 0
+
+
+def _verify(directory: str) -> int:
+    seen, findings = Verified(), 0
+    for finding in verify_folder(RealFileSystem(), directory, seen):
+        findings += 1
+        sys.stdout.write(finding + "\n")
+    verdict = "whole" if not findings else "1 finding" if findings == 1 else f"{findings} findings"
+    sys.stdout.write(
+        f"{seen.groups} groups, {seen.logged} operations in the log, {seen.operations} in history, "
+        f"{seen.checkpoints} checkpoints: {verdict}\n"
+    )
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

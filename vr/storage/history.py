@@ -271,7 +271,7 @@ class History:
             row = self._connection.execute(
                 "SELECT checkpoint, hash FROM checkpoints WHERE group_number = ? AND op = ?", (self._number(group), op)
             ).fetchone()
-        return _checkpoint_decoder.decode(row[0]) if row is not None and _hash(row[0]) == row[1] else None
+        return _checkpoint_decoder.decode(row[0]) if row is not None and checkpoint_hash(row[0]) == row[1] else None
 
     def load_checkpoint(self, group: GroupId) -> Checkpoint | None:
         """The newest sound checkpoint; None when there is none."""
@@ -281,7 +281,7 @@ class History:
                 (self._number(group),),
             ).fetchall()
         for data, digest in rows:
-            if _hash(data) == digest:
+            if checkpoint_hash(data) == digest:
                 return _checkpoint_decoder.decode(data)
         if rows:
             raise HistoryUnusable(f"every checkpoint of group {group.hex()} has rotted; replace this node")
@@ -305,7 +305,7 @@ class History:
         data = msgspec.msgpack.encode(checkpoint)
         self._connection.execute(
             "INSERT OR REPLACE INTO checkpoints (group_number, op, checkpoint, hash) VALUES (?, ?, ?, ?)",
-            (number, checkpoint.op, data, _hash(data)),
+            (number, checkpoint.op, data, checkpoint_hash(data)),
         )
         self._connection.execute(
             "DELETE FROM checkpoints WHERE group_number = ?1 AND op NOT IN"
@@ -349,5 +349,6 @@ def _bounded(rows: sqlite3.Cursor, bytes_max: int) -> list[HistoryEntry]:
     return entries
 
 
-def _hash(data: bytes) -> bytes:
+def checkpoint_hash(data: bytes) -> bytes:
+    """What is kept beside a checkpoint, to tell whether it has rotted."""
     return hashlib.blake2b(data, digest_size=16).digest()
