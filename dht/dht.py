@@ -29,7 +29,7 @@ from dht.limits import (
     UPKEEP_PINGS_MAX,
     VERIFICATIONS_MAX,
 )
-from dht.lookup import Wanted
+from dht.lookup import Wanted, named_nodes
 from dht.node_id import NODE_ID_BYTES, Address, is_exempt, is_secure, secure_node_id
 from dht.operations import Operations
 from dht.outbox import Outbox
@@ -50,6 +50,7 @@ class Dht:
         admission: who may enter tables.
         read_only: ask, never answer (BEP 43).
         bootstrap: addresses to begin from while few nodes are known.
+        counters: to count in, if not alone.
         entropy: gives that many unpredictable bytes.
         now: monotonic seconds.
     """
@@ -63,8 +64,9 @@ class Dht:
         now: float,
         read_only: bool = False,
         bootstrap: Iterable[Address] = (),
+        counters: Counters | None = None,
     ) -> None:
-        self.counters = Counters()
+        self.counters = Counters() if counters is None else counters
         self.read_only = read_only
         self.external = ExternalAddress()
         self._has_fixed_id = own_id is not None
@@ -84,8 +86,18 @@ class Dht:
             counters=self.counters,
             bootstrap=bootstrap,
         )
+        self._other: Dht | None = None
         self._maintain_at = now + MAINTENANCE_S
         self._self_lookup_at = now + BOOTSTRAP_RETRY_S
+
+    def pair(self, other: Dht) -> None:
+        """Share knowledge with our core of the other address family (BEP 32): its table is named to those who want it.
+
+        While that table is small, our lookups ask for its family's nodes, too.
+        """
+        self._other = other
+        self._responder.other = other.table
+        self._operations.other = other.table
 
     @property
     def own_id(self) -> bytes:
@@ -100,6 +112,11 @@ class Dht:
     @bootstrap.setter
     def bootstrap(self, addresses: Iterable[Address]) -> None:
         self._operations.bootstrap = tuple(addresses)[:BOOTSTRAP_MAX]
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether anything is to be sent."""
+        return self._outbox.has_datagrams
 
     def take_datagrams(self) -> list[tuple[bytes, Address]]:
         """Return what is to be sent, and forget it."""
@@ -146,6 +163,10 @@ class Dht:
         """
         return self._operations.put(item, now, cas=cas, unless_held=unless_held, seeds=seeds)
 
+    def tell(self, number: int, item: MutableItem, now: float) -> None:
+        """Tell a get of a verified item that was found elsewhere: it goes on for a second, looking for a newer one."""
+        self._operations.tell(number, SignedValue.of(item), now)
+
     def cancel(self, number: int, now: float) -> None:
         """Forget an operation: nobody waits for it any more."""
         self._operations.cancel(number, now)
@@ -182,8 +203,18 @@ class Dht:
 
     def _verify(self, address: Address, now: float) -> None:
         """Ping a stranger: only an answer from its address brings it into the table."""
-        if self._outbox.transactions.count(Purpose.VERIFY) < VERIFICATIONS_MAX:
+        transactions = self._outbox.transactions
+        if transactions.count(Purpose.VERIFY) < VERIFICATIONS_MAX and not transactions.is_open_to(
+            address, Purpose.VERIFY
+        ):
             self._outbox.ask(address, b"ping", {}, purpose=Purpose.VERIFY, now=now)
+
+    def hear_of(self, nodes: Iterable[tuple[bytes, Address]], now: float) -> None:
+        """Take nodes of our family that were named in the other one (BEP 32): those who answer a ping are known."""
+        for node_id, address in nodes:
+            if self.table.wants(node_id, address):
+                self._verify(address, now)
+                self._self_lookup_at = min(self._self_lookup_at, now + BOOTSTRAP_RETRY_S)
 
     def _on_answer(self, answer: Answer, address: Address, now: float) -> None:
         pending = self._outbox.transactions.close(answer.transaction, address, now)
@@ -198,6 +229,8 @@ class Dht:
         self._responder.egress.proofs.prove(address[0], now)
         if answer.external is not None and self.external.vote(address, answer.external):
             self._adopt_address(now)
+        if self._other is not None and pending.purpose is Purpose.LOOKUP:
+            self._other.hear_of(named_nodes(answer.values, address, is_ipv6=":" not in address[0]), now)
         self._operations.on_answer(pending, answer, address, now)
 
     def _on_failure(self, failure: Failure, address: Address, now: float) -> None:

@@ -101,10 +101,15 @@ class DisjointLookup:
         if found is None:
             return None
         self.hops = lookup.hops if self.hops is None else self.hops
-        self._best = found
-        for path in self._paths:
-            path.on_local(found, now)
+        self.on_local(found, now)
         return found
+
+    def on_local(self, item: SignedValue, now: float) -> None:
+        """Take what was found, here or elsewhere, and verified."""
+        if self._best is None or item.seq > self._best.seq:
+            self._best = item
+        for path in self._paths:
+            path.on_local(item, now)
 
     def on_slow(self, address: Address) -> None:
         """Note that a query is slow."""

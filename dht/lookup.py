@@ -176,7 +176,7 @@ class Lookup:
         candidate.state = CandidateState.ANSWERED
         token = answer.values.get(b"token")
         candidate.token = token if isinstance(token, bytes) else None
-        for node_id, named in self._named_nodes(answer.values, address):
+        for node_id, named in named_nodes(answer.values, address, is_ipv6=":" in address[0]):
             self._add(node_id, named, named_by=candidate)
         return self._take_item(answer.values, candidate, now)
 
@@ -190,7 +190,7 @@ class Lookup:
         self._change(address, CandidateState.SLOW, CandidateState.FAILED)
 
     def on_local(self, item: SignedValue, now: float) -> None:
-        """Take what our own storage has: verified when it was stored."""
+        """Take what was found elsewhere and verified: in our own storage, on another path, in the other family."""
         if self.best is None or item.seq > self.best.seq:
             self.best = item
             self._set_deadline(now)
@@ -243,9 +243,6 @@ class Lookup:
             return
         host = address[0]
         if named_by is not None:
-            # Nobody outside this machine can know what runs on it.
-            if is_loopback(host) and not is_loopback(named_by.address[0]):
-                return
             if node_id == self._own_id or not self._admission.admits(node_id, address):
                 return
             if self._admission.restricts(host) and self._networks.setdefault(network_of(host), address) != address:
@@ -273,16 +270,6 @@ class Lookup:
             candidate.is_secure = is_secure(node_id, candidate.address[0])
             assert candidate.distance < 1 << NODE_ID_BITS, "ids have 160 bits"
             self._sort()
-
-    def _named_nodes(self, values: Arguments, address: Address) -> list[tuple[bytes, Address]]:
-        is_ipv6 = ":" in address[0]
-        packed = values.get(b"nodes6" if is_ipv6 else b"nodes", b"")
-        if not isinstance(packed, bytes):
-            return []
-        try:
-            return unpack_nodes(packed, node_bytes=38 if is_ipv6 else 26, nodes_max=REPLY_NODES_MAX)
-        except DecodeError:
-            return []
 
     def _take_item(self, values: Arguments, candidate: Candidate, now: float) -> SignedValue | None:
         if self.wanted is None:
@@ -316,6 +303,19 @@ class Lookup:
         candidate = self._candidates.get(address)
         if candidate is not None and candidate.state is before:
             candidate.state = after
+
+
+def named_nodes(values: Arguments, address: Address, *, is_ipv6: bool) -> list[tuple[bytes, Address]]:
+    """Return the nodes of an address family that an answer from `address` names, empty if it is none it may name."""
+    packed = values.get(b"nodes6" if is_ipv6 else b"nodes", b"")
+    if not isinstance(packed, bytes):
+        return []
+    try:
+        nodes = unpack_nodes(packed, node_bytes=38 if is_ipv6 else 26, nodes_max=REPLY_NODES_MAX)
+    except DecodeError:
+        return []
+    # Nobody outside this machine can know what runs on it.
+    return [node for node in nodes if not is_loopback(node[1][0]) or is_loopback(address[0])]
 
 
 def _item_of(values: Arguments, wanted: Wanted, seq: int) -> SignedValue | None:

@@ -1,12 +1,9 @@
-"""The node on a UDP socket, in trio: the only module of this package that does I/O.
+"""The node on its UDP sockets, in trio: with `endpoint`, the only module of this package that does I/O.
 
-    receive task:  datagram ─▶ core ─▶ send answers, wake waiters
-    clock task:    deadline, or somebody gave the core work ─▶ core.tick ─▶ send
-    callers:       core.get / put / find ─▶ wait for their operation's events
+    callers:  get / put / bootstrap ─▶ an operation at each endpoint ─▶ wait for their events
 
-The core is plain state; all tasks run in one thread and none awaits between changing it and leaving it consistent, so
-it needs no lock. Only the two tasks send: a caller that is cancelled takes no datagram of others with it. An operation
-ends by itself within seconds, so a reader that walks away leaves nothing behind.
+One endpoint is one address family. A node that is given a second address has two, each with a table and an id of its
+own, whose cores tell each other of nodes (BEP 32): it reads from whichever answers first, and publishes in both.
 
     async with open_node(bootstrap=[("192.0.2.1", 7610)]) as node:
         await node.bootstrap()
@@ -18,8 +15,9 @@ from __future__ import annotations
 import copy
 import ipaddress
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 import msgspec
@@ -27,10 +25,11 @@ import trio
 
 from dht.counters import Counters
 from dht.dht import Dht
+from dht.endpoint import Endpoint, Waiter
 from dht.errors import NodeClosed, SocketUnavailable
-from dht.events import ItemFound, LookupEnded, PutEnded, PutResult
+from dht.events import LookupEnded, PutEnded, PutResult
 from dht.items import MutableItem
-from dht.limits import BUCKET_NODES_MAX, DATAGRAM_BYTES_MAX, ERROR_PAUSE_S, RESOLVE_S_MAX
+from dht.limits import BUCKET_NODES_MAX, RESOLVE_S_MAX
 from dht.node_id import NODE_ID_BYTES, Address
 from dht.routing_table import Admission
 from dht.storage import SignedValue
@@ -53,31 +52,6 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
 
 
-class _Waiter:
-    """Whoever waits for an operation. Of several found items only the newest matters, so one place is enough."""
-
-    def __init__(self) -> None:
-        self.item: MutableItem | None = None
-        self.end: LookupEnded | PutEnded | None = None
-        self.is_closed = False
-        self._changed = trio.Event()
-
-    def notify(self) -> None:
-        """Wake the waiter."""
-        self._changed.set()
-
-    async def wait(self) -> None:
-        """Wait for something new.
-
-        Raises:
-            NodeClosed: the node ended first.
-        """
-        await self._changed.wait()
-        self._changed = trio.Event()
-        if self.is_closed:
-            raise NodeClosed("the node ended before the operation did")
-
-
 class ItemStream:
     """Verified items of one get as they arrive, each with a higher sequence number than the one before."""
 
@@ -85,13 +59,12 @@ class ItemStream:
         self._node = node
         self._what = (public_key, salt)
         self._seeds = seeds
-        self._waiter: _Waiter | None = None
+        self._waiter: Waiter | None = None
 
     @property
     def end(self) -> LookupEnded | None:
         """How the get ended: how many nodes were asked, how many answered. None before it has."""
-        end = None if self._waiter is None else self._waiter.end
-        return end if isinstance(end, LookupEnded) else None
+        return _lookup_of(self._waiter.ends) if self._waiter is not None and self._waiter.is_over else None
 
     def __aiter__(self) -> Self:
         return self
@@ -101,7 +74,7 @@ class ItemStream:
             self._waiter = await self._node._begin_get(*self._what, self._seeds)  # noqa: SLF001 - two halves of one
         waiter = self._waiter
         while waiter.item is None:
-            if waiter.end is not None:
+            if waiter.is_over:
                 raise StopAsyncIteration
             await waiter.wait()
         item, waiter.item = waiter.item, None
@@ -109,36 +82,35 @@ class ItemStream:
 
 
 class Node:
-    """A running node; made by `open_node`. `address` is where it listens."""
+    """A running node; made by `open_node`. `address` is where it listens, `addresses` where in both families."""
 
     def __init__(
-        self, socket: trio.socket.SocketType, dht: Dht, *, bootstrap: Sequence[Address], clock: Callable[[], float]
+        self, endpoints: Sequence[Endpoint], *, bootstrap: Sequence[Address], clock: Callable[[], float]
     ) -> None:
-        self.address: Address = socket.getsockname()[:2]
-        self._socket = socket
-        self._dht = dht
+        assert endpoints, "a node listens somewhere"
+        self.addresses: list[Address] = [endpoint.address for endpoint in endpoints]
+        self.address = self.addresses[0]
+        self._endpoints = endpoints
         self._bootstrap = bootstrap
         self._clock = clock
-        self._waiters: dict[int, _Waiter] = {}
-        self._has_work = trio.Event()
-        self._alarm_at = 0.0
-        self._is_closed = False
 
     @property
     def node_id(self) -> bytes:
         """Our 20-byte id; unless it was given, it may change once our public address is known (BEP 42)."""
-        return self._dht.own_id
+        return self._endpoints[0].dht.own_id
 
     async def bootstrap(self) -> int:
         """Make ourselves known to our neighbourhood. Return how many nodes are known then; 0 means nobody answered."""
-        self._dht.bootstrap = tuple(await _resolve(self._bootstrap, self._socket.family))
-        await self._run(self._dht.find(self._dht.own_id, self._clock()))
-        if len(self._dht.table) >= BUCKET_NODES_MAX:
-            # In a large network our neighbours do not know the far side.
-            for prefix in range(_WIDE_LOOKUPS):
-                target = self._dht.table.random_id(prefix, secrets.token_bytes(NODE_ID_BYTES))
-                await self._run(self._dht.find(target, self._clock()))
-        return len(self._dht.table)
+        for endpoint in self._endpoints:
+            # One after the other: what the first asks tells the second whom to ask (BEP 32).
+            dht = endpoint.dht
+            dht.bootstrap = await _resolve(self._bootstrap, endpoint.family)
+            await self._find(endpoint, dht.own_id)
+            if len(dht.table) >= BUCKET_NODES_MAX:
+                # In a large network our neighbours do not know the far side.
+                for prefix in range(_WIDE_LOOKUPS):
+                    await self._find(endpoint, dht.table.random_id(prefix, secrets.token_bytes(NODE_ID_BYTES)))
+        return self.stats().nodes
 
     async def get(
         self, public_key: bytes, salt: bytes = b"", *, seeds: Sequence[tuple[str, int]] = ()
@@ -151,10 +123,7 @@ class Node:
         Raises:
             NodeClosed: the node ended.
         """
-        waiter = await self._begin_get(public_key, salt, seeds)
-        end = await self._ended(waiter)
-        assert isinstance(end, LookupEnded), "a get is a lookup"
-        return end.item
+        return _lookup_of(await _over(await self._begin_get(public_key, salt, seeds))).item
 
     def get_stream(self, public_key: bytes, salt: bytes = b"", *, seeds: Sequence[tuple[str, int]] = ()) -> ItemStream:
         """Return verified items as they arrive, the first at once, sequence numbers rising (see `get`)."""
@@ -184,12 +153,12 @@ class Node:
         """
         item.check_bounds()
         item.verify()
-        resolved = await _resolve(seeds, self._socket.family)
-        self._check_open()
-        number = self._dht.put(item, self._clock(), cas=cas, unless_held=unless_held, seeds=resolved)
-        end = await self._run(number)
-        assert isinstance(end, PutEnded), "a put ends as a put"
-        return end.result
+        resolved = await self._resolved(seeds)
+        waiter = Waiter()
+        for endpoint, near in zip(self._endpoints, resolved, strict=True):
+            put = endpoint.dht.put(item, self._clock(), cas=cas, unless_held=unless_held, seeds=near)
+            waiter.begin(endpoint, put)
+        return _put_of(await _over(waiter))
 
     def pin(self, item: MutableItem) -> None:
         """Answer for this item always, whatever the network forgets. Keeping it on disk is the caller's.
@@ -201,126 +170,102 @@ class Node:
         """
         item.check_bounds()
         item.verify()
-        self._dht.storage.pin(SignedValue.of(item))
+        for endpoint in self._endpoints:
+            endpoint.dht.storage.pin(SignedValue.of(item))
 
     def unpin(self, target: bytes) -> None:
         """Let a pinned item expire like any other."""
-        self._dht.storage.unpin(target, self._clock())
+        for endpoint in self._endpoints:
+            endpoint.dht.storage.unpin(target, self._clock())
 
     def pinned(self) -> list[MutableItem]:
         """Return the pinned items, each as the newest version that its owner signed and we have seen."""
-        items = (signed.to_item() for signed in self._dht.storage.pinned())
+        newest: dict[bytes, SignedValue] = {}
+        for signed in [signed for endpoint in self._endpoints for signed in endpoint.dht.storage.pinned()]:
+            known = newest.setdefault(signed.target, signed)
+            newest[signed.target] = max(known, signed, key=lambda version: version.seq)
+        items = (signed.to_item() for signed in newest.values())
         return [item for item in items if item is not None]
 
     def known_nodes(self) -> list[tuple[str, int]]:
         """Return the addresses of known nodes, those heard from last first: good seeds for the next start."""
-        contacts = sorted(self._dht.table, key=lambda contact: -contact.answered_at)
-        return [contact.address for contact in contacts]
+        contacts = [contact for endpoint in self._endpoints for contact in endpoint.dht.table]
+        return [contact.address for contact in sorted(contacts, key=lambda contact: -contact.answered_at)]
 
     def stats(self) -> NodeStats:
         """Return figures as of now."""
+        cores = [endpoint.dht for endpoint in self._endpoints]
+        hosts = [core.external.host for core in cores if core.external.host is not None]
         return NodeStats(
-            nodes=len(self._dht.table),
-            nodes_waiting=self._dht.table.waiting,
-            items=len(self._dht.storage),
-            pinned=len(self._dht.storage.pinned()),
-            operations=len(self._waiters),
-            external_host=self._dht.external.host,
-            counters=copy.deepcopy(self._dht.counters),
+            nodes=sum(len(core.table) for core in cores),
+            nodes_waiting=sum(core.table.waiting for core in cores),
+            items=sum(len(core.storage) for core in cores),
+            pinned=len(cores[0].storage.pinned()),
+            operations=len({id(waiter) for endpoint in self._endpoints for waiter in endpoint.waiters.values()}),
+            external_host=next(iter(hosts), None),
+            counters=copy.deepcopy(cores[0].counters),
         )
 
     # Operations
 
-    async def _begin_get(self, public_key: bytes, salt: bytes, seeds: Sequence[Address]) -> _Waiter:
-        resolved = await _resolve(seeds, self._socket.family)
-        self._check_open()
-        return self._wait_for(self._dht.get(public_key, salt, self._clock(), seeds=resolved))
-
-    def _wait_for(self, number: int) -> _Waiter:
-        waiter = self._waiters[number] = _Waiter()
-        self._handle_events()
-        self._has_work.set()
+    async def _begin_get(self, public_key: bytes, salt: bytes, seeds: Sequence[Address]) -> Waiter:
+        resolved = await self._resolved(seeds)
+        waiter = Waiter()
+        for endpoint, near in zip(self._endpoints, resolved, strict=True):
+            if waiter.item is None or not waiter.is_over:
+                waiter.begin(endpoint, endpoint.dht.get(public_key, salt, self._clock(), seeds=near))
         return waiter
 
-    async def _run(self, number: int) -> LookupEnded | PutEnded:
-        waiter = self._wait_for(number)
-        try:
-            return await self._ended(waiter)
-        finally:
-            if waiter.end is None:
-                self._waiters.pop(number, None)
-                self._dht.cancel(number, self._clock())
+    async def _resolved(self, seeds: Sequence[Address]) -> list[list[Address]]:
+        """Return the seeds of each endpoint.
 
-    async def _ended(self, waiter: _Waiter) -> LookupEnded | PutEnded:
-        while waiter.end is None:
-            await waiter.wait()
-        return waiter.end
-
-    def _handle_events(self) -> None:
-        for event in self._dht.take_events():
-            waiter = self._waiters.get(event.operation)
-            if waiter is None:
-                continue
-            if isinstance(event, ItemFound):
-                waiter.item = event.item
-            else:
-                waiter.end = event
-                del self._waiters[event.operation]
-            waiter.notify()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
+        Raises:
+            NodeClosed: the node has ended.
+        """
+        resolved = [await _resolve(seeds, endpoint.family) for endpoint in self._endpoints]
+        if any(endpoint.is_closed for endpoint in self._endpoints):
             raise NodeClosed("the node has ended")
+        return resolved
 
-    def _close(self) -> None:
-        """Let nobody wait for a node that is gone."""
-        self._is_closed = True
-        for waiter in self._waiters.values():
-            waiter.is_closed = True
-            waiter.notify()
-        self._waiters.clear()
+    async def _find(self, endpoint: Endpoint, target: bytes) -> None:
+        waiter = Waiter()
+        waiter.begin(endpoint, endpoint.dht.find(target, self._clock()))
+        await _over(waiter)
 
-    # Tasks
 
-    async def _receive(self) -> None:
-        """Receive until the socket is closed. Errors of the network are counted and survived."""
-        while True:
-            try:
-                datagram, address = await self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
-            except trio.ClosedResourceError:
-                self._close()
-                return
-            except OSError:
-                # An ICMP error for something sent earlier, or the network is down.
-                self._dht.counters.drop("socket_error")
-                await trio.sleep(ERROR_PAUSE_S)
-                continue
-            self._dht.receive(datagram, address[:2], self._clock())
-            self._handle_events()
-            await self._flush()
-            if self._dht.next_deadline() < self._alarm_at:
-                self._has_work.set()
+async def _over(waiter: Waiter) -> list[LookupEnded | PutEnded]:
+    """Wait until all operations are over; those of a caller that is cancelled are forgotten."""
+    try:
+        while not waiter.is_over:
+            await waiter.wait()
+        return waiter.ends
+    finally:
+        waiter.cancel()
 
-    async def _keep_time(self) -> None:
-        """Tick the core when it wants to be, and send what callers gave it to do."""
-        while not self._is_closed:
-            await self._flush()
-            self._alarm_at = self._dht.next_deadline()
-            with trio.move_on_after(max(0.0, self._alarm_at - self._clock())):
-                await self._has_work.wait()
-            self._has_work = trio.Event()
-            self._dht.tick(self._clock())
-            self._handle_events()
 
-    async def _flush(self) -> None:
-        for datagram, address in self._dht.take_datagrams():
-            try:
-                await self._socket.sendto(datagram, address)
-            except trio.ClosedResourceError:
-                self._close()
-                return
-            except OSError:
-                self._dht.counters.send_errors += 1
+def _lookup_of(ends: Sequence[LookupEnded | PutEnded]) -> LookupEnded:
+    """Return how a get ended that ran in each family."""
+    lookups = [end for end in ends if isinstance(end, LookupEnded)]
+    found = [end for end in lookups if end.item is not None]
+    best = max(found, key=lambda end: -1 if end.item is None else end.item.seq, default=lookups[0])
+    queries, answered = sum(end.queries for end in lookups), sum(end.answered for end in lookups)
+    return msgspec.structs.replace(best, queries=queries, answered=answered)
+
+
+def _put_of(ends: Sequence[LookupEnded | PutEnded]) -> PutResult:
+    """Return what a put achieved that ran in each family."""
+    results = [end.result for end in ends if isinstance(end, PutEnded)]
+    refused = Counter[int]()
+    for result in results:
+        refused.update(result.refused)
+    newer = [result.newer for result in results if result.newer is not None]
+    return PutResult(
+        stored=sum(result.stored for result in results),
+        refused=dict(refused),
+        closest_queried=sum(result.closest_queried for result in results),
+        held=sum(result.held for result in results),
+        newer=max(newer, key=lambda item: item.seq, default=None),
+    )
 
 
 @asynccontextmanager
@@ -328,6 +273,7 @@ async def open_node(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    second: tuple[str, int] | None = None,
     bootstrap: Sequence[tuple[str, int]] = (),
     node_id: bytes | None = None,
     read_only: bool = False,
@@ -342,6 +288,7 @@ async def open_node(
     Args:
         host: numeric address to listen on.
         port: UDP port, 0 for any.
+        second: numeric address and port of the other address family, for a second table (BEP 32).
         bootstrap: nodes to begin from; host names are resolved by `Node.bootstrap`.
         node_id: 20 bytes; None makes a random one, bound to our address once that is known (BEP 42).
         read_only: ask, never answer (BEP 43); right for short-lived programs and behind NAT.
@@ -356,26 +303,56 @@ async def open_node(
         SocketUnavailable: the address cannot be bound.
         QuotaExceeded: the allow-list is too long.
     """
-    own_socket = socket if socket is not None else await _bind(host, port)
-    with own_socket:
-        allowed = None if allow_list is None else await _resolve_allowed(allow_list, own_socket.family)
-        admission = Admission.of(allowed, restrict_ips=restrict_ips)
-        dht = Dht(own_id=node_id, admission=admission, entropy=entropy, now=clock(), read_only=read_only)
-        node = Node(own_socket, dht, bootstrap=tuple(bootstrap), clock=clock)
-        dht.bootstrap = tuple(await _resolve([seed for seed in bootstrap if _is_numeric(seed[0])], own_socket.family))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(node._receive)  # noqa: SLF001 - a node's tasks belong to this block
-            nursery.start_soon(node._keep_time)  # noqa: SLF001 - as above
-            try:
-                yield node
-            finally:
-                node._close()  # noqa: SLF001 - as above
-                nursery.cancel_scope.cancel()
+    places = [(host, port)] if second is None else [(host, port), second]
+    counters = Counters()
+    endpoints: list[Endpoint] = []
+    async with AsyncExitStack() as stack:
+        for place in places:
+            own_socket = stack.enter_context(socket if socket is not None and not endpoints else await _bind(*place))
+            allowed = None if allow_list is None else await _resolve_allowed(allow_list, own_socket.family)
+            dht = Dht(
+                own_id=node_id,
+                admission=Admission.of(allowed, restrict_ips=restrict_ips),
+                entropy=entropy,
+                now=clock(),
+                read_only=read_only,
+                bootstrap=await _resolve([seed for seed in bootstrap if _is_numeric(seed[0])], own_socket.family),
+                counters=counters,
+            )
+            endpoints.append(Endpoint(own_socket, dht, clock=clock))
+        _pair(endpoints)
+        async with _running(endpoints):
+            yield Node(endpoints, bootstrap=tuple(bootstrap), clock=clock)
+
+
+@asynccontextmanager
+async def _running(endpoints: Sequence[Endpoint]) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        for endpoint in endpoints:
+            nursery.start_soon(endpoint.receive)
+            nursery.start_soon(endpoint.keep_time)
+        try:
+            yield
+        finally:
+            for endpoint in endpoints:
+                endpoint.close()
+            nursery.cancel_scope.cancel()
+
+
+def _pair(endpoints: Sequence[Endpoint]) -> None:
+    for one in endpoints:
+        for other in endpoints:
+            if one is not other:
+                one.others.append(other)
+                one.dht.pair(other.dht)
 
 
 async def _bind(host: str, port: int) -> trio.socket.SocketType:
     family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
     socket = trio.socket.socket(family, trio.socket.SOCK_DGRAM)
+    if family == trio.socket.AF_INET6:
+        # IPv4 has a table of its own, and a socket.
+        socket.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, 1)
     is_bound = False
     try:
         await socket.bind((host, port))

@@ -29,6 +29,7 @@ from dht.limits import (
     LOOKUPS_WAITING_MAX,
     PUT_REPLICAS,
     REPLY_NODES_MAX,
+    TABLE_SMALL_NODES,
 )
 from dht.lookup import Candidate, Lookup, Wanted
 from dht.node_id import Address
@@ -57,7 +58,10 @@ class Operation(msgspec.Struct, kw_only=True):
 
 
 class Operations:
-    """All operations of a node. `bootstrap` are addresses to begin from while few nodes are known."""
+    """All operations of a node.
+
+    `bootstrap` are addresses to begin from while few nodes are known; `other` is our table of the other address family.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Operations:
         bootstrap: Iterable[Address] = (),
     ) -> None:
         self.bootstrap = tuple(bootstrap)[:BOOTSTRAP_MAX]
+        self.other: RoutingTable | None = None
         self._table = table
         self._outbox = outbox
         self._admission = admission
@@ -127,6 +132,12 @@ class Operations:
         if len(self._running) < LOOKUPS_MAX:
             lookup = self._lookup(target, wanted=None, is_fast=False)
             self._begin(Operation(number=self._number(), lookup=lookup, seeds=(), is_internal=True), now)
+
+    def tell(self, number: int, item: SignedValue, now: float) -> None:
+        """Tell a get of an item that was found elsewhere."""
+        for operations in (self._running, self._waiting):
+            if number in operations:
+                operations[number].lookup.on_local(item, now)
 
     def cancel(self, number: int, now: float) -> None:
         """Forget an operation: nobody waits for it any more."""
@@ -274,9 +285,12 @@ class Operations:
 
     def _ask_candidates(self, operation: Operation, now: float) -> None:
         lookup = operation.lookup
+        wants_both = self.other is not None and len(self.other) < TABLE_SMALL_NODES
         while candidates := lookup.next_queries():
             for candidate in candidates:
                 method, arguments = lookup.query()
+                if wants_both:
+                    arguments[b"want"] = [b"n4", b"n6"]
                 is_sent = self._outbox.ask(
                     candidate.address,
                     method,

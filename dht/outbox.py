@@ -19,6 +19,11 @@ class Outbox:
         self._read_only = read_only
         self._datagrams: list[tuple[bytes, Address]] = []
 
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether anything is to be sent."""
+        return bool(self._datagrams)
+
     def take(self) -> list[tuple[bytes, Address]]:
         """Return what is to be sent, and forget it."""
         datagrams, self._datagrams = self._datagrams, []

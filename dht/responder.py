@@ -30,21 +30,26 @@ from dht.limits import (
 )
 from dht.node_id import NODE_ID_BYTES, Address, network_of, pack_node
 from dht.rates import Rates
-from dht.routing_table import Admission, RoutingTable
+from dht.routing_table import Admission, Contact, RoutingTable
 from dht.storage import PlainValue, SignedValue, Storage, Stored, StoreRefusal
 from dht.tokens import Tokens
 
 _NEVER_ANSWERED: Final = b"sample_infohashes"
+_FIELDS: Final = {b"n4": b"nodes", b"n6": b"nodes6"}
 _NAMES: Final = {method.encode(): method for method in ("ping", "find_node", "get", "put", "get_peers")}
 
 
 class Responder:
-    """Answers queries from the table and the storage, which it shares with the rest of the node."""
+    """Answers queries from the table and the storage, which it shares with the rest of the node.
+
+    `other` is our table of the other address family; its nodes are named to those who want them (BEP 32).
+    """
 
     def __init__(
         self, *, table: RoutingTable, storage: Storage, tokens: Tokens, admission: Admission, counters: Counters
     ) -> None:
         self.table = table
+        self.other: RoutingTable | None = None
         self._storage = storage
         self._tokens = tokens
         self._admission = admission
@@ -81,7 +86,7 @@ class Responder:
         target = query.arguments.get(b"target", query.arguments.get(b"info_hash"))
         known = query.method in (b"find_node", b"get_peers")
         if isinstance(target, bytes) and len(target) == NODE_ID_BYTES and query.method != _NEVER_ANSWERED:
-            return self._reply(self._nodes(target, address), query, address)
+            return self._reply(self._nodes(target, query, address), query, address)
         if known:
             return self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address)
         return self._refuse(ErrorCode.METHOD_UNKNOWN, "method unknown", query, address)
@@ -92,13 +97,14 @@ class Responder:
             yield self._refuse(ErrorCode.PROTOCOL, "a target has 20 bytes", query, address), False
             return
         values: Arguments = {b"token": self._tokens.make(address, target)}
-        nodes = self._nodes(target, address)
+        nodes = self._nodes(target, query, address)
         stored = self._storage.get(target, now)
         is_shared = not self._storage.is_pinned(target)
         if stored is not None:
             item = _item_fields(stored, known_seq if isinstance(known_seq, int) else None)
             is_shared = is_shared and b"v" in item
-            yield self._reply(values | item | nodes, query, address), is_shared
+            # Nodes of both families beside a large value would not fit into a datagram.
+            yield self._reply(values | item | self._nodes(target, None, address), query, address), is_shared
             yield self._reply(values | item, query, address), is_shared
         if stored is None or is_shared:
             yield self._reply(values | nodes, query, address), False
@@ -133,17 +139,29 @@ class Responder:
             cas = arguments.get(b"cas")
             self._storage.put_signed(item, cas=cas if isinstance(cas, int) else None, network=network, now=now)
 
-    def _nodes(self, target: bytes, address: Address) -> Arguments:
-        width = 6 if ":" not in address[0] else 18
-        near = self.table.closest(target, REPLY_NODES_MAX, good_only=True)
-        packed = b"".join(pack_node(contact.node_id, contact.address) for contact in near)
-        return {b"nodes" if width == 6 else b"nodes6": packed}
+    def _nodes(self, target: bytes, query: Query | None, address: Address) -> Arguments:
+        """Return the nodes near a target: of the asker's family, or of those that the query wants (BEP 32)."""
+        own, other = (b"n6", b"n4") if ":" in address[0] else (b"n4", b"n6")
+        want = [] if query is None else query.arguments.get(b"want", [])
+        wanted = (
+            {entry for entry in want if isinstance(entry, bytes)} & {own, other} if isinstance(want, list) else set()
+        )
+        tables = {own: self.table} if self.other is None else {own: self.table, other: self.other}
+        return {
+            _FIELDS[family]: _packed(table.closest(target, REPLY_NODES_MAX, good_only=True))
+            for family, table in tables.items()
+            if family in (wanted or {own})
+        }
 
     def _reply(self, values: Arguments, query: Query, address: Address) -> bytes:
         return encode_answer({b"id": self.table.own_id, **values}, transaction=query.transaction, to=address)
 
     def _refuse(self, code: ErrorCode, text: str, query: Query, address: Address) -> bytes:
         return encode_failure(code, text.encode(), transaction=query.transaction, to=address)
+
+
+def _packed(nodes: list[Contact]) -> bytes:
+    return b"".join(pack_node(node.node_id, node.address) for node in nodes)
 
 
 def _item_fields(stored: Stored, known_seq: int | None) -> Arguments:

@@ -85,6 +85,10 @@ class Transactions:
         """Return how many queries of a purpose are in flight."""
         return sum(pending.purpose is purpose for pending in self._pending.values())
 
+    def is_open_to(self, address: Address, purpose: Purpose) -> bool:
+        """Return whether a query of a purpose is in flight to an address."""
+        return any(pending.address == address and pending.purpose is purpose for pending in self._pending.values())
+
     def open(
         self,
         address: Address,

@@ -294,6 +294,7 @@ async def open_discovery(
     udp_port = listen.port if config.dht.listen else port
     peer_endpoints = [Endpoint(peer.host, peer.port) for peer in peers]
     bootstrap = [parse_endpoint(text) for text in config.dht.bootstrap] or peer_endpoints
+    also = parse_endpoint(config.dht.listen_also) if config.dht.listen_also else None
     allowed: list[tuple[str, int] | bytes] | None = None
     if config.dht.private:
         allowed = [*await _resolve([*peer_endpoints, *(parse_endpoint(text) for text in config.dht.allow)])]
@@ -301,6 +302,7 @@ async def open_discovery(
         async with open_node(
             host=listen.host,
             port=udp_port,
+            second=None if also is None else (also.host, also.port),
             bootstrap=[*((endpoint.host, endpoint.port) for endpoint in bootstrap), *remembered],
             node_id=dht_id(node_key) if config.dht.private else None,
             allow_list=allowed,

@@ -57,6 +57,10 @@ class DhtConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     enabled: Annotated[bool, Meta(description="Take part in it. Without, links must name a server that is up.")] = True
     listen: Annotated[str, Meta(description="`HOST:PORT`, UDP; empty: as `listen`.")] = ""
+    listen_also: Annotated[
+        str,
+        Meta(description="`HOST:PORT` of the other address family, UDP, to be found over IPv4 and IPv6; empty: none."),
+    ] = ""
     bootstrap: Annotated[
         tuple[str, ...], Meta(description="`HOST:PORT` of nodes to find the first neighbours with; empty: the peers.")
     ] = ()
@@ -377,7 +381,7 @@ def _check_peers(config: NodeConfig) -> None:
 
 def _endpoints(config: NodeConfig) -> list[tuple[str, str]]:
     texts = [("listen", config.listen), ("advertise", config.advertise), ("metrics.listen", config.metrics.listen)]
-    texts += [("dht.listen", config.dht.listen)]
+    texts += [("dht.listen", config.dht.listen), ("dht.listen_also", config.dht.listen_also)]
     texts += [(f"dht.bootstrap[{index}]", text) for index, text in enumerate(config.dht.bootstrap)]
     return [(key, text) for key, text in texts if text or key == "listen"]
 

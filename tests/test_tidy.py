@@ -45,6 +45,7 @@ COVERED_BY: dict[str, str] = {
 TRIO_MODULES = {
     "client/*": "the client library is a trio shell around client's pure cores",
     "dht/node.py": "the DHT's only shell",
+    "dht/endpoint.py": "its half at one socket",
     "room_server/*": "the server program is a trio shell around pure cores",
     "samtala/*": "the face",
     "vr/host/*": "many replicas in one trio process",

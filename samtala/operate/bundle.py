@@ -67,7 +67,7 @@ class Redactor:
 
 
 def _hosts(config: NodeConfig) -> Iterable[str]:
-    for text in (config.listen, config.advertise, config.metrics.listen, config.dht.listen):
+    for text in (config.listen, config.advertise, config.metrics.listen, config.dht.listen, config.dht.listen_also):
         if text:
             yield parse_endpoint(text).host
     for text in (*config.dht.bootstrap, *config.dht.allow):

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dht import bencode
+from dht.dht import Dht
 from dht.events import LookupEnded
-from dht.krpc import encode_answer, encode_query
+from dht.krpc import Arguments, Query, encode_answer, encode_query
 from dht.limits import (
     BUCKET_NODES_MAX,
     FAILURES_MAX,
@@ -15,9 +16,10 @@ from dht.limits import (
     NODE_GOOD_S,
     REPLY_NODES_MAX,
     SELF_LOOKUP_S,
+    TABLE_SMALL_NODES,
     VERIFICATIONS_MAX,
 )
-from dht.node_id import is_secure
+from dht.node_id import Address, is_secure, pack_node
 from dht.simulator.network import Network
 from dht.storage import SignedValue
 from tests.dht.cores import ASKER, HERE, core, item, ping, queries_of
@@ -361,3 +363,72 @@ def test_an_idle_node_is_quiet() -> None:
 
     per_node_per_s = (network.delivered - before) / len(addresses) / 1_800
     assert per_node_per_s < 0.5
+
+
+def test_a_stranger_that_asks_twice_is_pinged_once() -> None:
+    some = core()
+    some.receive(ping(), HERE, 1.0)
+    some.receive(ping(), HERE, 1.1)
+
+    assert len(queries_of(some)) == 1
+
+
+SIX = [(bytes([number]) * 20, (f"2001:db8:{number}::1", 7610)) for number in range(1, 4)]
+
+
+def paired() -> tuple[Dht, Dht]:
+    four, six = core(), core()
+    four.pair(six)
+    six.pair(four)
+    return four, six
+
+
+def asked_and_told(four: Dht, nodes: list[tuple[bytes, Address]], *, seed: Address = HERE) -> Query:
+    """Begin a lookup, and let the node it asks name nodes of IPv6; returns the question."""
+    four.find(bytes(20), 1.0, seeds=[seed])
+    ((query, to),) = queries_of(four)
+    values: Arguments = {b"id": ASKER, b"nodes6": b"".join(pack_node(*node) for node in nodes)}
+    four.receive(encode_answer(values, transaction=query.transaction, to=to), to, 1.1)
+    return query
+
+
+def test_nodes_of_the_other_family_are_pinged_before_they_are_known() -> None:
+    """BEP 32."""
+    four, six = paired()
+    assert not six.has_datagrams
+
+    query = asked_and_told(four, SIX)
+
+    assert query.arguments[b"want"] == [b"n4", b"n6"]
+    assert six.has_datagrams
+    assert len(six.table) == 0
+    pings = queries_of(six)
+    assert {to for _, to in pings} == {address for _, address in SIX}
+    for ping_, to in pings:
+        own_id = next(node_id for node_id, address in SIX if address == to)
+        six.receive(encode_answer({b"id": own_id}, transaction=ping_.transaction, to=to), to, 1.2)
+    assert len(six.table) == len(SIX)
+    assert [contact.address for contact in four.table] == [HERE]
+
+
+def test_nobody_elsewhere_can_name_what_runs_on_this_machine_in_the_other_family() -> None:
+    four, six = paired()
+    asked_and_told(four, [(b"6" * 20, ("::1", 7610))])
+    assert not six.has_datagrams
+
+    four, six = paired()
+    asked_and_told(four, [(b"6" * 20, ("::1", 7610))], seed=("127.0.0.1", 7610))
+    assert six.has_datagrams
+
+
+def test_nodes_of_the_other_family_are_wanted_only_while_few_are_known() -> None:
+    four, six = paired()
+    for number in range(1, TABLE_SMALL_NODES + 1):
+        six.table.on_answered(bytes([number * 6]) * 20, (f"2001:db8:{number}::1", 7610), 1.0)
+
+    assert len(six.table) >= TABLE_SMALL_NODES
+    assert b"want" not in asked_and_told(four, []).arguments
+
+
+def test_a_lone_node_wants_nothing() -> None:
+    assert b"want" not in asked_and_told(core(), []).arguments

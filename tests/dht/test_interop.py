@@ -14,9 +14,10 @@ import pytest
 import trio
 from nacl import bindings
 
+from dht.endpoint import Waiter
 from dht.events import PutEnded
 from dht.items import MutableItem, sign_item_with_seed
-from dht.node import Node, open_node
+from dht.node import Node, _over, open_node
 
 pytestmark = [
     pytest.mark.foreign,
@@ -138,8 +139,9 @@ async def test_libtorrent_refuses_with_the_codes_we_know() -> None:
     good = sign_item_with_seed(SEED, seq=5, value=b"good")
 
     async def refused(node: Node, item: MutableItem, seeds: list[tuple[str, int]], cas: int | None = None) -> set[int]:
-        core = node._dht
-        end = await node._run(core.put(item, trio.current_time(), cas=cas, seeds=seeds))
+        endpoint, waiter = node._endpoints[0], Waiter()
+        waiter.begin(endpoint, endpoint.dht.put(item, trio.current_time(), cas=cas, seeds=seeds))
+        end = (await _over(waiter))[0]
         assert isinstance(end, PutEnded)
         assert end.result.stored == 0
         return set(end.result.refused)

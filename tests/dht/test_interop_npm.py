@@ -17,11 +17,12 @@ import pytest
 import trio
 
 from dht import bencode
+from dht.endpoint import Waiter
 from dht.events import PutEnded
 from dht.items import MutableItem, sign_item_with_seed
 from dht.krpc import Answer, Arguments, ErrorCode, Failure, decode, encode_query
 from dht.limits import DATAGRAM_BYTES_MAX
-from dht.node import Node, open_node
+from dht.node import Node, _over, open_node
 from dht.node_id import Address
 from tests.npm_peers.process import PeerMissingError, PeerProcess, open_peer
 
@@ -135,7 +136,9 @@ async def code_of_put(to: Address, item: MutableItem) -> int | None:
 
 async def refused(node: Node, item: MutableItem, seeds: list[Address], cas: int | None = None) -> PutEnded:
     """Put through the core what our interface would not send."""
-    end = await node._run(node._dht.put(item, trio.current_time(), cas=cas, seeds=seeds))
+    endpoint, waiter = node._endpoints[0], Waiter()
+    waiter.begin(endpoint, endpoint.dht.put(item, trio.current_time(), cas=cas, seeds=seeds))
+    end = (await _over(waiter))[0]
     assert isinstance(end, PutEnded)
     return end
 

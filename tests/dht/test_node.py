@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import socket as plain_socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -309,3 +310,63 @@ async def test_faults_of_the_block_come_out_of_it() -> None:
     with pytest.RaisesGroup(ValueError):
         async with open_node():
             raise ValueError("ours")
+
+
+@asynccontextmanager
+async def both_families(bootstrap: Sequence[tuple[str, int]] = (), **how: bool) -> AsyncIterator[Node]:
+    try:
+        async with open_node(second=("::1", 0), bootstrap=bootstrap, **how) as node:
+            yield node
+    except* SocketUnavailable as error:
+        pytest.skip(f"no IPv6 here: {error}")
+
+
+async def test_who_knows_one_ipv4_address_comes_to_know_the_nodes_of_ipv6() -> None:
+    """BEP 32: those whom it asks name them, because it wants them."""
+    with trio.fail_after(DEADLINE_S):
+        async with both_families() as a, both_families(a.addresses) as b, both_families([a.address]) as c:
+            await b.bootstrap()
+            while a.stats().nodes < 2:
+                await trio.lowlevel.checkpoint()  # it pings whoever asked it before it names them
+            while not any(":" in host for host, _ in c.known_nodes()):
+                await c.bootstrap()
+            assert [":" in host for host, _ in c.addresses] == [False, True]
+
+
+async def test_a_node_of_both_families_publishes_in_both_and_reads_from_either() -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with (
+            both_families() as node,
+            open_node() as four,
+            open_node(host="::1") as six,
+            open_node(host="::1", read_only=True) as reader,
+        ):
+            seeds = [four.address, six.address]
+            assert (await node.put(item(), seeds=seeds)).stored == 2
+            assert four.stats().items == six.stats().items == 1
+            assert await reader.get(item().public_key, seeds=[six.address]) == item()
+
+            newer = item(seq=2, value=b"newer")
+            async with open_node(host="::1", read_only=True) as writer:
+                await writer.put(newer, seeds=[six.address])
+            assert await node.get(item().public_key, seeds=[six.address]) == newer
+            result = await node.put(item(), seeds=seeds)
+            assert result.newer == newer
+            assert result.refused == {302: 1}
+            end = node.get_stream(item().public_key, seeds=seeds)
+            assert [found async for found in end][-1].seq >= 1
+            assert end.end is not None
+            assert end.end.answered >= 1
+
+
+async def test_what_is_pinned_is_answered_in_both_families_and_listed_once() -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with both_families() as node, open_node(host="::1", read_only=True) as reader:
+            node.pin(item())
+            assert node.pinned() == [item()]
+            assert await reader.get(item().public_key, seeds=[node.addresses[1]]) == item()
+            newer = item(seq=2, value=b"newer")
+            await reader.put(newer, seeds=[node.addresses[1]])
+            assert node.pinned() == [newer]
+            node.unpin(newer.target)
+            assert node.pinned() == []

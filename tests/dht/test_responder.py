@@ -270,3 +270,44 @@ def test_ipv6_askers_get_ipv6_nodes() -> None:
     values = setting.ask(b"find_node", {b"target": bytes(20)}, ("::1", 7610))
 
     assert len(values[b"nodes6"]) == 38  # type: ignore[arg-type]  # a failure either way
+
+
+def both_families() -> Setting:
+    setting = Setting(nodes=3)
+    setting.responder.other = RoutingTable(b"m" * 20, admission=Admission(), now=0.0)
+    setting.responder.other.on_answered(b"6" * 20, ("2001:db8::1", 7610), 0.0)
+    return setting
+
+
+@pytest.mark.parametrize(
+    ("want", "fields"),
+    [
+        (None, {b"nodes"}),
+        ([b"n4"], {b"nodes"}),
+        ([b"n6"], {b"nodes6"}),
+        ([b"n4", b"n6"], {b"nodes", b"nodes6"}),
+        ([b"n9", 4], {b"nodes"}),
+        (b"n6", {b"nodes"}),
+    ],
+)
+def test_askers_get_nodes_of_the_families_they_want(want: bencode.Value | None, fields: set[bytes]) -> None:
+    """BEP 32."""
+    arguments: Arguments = {b"target": bytes(20)} | ({} if want is None else {b"want": want})
+    for method in (b"find_node", b"get"):
+        values = both_families().ask(method, arguments, HERE)
+        assert {b"nodes", b"nodes6"} & values.keys() == fields
+
+
+def test_who_has_one_table_names_what_it_has_whatever_is_wanted() -> None:
+    values = Setting(nodes=3).ask(b"find_node", {b"target": bytes(20), b"want": [b"n6"]}, HERE)
+    assert b"nodes6" not in values
+
+
+def test_beside_an_item_only_nodes_of_the_askers_family_are_named() -> None:
+    setting = both_families()
+    setting.storage.pin(SignedValue.of(ITEM))
+
+    values = setting.ask(b"get", {b"target": ITEM.target, b"want": [b"n4", b"n6"]}, HERE)
+
+    assert b"v" in values
+    assert b"nodes6" not in values

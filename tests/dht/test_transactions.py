@@ -145,3 +145,12 @@ def test_what_is_due_at_its_deadline_is_then_done(now: float, round_trip_s: floa
             some.due(deadline)
 
     assert some.next_deadline() is None
+
+
+def test_says_whether_a_query_of_a_purpose_is_in_flight_to_an_address() -> None:
+    some = transactions()
+    sent(some)
+
+    assert some.is_open_to(HERE, Purpose.LOOKUP)
+    assert not some.is_open_to(HERE, Purpose.VERIFY)
+    assert not some.is_open_to(("192.0.2.2", 7610), Purpose.LOOKUP)
