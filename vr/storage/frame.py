@@ -156,6 +156,25 @@ def decode_tail(data: bytes | memoryview, end: int, salt: bytes) -> FrameDescrip
     return _decode(data, end - HEAD_BYTES, TAIL_MAGIC, salt)
 
 
+def lost_copy(frame: bytes, salt: bytes) -> tuple[int, bytes] | None:
+    """Where in a whole frame one of its two descriptions is damaged, and what belongs there; None: both are sound, or none.
+
+    A torn write may leave the front alone, and rot takes one page: whoever finds that writes the other one again, before
+    the one that is left is lost too.
+    """
+    head, tail = decode_head(frame, 0, salt), decode_tail(frame, len(frame), salt)
+    if (head is None) == (tail is None):
+        return None
+    fields_at = len(HEAD_MAGIC) if tail is None else len(frame) - HEAD_BYTES + len(TAIL_MAGIC)
+    fields = frame[fields_at : fields_at + HEAD_BYTES - len(HEAD_MAGIC)]
+    description_bytes = _FIELDS.unpack_from(fields)[8]
+    if tail is None:
+        description = frame[HEAD_BYTES : HEAD_BYTES + description_bytes]
+        return len(frame) - HEAD_BYTES - description_bytes, description + TAIL_MAGIC + fields
+    end = len(frame) - HEAD_BYTES
+    return 0, HEAD_MAGIC + fields + frame[end - description_bytes : end]
+
+
 def salt_of(data: bytes | memoryview, offset: int, segment: int) -> bytes | None:
     """The salt of a sound head at `offset` that says it belongs to `segment`; for a segment with a damaged header."""
     salt = bytes(data[offset + len(HEAD_MAGIC) : offset + len(HEAD_MAGIC) + SALT_BYTES])

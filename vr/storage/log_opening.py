@@ -1,7 +1,8 @@
 """Opening a log: read, judge, make durable, clear the torn tail. After this the disk holds exactly what was recovered.
 
 Order matters. The tail that nothing proves synced is written again before the sync: after an earlier failed sync the
-page cache may hold what the platter lacks, as clean pages. So is a segment's header of which one copy has rotted. The rest
+page cache may hold what the platter lacks, as clean pages. So is a segment's header of which one copy has rotted, and the
+one copy of metas that is missing where the other was found: a torn frame may have its front alone. The rest
 of a cut segment is zeroed and synced before anything new is written behind it: a dropped frame must not come back to life
 behind a new one of the same length.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from zlib import crc32
 
 from vr.storage.file_system import FileSystem
-from vr.storage.frame import SALT_BYTES
+from vr.storage.frame import SALT_BYTES, RecordKind, lost_copy
 from vr.storage.limits import PAGE_BYTES, ZERO_CHUNK_BYTES
 from vr.storage.meta import meta_effect
 from vr.storage.recovery import (
@@ -117,9 +118,13 @@ def _settle_tail(segments: list[Segment], settled: Settled) -> None:
     """Put on the platter what was recovered, and nothing behind it."""
     by_number = {segment.number: segment for segment in segments}
     for frame in settled.frames:
+        segment = by_number[frame.segment]
         if frame.header.lsn > settled.synced_lsn:
-            file = by_number[frame.segment].file
-            file.write_at(frame.offset, file.read_at(frame.offset, frame.frame_bytes))
+            segment.file.write_at(frame.offset, segment.file.read_at(frame.offset, frame.frame_bytes))
+        if any(record.kind is not RecordKind.ENTRY for record in frame.records):
+            lost = lost_copy(segment.file.read_at(frame.offset, frame.frame_bytes), segment.salt)
+            if lost is not None:
+                segment.file.write_at(frame.offset + lost[0], lost[1])
     if settled.must_clear:
         current = by_number[settled.segment]
         zeros = bytes(ZERO_CHUNK_BYTES)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.vr.storage.memory_file_system import MemoryFileSystem
-from tests.vr.storage.records import entry
+from tests.vr.storage.records import GROUP, entry, meta
 from vr.storage.limits import PAGE_BYTES
 from vr.storage.log_opening import open_log, scan_log
 from vr.storage.segment import encode_segment_header, segment_name
@@ -70,6 +72,28 @@ def test_scanning_changes_nothing() -> None:
 
     assert sum(len(one.frames) for one in scanned) == 20
     assert files.effects == []
+
+
+@pytest.mark.parametrize("page", [1, 2])
+def test_the_one_copy_of_metas_that_is_left_is_doubled_again(page: int) -> None:
+    """A torn frame that has its front alone counts; the disk may lose that page next (seed 600044236)."""
+    files = MemoryFileSystem()
+    log, _ = WriteAheadLog.open(
+        files, "wal", options=WriteAheadLogOptions(segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+    )
+    log.write([meta(view=7)])
+    content = files.files[f"wal/{segment_name(1)}"]
+    sound = bytes(content.cached)
+    content.cached[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = bytes(PAGE_BYTES)
+
+    open_log(files, "wal", segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+    mended = bytes(content.durable)
+    other = 3 - page
+    content.cached[other * PAGE_BYTES : (other + 1) * PAGE_BYTES] = bytes(PAGE_BYTES)
+    _, _, recovery = open_log(files, "wal", segment_bytes=SEGMENT_BYTES, entropy=files.entropy)
+
+    assert mended == sound
+    assert recovery.groups[GROUP].meta == meta(view=7).payload
 
 
 def test_a_rotten_copy_of_a_segment_s_header_is_written_again() -> None:
