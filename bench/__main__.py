@@ -8,10 +8,10 @@
 
 `--only vr` measures the replication core alone (bench/vr_core.py), in seconds instead of a minute; `--only idle`
 rooms that nobody uses (bench/idle_rooms.py), in a minute or two; `--only dht` the DHT in virtual time beside its targets
-(bench/dht_nodes.py), in some minutes; `--only find` the way from a link to the room's servers (bench/find.py), in half a
+(bench/dht_nodes.py), in a minute; `--only find` the way from a link to the room's servers (bench/find.py), in half a
 minute.
 
-Then MLS alone, in groups of 10 to 5,000 members (`python -m bench.mls_groups` does only this).
+Then MLS alone, in groups of 10 to 5,000 members (`python -m bench.mls_groups` does only this), and the DHT in virtual time.
 
 The load generator shares this machine's cores with the servers. Entries are opaque: no MLS on either side.
 """
@@ -44,6 +44,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     pipelined: rooms.Pipelined
     failover: rooms.Failover
     mls: mls_groups.MlsFigures
+    dht: list[dht_nodes.DhtFigure]
 
 
 async def run(folder: Path, seconds: float) -> Figures:
@@ -53,7 +54,14 @@ async def run(folder: Path, seconds: float) -> Figures:
         one_sender = await rooms.one_sender(cluster, seconds)
         pipelined = await rooms.pipelined(cluster, seconds)
         failover = await rooms.failover(cluster)
-    return Figures(machine=limits, one_sender=one_sender, pipelined=pipelined, failover=failover, mls=mls_groups.run())
+    return Figures(
+        machine=limits,
+        one_sender=one_sender,
+        pipelined=pipelined,
+        failover=failover,
+        mls=mls_groups.run(),
+        dht=dht_nodes.run(),
+    )
 
 
 def show(figures: Figures) -> None:
@@ -74,6 +82,7 @@ def show(figures: Figures) -> None:
     console = Console(stderr=True)
     console.print(table)
     console.print(mls_groups.table_of(figures.mls))
+    console.print(dht_nodes.table_of(figures.dht))
 
 
 def main() -> int:

@@ -47,7 +47,7 @@ class DhtFigure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run() -> list[DhtFigure]:
-    """Measure everything, in some minutes."""
+    """Measure everything, in a minute."""
     return [*_reads(), *_silent(), *_liars(), _sybils(), *_churn(), _join(), _memory()]
 
 

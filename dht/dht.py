@@ -274,10 +274,17 @@ class Dht:
         if idle is not None:
             self._operations.refresh(idle, now)
         if now >= self._self_lookup_at:
-            is_alone = not self.table and bool(self.bootstrap)
-            self._self_lookup_at = now + (BOOTSTRAP_RETRY_S if is_alone else SELF_LOOKUP_S)
-            if len(self.table) < TABLE_SMALL_NODES:
-                self._operations.refresh(self.own_id, now)
+            self._look_around(now)
+
+    def _look_around(self, now: float) -> None:
+        """Look up our own id while the network is small, but not again when joining has just done so."""
+        is_alone = not self.table and bool(self.bootstrap)
+        known_at = self._operations.neighbours_known_at
+        is_known = known_at is not None and now < known_at + SELF_LOOKUP_S and not is_alone
+        began = known_at if is_known and known_at is not None else now
+        self._self_lookup_at = began + (BOOTSTRAP_RETRY_S if is_alone else SELF_LOOKUP_S)
+        if len(self.table) < TABLE_SMALL_NODES and not is_known:
+            self._operations.refresh(self.own_id, now)
 
     def _adopt_address(self, now: float) -> None:
         """Take an id that is bound to the address that others see (BEP 42), and measure everything from it."""
@@ -285,5 +292,6 @@ class Dht:
         if host is None or self._has_fixed_id or is_exempt(host) or is_secure(self.own_id, host):
             return
         own_id = secure_node_id(host, self._entropy(NODE_ID_BYTES))
+        self._operations.move_to(own_id)
         self.table.move_to(own_id, now)
         self.storage.move_to(own_id)

@@ -60,7 +60,7 @@ UPKEEP_PINGS_MAX: Final = 3
 """Pings to silent nodes in one round: 540 nodes in a quarter of an hour, more than a table of the public network has."""
 
 TABLE_SMALL_NODES: Final = 40
-"""Nodes below which our own neighbourhood is looked up regularly."""
+"""Nodes below which the network is small: our own neighbourhood is looked up regularly, and anyone is worth a ping."""
 
 EXTERNAL_ADDRESS_VOTES_MIN: Final = 10
 """Responders in distinct /24s that must agree before we believe our external address (BEP 42)."""

@@ -133,6 +133,20 @@ class Lookup:
                 return
             self._add(node_id, address)
 
+    def move_to(self, own_id: bytes) -> None:
+        """Go on towards another id of ours: our neighbours are there now.
+
+        Those of them that answered before are asked again: they know us under the old id.
+        """
+        assert self.wanted is None, "an item stays where it is"
+        self.target = self._own_id = own_id
+        for candidate in self._order:
+            if candidate.node_id is not None:
+                candidate.distance = distance(candidate.node_id, own_id)
+            if candidate.state is CandidateState.ANSWERED:
+                candidate.state = CandidateState.FRESH
+        self._sort()
+
     def next_queries(self) -> list[Candidate]:
         """Return the candidates to ask now, marked as asked."""
         asked = []

@@ -60,7 +60,8 @@ class Operation(msgspec.Struct, kw_only=True):
 class Operations:
     """All operations of a node.
 
-    `bootstrap` are addresses to begin from while few nodes are known; `other` is our table of the other address family.
+    `bootstrap` are addresses to begin from while few nodes are known; `other` is our table of the other address family;
+    `neighbours_known_at` is when a lookup of our own id last ended that somebody answered.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Operations:
     ) -> None:
         self.bootstrap = tuple(bootstrap)[:BOOTSTRAP_MAX]
         self.other: RoutingTable | None = None
+        self.neighbours_known_at: float | None = None
         self._table = table
         self._outbox = outbox
         self._admission = admission
@@ -195,6 +197,13 @@ class Operations:
         while self._waiting and len(self._running) < LOOKUPS_MAX:
             self._begin(self._waiting.pop(next(iter(self._waiting))), now)
 
+    def move_to(self, own_id: bytes) -> None:
+        """Let lookups of our own id go on towards the one that we have from now on; told before the table is."""
+        for operation in (*self._running.values(), *self._waiting.values()):
+            lookup = operation.lookup
+            if isinstance(lookup, Lookup) and lookup.wanted is None and lookup.target == self._table.own_id:
+                lookup.move_to(own_id)
+
     # Progress
 
     def _of(self, pending: Pending) -> Operation | None:
@@ -268,7 +277,7 @@ class Operations:
             if operation.item is not None and not self._is_held(operation):
                 self._store(operation, now)
         if not operation.unanswered:
-            self._end(operation)
+            self._end(operation, now)
 
     def _look_disjointly(self, operation: Operation) -> bool:
         """Begin disjoint lookups in the place of one that found nothing; return whether there is reason to."""
@@ -350,9 +359,11 @@ class Operations:
         if item is not None and not operation.is_internal:
             self._events.append(ItemFound(operation=operation.number, item=item))
 
-    def _end(self, operation: Operation) -> None:
+    def _end(self, operation: Operation, now: float) -> None:
         del self._running[operation.number]
         lookup = operation.lookup
+        if lookup.target == self._table.own_id and lookup.closest(1):
+            self.neighbours_known_at = now
         best = None if lookup.best is None else lookup.best.to_item()
         if operation.item is not None:
             self._counters.end_put("stored" if operation.stored or operation.held else "unstored")

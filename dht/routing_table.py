@@ -20,7 +20,15 @@ from collections.abc import Collection, Iterable, Iterator
 import msgspec
 
 from dht.errors import QuotaExceeded
-from dht.limits import ALLOWED_MAX, BUCKET_IDLE_S, BUCKET_NODES_MAX, FAILURES_MAX, NODE_GOOD_S, REPLACEMENTS_MAX
+from dht.limits import (
+    ALLOWED_MAX,
+    BUCKET_IDLE_S,
+    BUCKET_NODES_MAX,
+    FAILURES_MAX,
+    NODE_GOOD_S,
+    REPLACEMENTS_MAX,
+    TABLE_SMALL_NODES,
+)
 from dht.node_id import (
     NODE_ID_BITS,
     NODE_ID_BYTES,
@@ -117,8 +125,18 @@ class RoutingTable:
         return self._by_address.get(address)
 
     def wants(self, node_id: bytes, address: Address) -> bool:
-        """Whether a stranger is worth a verification ping: it would get a place, or may wait for one."""
-        if node_id == self.own_id or address in self._by_address or not self._admission.admits(node_id, address):
+        """Whether a stranger is worth a verification ping: it would get a place, or may wait for one.
+
+        So is who says to have another id now than the one that we know it by. Once the network is not small, an id that is not
+        bound to its address (BEP 42) is not worth one: who is just joining comes again with one that is, and others are
+        entered when they answer a query that we have a use for.
+        """
+        if node_id == self.own_id or not self._admission.admits(node_id, address):
+            return False
+        known = self._by_address.get(address)
+        if known is not None:
+            return known.node_id != node_id
+        if len(self) >= TABLE_SMALL_NODES and self._admission.allowed is None and not is_secure(node_id, address[0]):
             return False
         bucket = self._bucket(node_id)
         if node_id in bucket.nodes:

@@ -19,8 +19,9 @@ from dht.limits import (
     TABLE_SMALL_NODES,
     VERIFICATIONS_MAX,
 )
-from dht.node_id import Address, is_secure, pack_node
+from dht.node_id import Address, distance, is_secure, pack_node
 from dht.simulator.network import Network
+from dht.simulator.world import grown as grown_by_joining
 from dht.storage import SignedValue
 from tests.dht.cores import ASKER, HERE, core, item, ping, queries_of
 
@@ -171,7 +172,7 @@ def test_items_are_found_from_everywhere(grown: Network) -> None:
 
     result = grown.put(addresses[5], mine)
 
-    assert result.stored == result.closest_queried == BUCKET_NODES_MAX
+    assert BUCKET_NODES_MAX <= result.stored == result.closest_queried <= 2 * BUCKET_NODES_MAX, "density is estimated"
     assert result.refused == {}
     assert result.held == 0
     for address in addresses[::7]:
@@ -330,6 +331,44 @@ def test_an_id_is_bound_to_our_address_once_others_have_told_us() -> None:
     assert is_secure(some.own_id, newcomer[0])
     assert some.own_id != before
     assert len(some.table) > 10
+
+
+def joined(network: Network) -> Dht:
+    newcomer = network.add(bootstrap=[next(iter(network.nodes))])
+    network.join(newcomer)
+    network.run(5.0)
+    return network.nodes[newcomer]
+
+
+def test_who_gets_another_id_while_it_joins_knows_its_neighbours_there() -> None:
+    """BEP 42."""
+    network = Network(seed=21)
+    network.grow(60)
+    some = joined(network)
+
+    ids = [other.own_id for other in network.nodes.values() if other is not some]
+    nearest = sorted(ids, key=lambda node_id: distance(node_id, some.own_id))[:BUCKET_NODES_MAX]
+
+    assert is_secure(some.own_id, str(some.external.host))
+    assert len({contact.node_id for contact in some.table} & set(nearest)) >= BUCKET_NODES_MAX - 3
+
+
+def test_who_has_joined_does_not_look_around_again_at_once() -> None:
+    network = Network(seed=21)
+    network.grow(30)
+    some = joined(network)
+    assert len(some.table) < TABLE_SMALL_NODES
+    lookups = dict(some.counters.lookups)
+
+    network.run(SELF_LOOKUP_S - 30.0)
+    assert some.counters.lookups == lookups
+    network.run(60.0)
+    assert some.counters.lookups != lookups
+
+
+def test_joining_costs_few_datagrams() -> None:
+    network = grown_by_joining(21, 100)
+    assert network.sent / 100 <= 150
 
 
 def test_a_given_id_stays() -> None:

@@ -409,3 +409,18 @@ def test_a_reach_without_end_has_an_end() -> None:
     assert LOOKUP_WIDTH_MAX <= answered <= LOOKUP_QUERIES_MAX
     assert len(some.storers()) == LOOKUP_WIDTH_MAX
     assert some.is_finished(0.0)
+
+
+def test_a_lookup_of_our_own_id_goes_on_towards_another_one() -> None:
+    some = lookup(wants_item=False)
+    some.add_seeds(node(number) for number in (1, 2, 3, 4, 5, 6, 300))
+    for address in asked(some):
+        some.on_answer(answer(next(each[0] for each in map(node, range(1, 7)) if each[1] == address)), address, 0.0)
+    far = node(301)[0]
+
+    some.move_to(far)
+
+    assert some.query()[1][b"target"] == far
+    again = asked(some)
+    assert again[0] == node(300)[1], "the nearest now"
+    assert set(again) & {node(number)[1] for number in range(1, 5)}, "they know us by the old id"

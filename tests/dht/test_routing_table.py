@@ -14,6 +14,7 @@ from dht.limits import (
     FAILURES_MAX,
     NODE_GOOD_S,
     REPLACEMENTS_MAX,
+    TABLE_SMALL_NODES,
 )
 from dht.node_id import Address, distance, secure_node_id, shared_prefix_bits
 from dht.routing_table import Admission, RoutingTable
@@ -271,3 +272,40 @@ def test_the_reach_is_the_distance_of_the_kth_from_our_own_id() -> None:
     table.on_answered((400 << 80).to_bytes(20, "big"), ("10.0.40.1", 1), 0.0)
 
     assert table.reach() == 20 << 80
+
+
+def bound(number: int, host: str) -> tuple[bytes, tuple[str, int]]:
+    return secure_node_id(host, bytes([number]) * 20), (host, 7610)
+
+
+def test_once_the_network_is_not_small_an_unbound_id_is_not_worth_a_ping() -> None:
+    """BEP 42: who is just joining comes again under a bound id."""
+    some = RoutingTable(b"m" * 20, admission=Admission(), now=0.0)
+    stranger = (bytes(20), ("20.0.0.1", 7610))
+    assert some.wants(*stranger), "in a small network nobody's id is bound"
+    for number in range(1, 2 * TABLE_SMALL_NODES):
+        some.on_answered(*bound(number * 3, f"20.1.{number}.1"), 1.0)
+    assert len(some) >= TABLE_SMALL_NODES
+
+    assert not some.wants(*stranger)
+    assert any(some.wants(*bound(3, f"20.0.{number}.1")) for number in range(9))
+    assert not any(some.wants(bytes([number]) * 20, (f"20.0.{number}.1", 7610)) for number in range(200))
+    assert some.on_answered(*stranger, 2.0), "who answers is entered all the same"
+
+
+def test_in_a_private_network_ids_need_not_be_bound() -> None:
+    allowed = [("20.0.0.1", 7610), *[(f"20.1.{number}.1", 7610) for number in range(1, 2 * TABLE_SMALL_NODES)]]
+    some = RoutingTable(b"m" * 20, admission=Admission.of(allowed, restrict_ips=True), now=0.0)
+    for number, address in enumerate(allowed[1:], start=1):
+        some.on_answered(bytes([number * 3]) * 20, address, 1.0)
+
+    assert len(some) >= TABLE_SMALL_NODES
+    assert some.wants(bytes(20), allowed[0])
+
+
+def test_a_known_node_that_says_to_have_another_id_is_worth_a_ping() -> None:
+    some = RoutingTable(b"m" * 20, admission=Admission(), now=0.0)
+    some.on_answered(b"1" * 20, ("20.0.0.1", 7610), 1.0)
+
+    assert not some.wants(b"1" * 20, ("20.0.0.1", 7610))
+    assert some.wants(b"2" * 20, ("20.0.0.1", 7610))

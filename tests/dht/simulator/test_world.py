@@ -43,7 +43,7 @@ def test_a_settled_network_is_like_one_that_was_joined() -> None:
 
     sizes = [sum(len(core.table) for core in network.nodes.values()) / 60 for network in (joined, made)]
 
-    assert min(sizes) > 0.8 * max(sizes)
+    assert min(sizes) > 0.7 * max(sizes), "who joined is pinged under a bound id only"
     assert read(made, publish(made, 3), 10).found == 10
     assert read(joined, publish(joined, 3), 10).found == 10
 
