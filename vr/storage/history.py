@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from vr.configuration import Configuration
 from vr.ready import CommittedOp, EpochEnd, SnapshotPart
 from vr.replica import Checkpoint
 from vr.storage.errors import HistoryUnusable
@@ -128,6 +129,18 @@ class History:
                 self._connection.execute(
                     "INSERT OR REPLACE INTO beginnings VALUES (?, ?, ?)", (number, end.op, end.checksum)
                 )
+
+    def force_epoch(self, group: GroupId, configuration: Configuration, notes: Sequence[tuple[int, bytes]]) -> None:
+        """As `begin_epoch`, without a stop sign to begin behind: somebody decided it (`vr.host.forced_epoch`)."""
+        number = self._number(group)
+        with self._transaction(synced=True):
+            for note, data in notes:
+                self._keep_note(number, note, data)
+            self._connection.execute(
+                "UPDATE groups SET configuration = ? WHERE number = ?", (configuration.to_bytes(), number)
+            )
+            for table in ("beginnings", "parts"):
+                self._connection.execute(f"DELETE FROM {table} WHERE group_number = ?", (number,))  # noqa: S608 - fixed
 
     def forget_group(self, group: GroupId) -> None:
         """The group is not hosted here any more: keep that it was, and its notes; durable when this returns.
