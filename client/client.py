@@ -26,19 +26,12 @@ from client import limits
 from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
 from client.discovery import NO_OTHERS, Discovery, Found, OtherSources, known_nodes_of
-from client.errors import (
-    NotFoundError,
-    OutcomeUnknownError,
-    RefusedError,
-    SamtalaError,
-    UnavailableError,
-    UsageError,
-)
+from client.errors import NotFoundError, OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError, UsageError
 from client.facts import current_link, keys_of
 from client.founding import NewRoom, Owner, admin_seed_of, found_room
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
-from client.moving import MovePlan, Mover, prepare_move
+from client.moving import MovePlan, Mover, prepare_move, vouched
 from client.profile import open_profile, profile_folder
 from client.recovery import CameBack, RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
@@ -218,13 +211,7 @@ class Client:
             NotFoundError: there is no such room here.
             RefusedError: it is somebody else's room, or its servers cannot go back to our epoch.
         """
-        stored = await self._find(which)
-        if not stored.record.root_seed:
-            raise RefusedError("only the device that made the room can do that")
-        group = _restored(
-            await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(stored.record)
-        )
-        link = current_link(parse_room_link(stored.record.link), group)
+        stored, link, group = await self._owned(which)
         found = await (await self._search(link, stored.descriptor)).first()
         known = await self._believed(stored.room_id, found)
         return await override_room(
@@ -242,20 +229,35 @@ class Client:
             report: told each step, in words, when it is done.
 
         Raises:
-            NotFoundError: there is no such room here.
-            RefusedError: it is somebody else's room, or these servers cannot be.
+            NotFoundError, RefusedError: no such room here, somebody else's, or these servers cannot be.
             UnavailableError: nobody answers.
             UsageError: neither a known name nor an address.
         """
-        stored = await self._find(which)
-        if not stored.record.root_seed:
-            raise RefusedError("only the device that made the room can do that")
-        memory = await self._store.run(lambda store: store.memory(stored.room_id))
-        link = current_link(parse_room_link(stored.record.link), _restored(memory, _identity_of(stored.record)))
+        stored, link, _ = await self._owned(which)
         known = await self._believed(stored.room_id, await (await self._search(link, stored.descriptor)).first())
         return await prepare_move(
             link, known, nodes, root_seed=stored.record.root_seed, now_s=int(time.time()), report=report
         )
+
+    async def vouch(self, which: str, server: ServerAddress, epoch: int) -> bytes:
+        """The signed record that a room of ours goes on, by force, on this server alone in this epoch; kept here too.
+
+        Raises:
+            NotFoundError, RefusedError: there is no such room here, or it is somebody else's.
+        """
+        stored, link, _ = await self._owned(which)
+        record = vouched(stored.record.root_seed, server, epoch, link_secret=link.secret, now_s=int(time.time()))
+        await self._store.run(lambda store: store.set_descriptor(stored.room_id, record))
+        return record
+
+    async def _owned(self, which: str) -> tuple[StoredRoom, Link, mls.Group]:
+        """A room that this device made, its link of now, its group."""
+        stored = await self._find(which)
+        if not stored.record.root_seed:
+            raise RefusedError("only the device that made the room can do that")
+        memory = await self._store.run(lambda store: store.memory(stored.room_id))
+        group = _restored(memory, _identity_of(stored.record))
+        return stored, current_link(parse_room_link(stored.record.link), group), group
 
     async def servers(self) -> list[ServerAddress]:
         """Servers of this profile's rooms, the newest room's first; each room is looked for as long as it takes.

@@ -284,6 +284,12 @@ async def _wish(connection: RoomConnection, move: Move, epoch: RoomEpoch) -> Non
     raise RefusedError("the room's members change too fast; try again")
 
 
+def vouched(root_seed: bytes, server: ServerAddress, epoch: int, *, link_secret: bytes, now_s: int) -> bytes:
+    """The owner's record that a room was recovered by force on one server that was left (`wire.certificate`)."""
+    servers = [Server(b"", server.node_key, server.host, server.port)]
+    return sign_servers(root_seed, servers, GroupEpoch(epoch), link_secret=link_secret, now_s=now_s)
+
+
 async def prepare_move(
     link: Link, known: RoomServers, nodes: Sequence[str], *, root_seed: bytes, now_s: int, report: Callable[[str], None]
 ) -> tuple[MovePlan, Mover]:

@@ -3,8 +3,8 @@
     an epoch ends here ──▶ begin(statement, our signature) ──┐
     peers say what they signed ──▶ add(certificate) ─────────┴─▶ f + 1 of the voters before: a certificate, kept and told
 
-A statement that we saw come true is certain without any signature; one of others only with f + 1. Either way it names the
-servers whose signatures count for the next one. Each record is a note beside the room's group (`Host.keep_note`) and
+A statement that we saw come true is certain without any signature; one of others only with f + 1, or with that of one voter
+if it says itself that the epoch was begun by force. Either way it names the servers whose signatures count for the next one. Each record is a note beside the room's group (`Host.keep_note`) and
 outlives the room's stay here, so that a server the room has left can still say where it went.
 """
 
@@ -178,8 +178,10 @@ class EpochBook:
             record.signatures[signature.node_key] = signature
         return self._note_complete()
 
-    def add(self, encoded: bytes) -> bool:
+    def add(self, encoded: bytes, *, may_be_forced: bool = False) -> bool:
         """Take a peer's certificate, short or not; tells whether anything new was in it.
+
+        `may_be_forced`: of a room that we do not host yet. One that we host did not end because a single server says so.
 
         Raises:
             DecodeError: malformed.
@@ -195,7 +197,7 @@ class EpochBook:
         signatures = {signature.node_key: signature for signature in certificate.signatures}
         if statement.epoch <= len(self._records):
             return self._merge(self._records[statement.epoch - 1], certificate.statement, signatures)
-        if len(signatures) < before.signatures_needed:
+        if len(signatures) < before.signatures_for(statement) or (statement.is_forced and not may_be_forced):
             return False
         record = _Record(certificate.statement, descriptor=b"", is_seen=False)
         _decode_configuration(record.statement)
@@ -223,7 +225,7 @@ class EpochBook:
         before = len(self.certificates)
         previous = self._first if not before else self._records[before - 1].servers
         for record in self._records[before:]:
-            if len(record.signatures) < previous.signatures_needed:
+            if len(record.signatures) < previous.signatures_for(record.statement):
                 break
             self.certificates.append(record.certificate)
             previous = record.servers
@@ -237,6 +239,7 @@ def make_statement(
     ended_by: tuple[int, bytes],
     move: Move | None,
     before: RoomServers,
+    is_forced: bool = False,
 ) -> bytes:
     """What every voter says of a new epoch, in the same bytes.
 
@@ -246,6 +249,7 @@ def make_statement(
         ended_by: number and checksum of the operation that ended the one before.
         move: the owner's newest wish by then: where the servers are reached.
         before: the servers until then, for those that it does not name.
+        is_forced: nobody ended the epoch before.
     """
     wished = () if move is None else (*move.servers, *move.standbys)
     places = {server.node_key: (server.host, server.port) for server in (*before.servers, *wished)}
@@ -260,6 +264,7 @@ def make_statement(
             Server(member.replica_id, NodeKey(member.node_key), *places.get(NodeKey(member.node_key), ("", 1)))
             for member in configuration.members
         ),
+        is_forced=is_forced,
     )
     return encode_statement(statement)
 

@@ -107,7 +107,7 @@ class GenesisSync:
         del self._asked[genesis.room_id]
         book = EpochBook(genesis)
         for certificate in message.certificates:
-            if not book.add(certificate):
+            if not book.add(certificate, may_be_forced=True):
                 raise ConnectionCutError("protocol", "an epoch of a room without its certificate")
         if not book.names(*self._own) or not (book.names(*self._peer) or book.concerns(self._peer[0])):
             raise ConnectionCutError("protocol", "a room that does not concern both servers")

@@ -10,6 +10,10 @@ believes nobody else. An epoch here counts memberships (`GroupEpoch`), not keys 
 
     certificate = statement (exact bytes) + [(node key, Ed25519 over label ‖ statement)]
 
+When a majority of servers is gone for good, nobody can end their epoch. One that is left may begin the next alone
+(`vr.host.forced_epoch`): its statement says so (`is_forced`) and has its signature only. Servers pass it on and build on it;
+a client never follows it by itself, because messages may be missing and one server could lie: only the owner's word will do.
+
 The statement binds replication's own record of the configuration; to clients these are opaque bytes.
 """
 
@@ -27,7 +31,7 @@ from wire.errors import DecodeError, PeerError
 from wire.identity import HOST_CHARACTERS_MAX, PORT_MAX, NodeIdentity, ServerAddress
 from wire.ids import NODE_KEY_BYTES, ROOM_ID_BYTES, GroupEpoch, NodeKey, RoomId
 
-VERSION: Final = 1
+VERSION: Final = 2
 _LABEL: Final = b"samtala/epoch-certificate/v1"
 _SIGNATURE_BYTES: Final = 64
 _IDENTIFIER_BYTES: Final = 16
@@ -52,6 +56,10 @@ class ReplayedCertificateError(CertificateError):
     """It is about another room, or does not follow what we know."""
 
 
+class ForcedEpochError(CertificateError):
+    """The room was recovered by force on a server that was left: that counts only with the owner's word."""
+
+
 class Server(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A server with a vote: id of its data folder (16 bytes), its key (32 bytes), and a hint where it is reached."""
 
@@ -65,6 +73,7 @@ class EpochStatement(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     """What a voter of the epoch before `epoch` signs. `op` and `checksum` are those of the operation that ended it.
 
     `configuration` is replication's encoding of the whole new configuration; `servers` are its voters, in its order.
+    `is_forced`: nobody ended the epoch before; `op` is the last operation that the one server had, which goes on.
     """
 
     version: int = VERSION
@@ -74,6 +83,7 @@ class EpochStatement(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     checksum: bytes
     configuration: bytes
     servers: tuple[Server, ...]
+    is_forced: bool = False
 
 
 class EpochSignature(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -101,6 +111,10 @@ class RoomServers(msgspec.Struct, frozen=True, array_like=True):
         """f + 1: with a majority of n - f out of n, so many include one that works."""
         size = len(self.servers)
         return size - (size // 2 + 1) + 1
+
+    def signatures_for(self, statement: EpochStatement) -> int:
+        """How many of these servers have to say that `statement` comes next, for other servers to build on it."""
+        return 1 if statement.is_forced else self.signatures_needed
 
     @property
     def node_keys(self) -> frozenset[NodeKey]:
@@ -210,6 +224,7 @@ def follow_certificate(certificate: EpochCertificate, known: RoomServers, *, roo
         DecodeError: the statement is none.
         ReplayedCertificateError: of another room, or not the epoch after the known one.
         ForgedCertificateError: a signature is wrong or a stranger's.
+        ForcedEpochError: a server that was left went on alone.
         ShortCertificateError: too few distinct servers have signed.
     """
     statement = decode_statement(certificate.statement)
@@ -218,6 +233,11 @@ def follow_certificate(certificate: EpochCertificate, known: RoomServers, *, roo
     for signature in certificate.signatures:
         verify_signature(certificate.statement, signature, known)
     signers = {signature.node_key for signature in certificate.signatures}
+    if statement.is_forced and signers:
+        raise ForcedEpochError(
+            f"the room was recovered by force on one of its {len(known.servers)} servers; messages may be missing, and only "
+            "the room's owner can say that this is right (`samtala room vouch`)"
+        )
     if len(signers) < known.signatures_needed:
         raise ShortCertificateError(
             f"epoch {statement.epoch} is signed by {len(signers)} servers, not by {known.signatures_needed}"
@@ -229,7 +249,7 @@ def follow_chain(certificates: Iterable[bytes], known: RoomServers, *, room_id: 
     """The servers at the end of a chain of encoded certificates that begins right after `known`.
 
     Raises:
-        DecodeError, ReplayedCertificateError, ForgedCertificateError, ShortCertificateError: see `follow_certificate`.
+        DecodeError, CertificateError: see `follow_certificate`.
     """
     for encoded in certificates:
         known = follow_certificate(decode_certificate(encoded), known, room_id=room_id)

@@ -38,7 +38,7 @@ def publish(settings: Settings, which: str, folder: Path, *, timeout_s: float, a
                 raise search.nobody()
             item = search.best.item
             path = folder / record_path(item.target).lstrip("/")
-            _write(path, item.to_bytes())
+            write_record(path, item.to_bytes())
             if as_json:
                 put_json({"path": str(path), "version": version_text(item.seq), "addresses": len(search.best.servers)})
                 return
@@ -59,8 +59,12 @@ async def _newest(client: Client, which: str, timeout_s: float) -> Discovery:
     return client.last_search
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Written aside and renamed: a web server may read it at any time."""
+def write_record(path: Path, data: bytes) -> None:
+    """Written aside and renamed: a web server may read it at any time.
+
+    Raises:
+        PreconditionError: it cannot be written there.
+    """
     draft = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

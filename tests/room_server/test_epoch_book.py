@@ -8,6 +8,7 @@ from tests.room_server.epochs import begin, configuration, moved_room, statement
 from tests.wire.certificates import identity
 from wire.certificate import (
     EpochCertificate,
+    ForcedEpochError,
     ForgedCertificateError,
     RoomServers,
     decode_statement,
@@ -80,6 +81,34 @@ def test_next_epoch_is_signed_by_the_servers_that_were_seen_to_come() -> None:
     late = book()
     assert not late.add(said)
     assert late.add(seen.certificates[0])
+
+
+def forced(survivor: int) -> bytes:
+    return make_statement(
+        room_id=ROOM.room_id,
+        configuration=configuration(ROOM, 1, (survivor,)),
+        ended_by=(100, b"c" * 16),
+        move=None,
+        before=FIRST,
+        is_forced=True,
+    )
+
+
+def test_who_goes_on_alone_is_believed_by_newcomers_and_by_nobody_who_hosts_the_room() -> None:
+    survivor, newcomer, healthy = book(), book(), book()
+    said = forced(2)
+    survivor.begin(said, sign_statement(said, identity(2)), descriptor=b"signed by the owner")
+    begin(survivor, ROOM, 2, (2, 7), epoch=2)
+    assert survivor.is_certified
+
+    assert all(newcomer.add(told, may_be_forced=True) for told in survivor.told())
+    assert newcomer.servers == survivor.servers
+    assert not any(healthy.add(told) for told in survivor.told())
+    assert healthy.servers == FIRST
+    with pytest.raises(ForgedCertificateError):
+        newcomer.add(short(said, 9), may_be_forced=True)
+    with pytest.raises(ForcedEpochError):
+        follow_chain(survivor.certificates, FIRST, room_id=ROOM.room_id)
 
 
 def test_single_server_certifies_alone() -> None:

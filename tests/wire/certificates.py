@@ -31,7 +31,9 @@ def servers(epoch: int, names: Iterable[int]) -> RoomServers:
     return RoomServers(GroupEpoch(epoch), tuple(server(name) for name in names))
 
 
-def certificate(after: RoomServers, *, signers: Iterable[int], room_id: RoomId = ROOM) -> EpochCertificate:
+def certificate(
+    after: RoomServers, *, signers: Iterable[int], room_id: RoomId = ROOM, is_forced: bool = False
+) -> EpochCertificate:
     """That the room has these servers, by these of the epoch before."""
     statement = encode_statement(
         EpochStatement(
@@ -41,6 +43,7 @@ def certificate(after: RoomServers, *, signers: Iterable[int], room_id: RoomId =
             checksum=b"c" * 16,
             configuration=b"configuration",
             servers=after.servers,
+            is_forced=is_forced,
         )
     )
     return EpochCertificate(statement, tuple(sign_statement(statement, identity(name)) for name in signers))

@@ -12,6 +12,7 @@ from wire import limits
 from wire.certificate import (
     EpochCertificate,
     EpochSignature,
+    ForcedEpochError,
     ForgedCertificateError,
     ReplayedCertificateError,
     RoomServers,
@@ -49,6 +50,17 @@ def test_as_many_must_sign_as_include_one_that_works(size: int, needed: int) -> 
     assert follow_certificate(certificate(after, signers=range(1, needed + 1)), before, room_id=ROOM) == after
     with pytest.raises(ShortCertificateError):
         follow_certificate(certificate(after, signers=range(1, needed)), before, room_id=ROOM)
+
+
+def test_one_server_that_goes_on_alone_is_not_followed_without_the_owner() -> None:
+    alone = certificate(servers(1, (2,)), signers=(2,), is_forced=True)
+
+    with pytest.raises(ForcedEpochError, match="only the room's owner"):
+        follow_certificate(alone, FIRST, room_id=ROOM)
+    with pytest.raises(ForcedEpochError):
+        follow_certificate(certificate(SECOND, signers=(1, 2, 3), is_forced=True), FIRST, room_id=ROOM)
+    with pytest.raises(ShortCertificateError):
+        follow_certificate(certificate(SECOND, signers=(), is_forced=True), FIRST, room_id=ROOM)
 
 
 def test_one_server_that_signs_twice_counts_once() -> None:
@@ -152,7 +164,7 @@ def test_bytes_are_what_they_have_always_been() -> None:
     data = encoded(SECOND, signers=(1, 2))
 
     assert decode_certificate(data) == certificate(SECOND, signers=(1, 2))
-    assert (len(data), hashlib.sha256(data).hexdigest()[:16]) == (593, "af3076d8cf57be49")
+    assert (len(data), hashlib.sha256(data).hexdigest()[:16]) == (594, "61036953867edb54")
 
 
 def test_largest_certificates_fit_into_a_frame() -> None:

@@ -115,7 +115,10 @@ def survey(storage: OpenStorage, group: GroupId) -> Survivor:
     stored, restored = found
     if restored.state is None:
         raise GroupDamaged(f"group {group.hex()} has no operation here: there is nothing to go on from")
-    return _survivor(stored, restored, restored.state, storage.folder.replica_id)
+    survivor = _survivor(stored, restored, restored.state, storage.folder.replica_id)
+    if survivor.kept == 0:
+        raise GroupDamaged(f"of group {group.hex()} no operation can be read: there is nothing to go on from")
+    return survivor
 
 
 def _survivor(stored: StoredGroup, restored: Restored, state: DurableState, replica_id: ReplicaId) -> Survivor:

@@ -216,6 +216,7 @@ def test_leaving_deletes_and_tells(community: Community) -> None:
     assert community.samtala("rooms", person="dave").out == ""
     lines = community.samtala("tail", "lobby", "--since", "0", "--no-follow").out
     assert "-- dave left" in lines
+    assert "-- dave left" in community.samtala("tail", "lobby", "--since", "0", "--no-follow", person="bob").out
     assert community.samtala("leave", "lobby", person="dave").code == 3
 
 
@@ -231,6 +232,39 @@ def test_nobody_reachable_lists_what_was_tried(community: Community, link: str) 
     assert "not sent" in send.err
     assert "127.0.0.1" in send.err
     assert "anybody?" not in str(community.samtala("tail", "lobby", "--since", "0", "--no-follow", "--timeout", "1"))
+
+
+def test_a_room_goes_on_by_force_on_the_one_server_that_is_left(community: Community) -> None:
+    """Last of all: two of three servers never come back."""
+    config = str(community.folder / "c" / "node.toml")
+    told = community.samtala("room", "recover", "--config", config, "--json")
+    assert told.code == 0, told.err
+    (room,) = told.objects[0]["rooms"]  # type: ignore[misc]
+    assert room["is_whole"]
+    label, epoch = str(room["room"]), int(room["epoch"]) + 1
+    plan = community.samtala("room", "recover", label, "--config", config)
+    assert "whatever the other 2 acknowledged" in plan.out
+    assert f"--epoch {epoch}" in plan.err
+    record = str(community.folder / "record")
+    vouch = ["room", "vouch", "lobby", record, "--server", community.addresses[2], "--epoch"]
+    assert community.samtala(*vouch, "9").code == 0
+    force = ["room", "recover", label, "--config", config, "--accept-data-loss", "--record", record]
+    wrong = community.samtala(*force)
+    assert (wrong.code != 0, f"epoch {epoch} begins" in wrong.err) == (True, True)
+    assert community.samtala(*vouch, str(epoch), person="bob").code == 4
+    assert community.samtala(*vouch, str(epoch)).code == 0
+
+    done = community.samtala(*force)
+
+    assert done.code == 0, done.err
+    community.restart(2)
+    assert community.samtala("room", "recover", "--config", config).code != 0, "it runs"
+    sent = community.samtala("send", "lobby", "on one server")
+    assert sent.code == 0, sent.err
+    answered = community.samtala("send", "lobby", "found it", person="bob")
+    assert answered.code == 0, answered.err
+    assert texts(community, "alice")[-2:] == ["on one server", "found it"]
+    assert texts(community, "bob")[-2:] == ["on one server", "found it"]
 
 
 def test_standard_input_may_be_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
