@@ -12,7 +12,6 @@ import ssl
 from pathlib import PurePosixPath
 from typing import Final
 
-import h11
 import trio
 
 from client import limits
@@ -49,6 +48,8 @@ async def fetch_record(host: str, port: int, target: bytes, *, context: ssl.SSLC
     Raises:
         UnavailableError: not reached, no TLS that we trust, or no record; the text says which. Time is the caller's.
     """
+    import h11  # the last resort of a search that has mostly ended before it
+
     try:
         stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True, ssl_context=context)
         async with stream:
@@ -59,6 +60,8 @@ async def fetch_record(host: str, port: int, target: bytes, *, context: ssl.SSLC
 
 
 async def _get(stream: trio.SSLStream[trio.SocketStream], host: str, path: str) -> bytes:
+    import h11  # as above
+
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.WEB_BYTES_MAX)
     headers = [("host", host), ("connection", "close"), ("user-agent", "samtala")]
     request = connection.send(h11.Request(method="GET", target=path, headers=headers))

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 
 import click
-import segno
 
 from client.connection import ConnectionState, StateChanged
 from client.discovery import Attempt, version_text
@@ -154,6 +153,8 @@ def status_json(status: RoomStatus) -> dict[str, object]:
 
 def drawn(text: str) -> str:
     """A QR code of a text, drawn with characters."""
+    import segno  # it brings http, email and xml along, and few commands draw anything
+
     drawing = io.StringIO()
     segno.make(text, error="m").terminal(out=drawing, compact=True)
     return drawing.getvalue()

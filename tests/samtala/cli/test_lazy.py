@@ -56,3 +56,15 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
 
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.process
+def test_finding_a_room_imports_nothing_that_only_some_searches_and_answers_need() -> None:
+    script = (
+        "import sys\nimport samtala.cli.room\n"
+        "print([name for name in ('segno', 'h11', 'zeroconf', 'urwid', 'urllib.request') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert done.stdout == "[]\n"
