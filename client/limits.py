@@ -49,6 +49,12 @@ RENEW_S: Final = 7 * 86_400.0
 RENEW_SPREAD_S: Final = 86_400.0
 """Seconds over which these changes are spread, so that a room's devices do not make them together."""
 
+FIRST_COMMIT_S: Final = 30.0
+"""Seconds before a device that others added, or a founder, makes its first commit: until then each path costs 48 bytes for it."""
+
+FIRST_COMMIT_SPREAD_S: Final = 2.0
+"""Seconds per member over which first commits are spread: after a hundred people were let in at once, one every two."""
+
 REOPENINGS_MAX: Final = 3
 """Attempts to do so. If all are refused, others could follow: this device has to join again."""
 

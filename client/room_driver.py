@@ -207,6 +207,11 @@ class _Keys:
         return self.admin
 
 
+def owes_commit(group: mls.Group) -> bool:
+    """Tell whether others pay for it, with every commit, that we never made one (RFC 9420 7.4: unmerged leaves)."""
+    return not group.has_committed and len(group.members()) > 1
+
+
 class RoomDriver:
     """See the module."""
 
@@ -415,10 +420,18 @@ class RoomDriver:
         if self._reopening.is_new(stalled) and stalled is not None:
             act = functools.partial(self._reopen, stalled[0])
             nursery.start_soon(self._later, self._reopening, limits.REOPEN_S, act)
-        if self._renewal.is_new(self._renewed) and self._renewed is not None:
-            due_s = max(self._renewed[1] + limits.RENEW_S - time.time(), 0.0)
-            pause = (due_s, due_s + limits.RENEW_SPREAD_S)
+        renewal = (self._renewed, owes_commit(core.group))
+        if self._renewal.is_new(renewal) and self._renewed is not None:
+            pause = self._until_renewal(self._renewed[1])
             nursery.start_soon(self._later, self._renewal, pause, self._renew)
+
+    def _until_renewal(self, renewed_s: int) -> tuple[float, float]:
+        due_s, spread_s = max(renewed_s + limits.RENEW_S - time.time(), 0.0), limits.RENEW_SPREAD_S
+        group = self._core.group
+        if owes_commit(group) and due_s > limits.FIRST_COMMIT_S:
+            due_s = limits.FIRST_COMMIT_S
+            spread_s = max(len(group.members()) * limits.FIRST_COMMIT_SPREAD_S, limits.FIRST_COMMIT_S)
+        return due_s, due_s + spread_s
 
     def _reopen(self, epoch: RoomEpoch) -> None:
         self._core.reopen(epoch, int(time.time()))

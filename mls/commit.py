@@ -42,7 +42,7 @@ from mls.tree_kem import NewPath, create_path, merge, open_path, seal_path
 from mls.tree_validation import check_leaf_node
 from mls.welcome import GroupSecrets, seal_welcome
 
-__all__ = ["EXTERNAL_INIT_LABEL", "CommitOutcome", "MayReplace", "build_commit", "follow_commit"]
+__all__ = ["EXTERNAL_INIT_LABEL", "CommitOutcome", "MayReplace", "build_commit", "follow_commit", "same_identity"]
 
 EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
 
@@ -51,6 +51,11 @@ MayReplace = Callable[[Member, Member], bool]
 
 Asked for every leaf that a commit replaces: the committer's own, those of Update proposals, and the one that an external
 joiner removes as its older self. Without this question a member could commit itself into another identity."""
+
+
+def same_identity(old: Member, new: Member) -> bool:
+    """Default answer to "may this leaf stand for that member": only under the very same identity."""
+    return old.identity == new.identity
 
 
 class CommitOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from mls.codec import decode
-from mls.commit import CommitOutcome, MayReplace, build_commit, follow_commit
+from mls.commit import CommitOutcome, MayReplace, build_commit, follow_commit, same_identity
 from mls.crypto import Entropy, SignatureKey
 from mls.errors import DecodeError, GroupClosed, InvalidArgument, OwnCommit
 from mls.framing import (
@@ -38,7 +38,7 @@ from mls.framing import (
 from mls.joining import create_group, found_successor, join_by_welcome, join_externally
 from mls.key_packages import KeyPackageBundle, basic_credential, open_key_packages
 from mls.limits import MESSAGE_BYTES_MAX
-from mls.nodes import Extension
+from mls.nodes import Extension, LeafNodeSource
 from mls.proposals import (
     Add,
     Commit,
@@ -74,11 +74,6 @@ class ApplicationMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     authenticated_data: bytes
     plaintext: bytes
     signed: SignedMessage
-
-
-def same_identity(old: Member, new: Member) -> bool:
-    """Default answer to "may this leaf stand for that member": only under the very same identity."""
-    return old.identity == new.identity
 
 
 def _read_tree(encoded: bytes | None) -> RatchetTree | None:
@@ -208,6 +203,12 @@ class Group:
     def own_leaf_index(self) -> int:
         """Our leaf."""
         return self._state.own_leaf
+
+    @property
+    def has_committed(self) -> bool:
+        """Tell whether our leaf is of a commit of our own; others seal each path to it one by one until then."""
+        leaf = self._state.tree.leaf(self._state.own_leaf)
+        return leaf is not None and leaf.source is LeafNodeSource.COMMIT
 
     @property
     def epoch_authenticator(self) -> bytes:

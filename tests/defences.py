@@ -255,7 +255,7 @@ DEFENCES = (
     ),
     Defence(
         "client/room_driver.py",
-        "if self._renewal.is_new(self._renewed) and self._renewed is not None:",
+        "if self._renewal.is_new(renewal) and self._renewed is not None:",
         "if False:",
         "tests/client/test_client.py::test_a_device_changes_its_keys_by_itself_when_it_is_time",
     ),

@@ -482,3 +482,21 @@ async def test_a_device_changes_its_keys_by_itself_when_it_is_time(
             monkeypatch.setattr(limits, "RENEW_S", 1000.0)
             await theirs.send("still here")
             assert theirs.undecryptable == theirs.alarms == 0
+
+
+async def test_a_founder_makes_a_commit_of_their_own_once_others_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FIRST_COMMIT_S", 0.3)
+    monkeypatch.setattr(limits, "FIRST_COMMIT_SPREAD_S", 0.0)
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice, person(tmp_path, "bob") as bob:
+        ours = await lobby(cluster, alice)
+        theirs = await bob.join(ours.link)
+        begun = theirs.epoch
+
+        await eventually(lambda: theirs.epoch > begun)
+
+        await ours.send("with a path of my own")
+        await read_until(theirs, "with a path of my own")
+        await trio.sleep(1.0)
+        assert theirs.epoch == begun + 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,11 +15,12 @@ from client.commits import MemberChange
 from client.connection import Alarm, ConnectionState, PendingAppend, StateChanged
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
 from client.room_core import RoomCore
-from client.room_driver import PendingChange, PendingMessage, RoomDriver
+from client.room_driver import PendingChange, PendingMessage, RoomDriver, owes_commit
 from client.room_state import ChangeOutcome, InFlight, Outcome, OutcomeKind, Outgoing, Phase
 from client.store import RoomRecord, Store, StoreError, open_store
 from client.timeline import ItemKind
-from tests.client.builders import KEYS, ROOM_ID, entropy_of, found_room
+from mls import new_key_package
+from tests.client.builders import KEYS, NOW_S, ROOM_ID, entropy_of, found_room, identity_of
 from tests.client.test_membership import InThread
 from tests.room_server.cluster import eventually
 from wire.identity import ServerAddress
@@ -202,3 +204,20 @@ async def test_a_block_that_the_servers_never_take_fails_its_messages(database: 
         nursery.start_soon(driver._await_result, block.digest, refused)
         with pytest.raises(RefusedError, match="refuse this message"):
             await pending.acknowledged()
+
+
+async def test_whoever_never_committed_does_so_soon_unless_alone_there(database: Store) -> None:
+    driver = driver_on(InThread(database))
+    founder = driver._core
+    assert not owes_commit(founder.group)
+    assert driver._until_renewal(int(time.time()))[0] > limits.RENEW_S - 60
+
+    bob = new_key_package(identity_of("bob").signature_key, b"bob", entropy_of("bob"), NOW_S)
+    founder.group = founder.group.commit(
+        add=[bob.key_package_bytes], force_path=False, entropy=entropy_of(2), now=NOW_S
+    ).merge()
+    assert owes_commit(founder.group)
+    assert driver._until_renewal(int(time.time())) == (limits.FIRST_COMMIT_S, 2 * limits.FIRST_COMMIT_S)
+
+    founder.group = founder.group.commit(entropy=entropy_of(3), now=NOW_S).merge()
+    assert not owes_commit(founder.group)

@@ -372,3 +372,13 @@ def test_proposals_are_committed_by_reference() -> None:
     assert carol.process_commit(staged.commit, NOW).self_removed
     assert staged.welcome is not None
     assert_agree([staged.merge(), at_bob.merge(), Group.join(staged.welcome, dave, key_of("dave"), NOW)])
+
+
+def test_an_own_leaf_of_a_commit_is_told_from_one_that_others_brought_in() -> None:
+    alice, bob = group_of("alice", "bob")
+    assert alice.has_committed
+    assert not bob.has_committed
+
+    staged = bob.commit(entropy=seeded(9), now=NOW)
+
+    assert staged.merge().has_committed
