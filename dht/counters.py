@@ -9,7 +9,8 @@ class Counters(msgspec.Struct, kw_only=True):
     """Everything since the start. Keys of dictionaries are fixed snake_case words, fit for metric labels.
 
     `dropped`: `malformed unsolicited rate_limited read_only own egress_limited`.
-    `answered`: the query methods of KRPC and `unknown`. `refused`: KRPC error codes of refused puts.
+    `answered`: the query methods of KRPC and `unknown`. `refused`: KRPC error codes of refused puts. `asked`: our own
+    queries that are over, by method (`ping find_node get put`) and outcome (`answered refused silent`).
     `lookups`: `found missing complete` (complete: a lookup for nodes). `disjoint`: `found missing`, those of them that found
     nothing at first and went on along disjoint paths. `puts`: `stored unstored`.
     """
@@ -22,6 +23,7 @@ class Counters(msgspec.Struct, kw_only=True):
     dropped: dict[str, int] = msgspec.field(default_factory=dict)
     answered: dict[str, int] = msgspec.field(default_factory=dict)
     refused: dict[int, int] = msgspec.field(default_factory=dict)
+    asked: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     lookups: dict[str, int] = msgspec.field(default_factory=dict)
     disjoint: dict[str, int] = msgspec.field(default_factory=dict)
     puts: dict[str, int] = msgspec.field(default_factory=dict)
@@ -38,6 +40,11 @@ class Counters(msgspec.Struct, kw_only=True):
     def answer(self, method: str) -> None:
         """Count an answered query."""
         self.answered[method] = self.answered.get(method, 0) + 1
+
+    def end_query(self, method: bytes, outcome: str) -> None:
+        """Count the end of a query of ours."""
+        key = method.decode(), outcome
+        self.asked[key] = self.asked.get(key, 0) + 1
 
     def refuse(self, code: int) -> None:
         """Count a refused put."""

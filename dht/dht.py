@@ -221,6 +221,7 @@ class Dht:
         if pending is None:
             self.counters.drop("unsolicited")
             return
+        self.counters.end_query(pending.method, "answered")
         if answer.sender == self.own_id:
             # We asked ourselves, by a seed that is our own public address.
             self._operations.on_no_answer(pending, now)
@@ -238,6 +239,7 @@ class Dht:
         if pending is None:
             self.counters.drop("unsolicited")
             return
+        self.counters.end_query(pending.method, "refused")
         self._operations.on_failure(pending, failure.code, now)
 
     # Time
@@ -254,6 +256,7 @@ class Dht:
             self._operations.on_slow(pending, now)
         for pending in due.failed:
             self.counters.queries_failed += 1
+            self.counters.end_query(pending.method, "silent")
             self.table.on_failed(pending.address, now)
             self._operations.on_no_answer(pending, now)
         self._operations.tick(now)

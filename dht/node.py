@@ -41,9 +41,13 @@ _WIDE_LOOKUPS = 3
 
 
 class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A node at a glance. `counters` only rise; the rest is as of now. `external_host` is our address by others' vote."""
+    """A node at a glance. `counters` only rise; the rest is as of now. `external_host` is our address by others' vote.
+
+    `nodes_ipv6` of the `nodes` are in the table of that family; `items` include those `pinned`.
+    """
 
     nodes: int
+    nodes_ipv6: int
     nodes_waiting: int
     items: int
     pinned: int
@@ -198,9 +202,10 @@ class Node:
         hosts = [core.external.host for core in cores if core.external.host is not None]
         return NodeStats(
             nodes=sum(len(core.table) for core in cores),
+            nodes_ipv6=sum(":" in contact.address[0] for core in cores for contact in core.table),
             nodes_waiting=sum(core.table.waiting for core in cores),
             items=sum(len(core.storage) for core in cores),
-            pinned=len(cores[0].storage.pinned()),
+            pinned=sum(len(core.storage.pinned()) for core in cores),
             operations=len({id(waiter) for endpoint in self._endpoints for waiter in endpoint.waiters.values()}),
             external_host=next(iter(hosts), None),
             counters=copy.deepcopy(cores[0].counters),

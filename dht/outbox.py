@@ -51,7 +51,7 @@ class Outbox:
             )
 
         pending = self.transactions.open(
-            address, encode=encode, purpose=purpose, operation=operation, now=now, may_resend=may_resend
+            address, method=method, encode=encode, purpose=purpose, operation=operation, now=now, may_resend=may_resend
         )
         if pending is None:
             return False

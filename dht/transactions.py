@@ -49,6 +49,7 @@ class Pending(msgspec.Struct, kw_only=True):
 
     transaction: bytes
     address: Address
+    method: bytes
     purpose: Purpose
     operation: int | None
     datagram: bytes
@@ -93,6 +94,7 @@ class Transactions:
         self,
         address: Address,
         *,
+        method: bytes,
         encode: Callable[[bytes], bytes],
         purpose: Purpose,
         operation: int | None,
@@ -113,6 +115,7 @@ class Transactions:
         pending = Pending(
             transaction=transaction,
             address=address,
+            method=method,
             purpose=purpose,
             operation=operation,
             datagram=encode(transaction),

@@ -69,7 +69,6 @@ class Announcer:
         self._moved: list[HostedRoom] = []
         self._has_moved = trio.Event()
         self._has_new = trio.Event()
-        self._lookups_seen: dict[str, int] = {}
         self._file = file
         self._remembered = {} if remembered is None else remembered.items()
 
@@ -119,13 +118,8 @@ class Announcer:
 
     def set_gauges(self) -> None:
         """Tell the metrics how discovery is."""
-        stats = self._node.stats()
-        self._metrics.dht_nodes.set(stats.nodes)
-        for result, counter in self._metrics.dht_lookups.items():
-            ended = stats.counters.lookups.get(result, 0)
-            counter.inc(ended - self._lookups_seen.get(result, 0))
-            self._lookups_seen[result] = ended
-        self._metrics.dht_oldest_record_age.set(self._plan.oldest_age_s(trio.current_time()))
+        self._metrics.dht.follow(self._node.stats())
+        self._metrics.dht.oldest_record_age.set(self._plan.oldest_age_s(trio.current_time()))
 
     async def run(self) -> None:
         """Announce rooms when they are due, until cancelled."""
@@ -221,8 +215,8 @@ class Announcer:
             log.debug("announcement_failed", room=room_label(room_id), reason=str(error))
         finally:
             slots.release()
-            self._metrics.dht_lookup_duration.observe(trio.current_time() - begun_at)
-            counter = self._metrics.dht_published_ok if succeeded else self._metrics.dht_published_failed
+            self._metrics.dht.publication_duration.observe(trio.current_time() - begun_at)
+            counter = self._metrics.dht.published_ok if succeeded else self._metrics.dht.published_failed
             counter.inc()
             self._plan.done(room_id, trio.current_time(), succeeded=succeeded, random01=self._random01())
             self._has_new.set()

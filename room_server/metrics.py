@@ -13,6 +13,7 @@ from typing import Final
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from room_server.dht_metrics import DhtMetrics
 from wire.errors import RefusalCode
 from wire.messages import PROTOCOL_VERSION
 
@@ -20,7 +21,6 @@ _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 _OPS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 ROOM_STATES: Final = ("normal", "view_change", "recovering", "catching_up", "no_quorum", "moving")
 SPARE_LABELS: Final = ("0", "1", "2+")
-DHT_LOOKUP_RESULTS: Final = ("found", "missing", "complete")
 STORAGE_KINDS: Final = ("log", "history", "other")
 DISCONNECT_REASONS: Final = (
     "closed", "idle", "slow_reader", "drained", "frame", "decode", "handshake", "version", "out_of_order",
@@ -42,6 +42,7 @@ class NodeMetrics:
         self._groups()
         self._replication(tuple(peers))
         self._machine()
+        self.dht = DhtMetrics(self.registry)
 
     def _user_level(self) -> None:
         self.ack_duration = self._histogram("ack_duration_seconds", "Append received until durable at a majority")
@@ -97,18 +98,6 @@ class NodeMetrics:
     def _machine(self) -> None:
         self.config_reload_success = self._gauge("config_reload_success", "0 while the configuration file is refused")
         self.config_reload_success.set(1)
-        self.dht_nodes = self._gauge("dht_nodes", "Nodes in the discovery table")
-        self.dht_oldest_record_age = self._gauge(
-            "dht_oldest_record_age_seconds", "Since the stalest hosted room was last published"
-        )
-        published = self._counter("dht_publications", "Room descriptors published", ("result",))
-        self.dht_published_ok = published.labels("ok")
-        self.dht_published_failed = published.labels("failed")
-        lookups = self._counter("dht_lookups", "Lookups in the discovery network that ended", ("result",))
-        self.dht_lookups = {result: lookups.labels(result) for result in DHT_LOOKUP_RESULTS}
-        self.dht_lookup_duration = self._histogram(
-            "dht_lookup_duration_seconds", "One publication, its lookup included"
-        )
         self.wal_fsync_duration = self._histogram("wal_fsync_duration_seconds", "One sync of the write-ahead log")
         self.wal_writes = self._counter("wal_writes", "Synced writes of the write-ahead log")
         self.wal_bytes = self._counter("wal_bytes", "Bytes written to the write-ahead log")

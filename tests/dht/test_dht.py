@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dht import bencode
 from dht.dht import Dht
 from dht.events import LookupEnded
-from dht.krpc import Arguments, Query, encode_answer, encode_query
+from dht.krpc import Arguments, ErrorCode, Query, encode_answer, encode_failure, encode_query
 from dht.limits import (
     BUCKET_NODES_MAX,
     FAILURES_MAX,
@@ -471,3 +471,15 @@ def test_nodes_of_the_other_family_are_wanted_only_while_few_are_known() -> None
 
 def test_a_lone_node_wants_nothing() -> None:
     assert b"want" not in asked_and_told(core(), []).arguments
+
+
+def test_our_queries_are_counted_by_method_and_outcome() -> None:
+    some = core()
+    some.find(bytes(20), 1.0, seeds=[HERE, ("20.0.0.2", 7610), ("20.0.0.3", 7610)])
+    (first, _), (second, other), _ = queries_of(some)
+    some.receive(encode_answer({b"id": ASKER}, transaction=first.transaction, to=HERE), HERE, 1.1)
+    refusal = encode_failure(ErrorCode.SERVER, b"no", transaction=second.transaction, to=other)
+    some.receive(refusal, other, 1.2)
+    some.tick(1.0 + HARD_TIMEOUT_S)
+
+    assert some.counters.asked == {("find_node", outcome): 1 for outcome in ("answered", "refused", "silent")}

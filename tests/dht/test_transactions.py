@@ -29,6 +29,7 @@ def transactions() -> Transactions:
 def ask(some: Transactions, address: Address = HERE, now: float = 0.0, *, may_resend: bool = False) -> Pending | None:
     return some.open(
         address,
+        method=b"ping",
         encode=lambda transaction: b"q" + transaction,
         purpose=Purpose.LOOKUP,
         operation=1,
