@@ -29,7 +29,7 @@ from wire import limits as wire_limits
 from wire.errors import PeerError
 from wire.frames import FrameDecoder
 from wire.ids import RoomId, Sequence
-from wire.messages import Append, CreateRoom, Message, RoomCreated, decode
+from wire.messages import Append, CreateRoom, DialBack, DialledBack, Message, RoomCreated, decode
 from wire.room import Delivery
 from wire.tls import TlsConnection
 
@@ -45,6 +45,7 @@ class ClientServices:
         create_room: host a room of this encoded genesis, durably; raises RefusedError.
         read_history: a page of deliveries of a room from a sequence on, contiguous, possibly empty.
         read_tip: the sequence above everything that anybody was promised before; waits for a majority; raises RefusedError.
+        dial_back: dial who asks, given the address that it comes from; raises RefusedError.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class ClientServices:
         create_room: Callable[[bytes], Awaitable[RoomId]],
         read_history: Callable[[HostedRoom, Sequence], Awaitable[list[Delivery]]],
         read_tip: Callable[[HostedRoom], Awaitable[Sequence]],
+        dial_back: Callable[[DialBack, str], Awaitable[DialledBack]],
     ) -> None:
+        self.dial_back = dial_back
         self.create_room = create_room
         self.read_history = read_history
         self.read_tip = read_tip
@@ -152,11 +155,13 @@ class ClientConnection:
     async def _handle(self, messages: Many[Message], services: ClientServices) -> None:
         run: list[Message] = []
         for message in messages:
-            if isinstance(message, CreateRoom):
+            if isinstance(message, CreateRoom | DialBack):
                 self.edge.handle(run)
                 run = []
             if isinstance(message, CreateRoom) and self.edge.is_open:
                 await self._create_room(message, services)
+            elif isinstance(message, DialBack) and self.edge.is_open:
+                await self._dial_back(message, services)
             else:
                 run.append(message)
         self.edge.handle(run)
@@ -164,6 +169,12 @@ class ClientConnection:
     async def _create_room(self, message: CreateRoom, services: ClientServices) -> None:
         try:
             self.edge.reply(RoomCreated(message.id, await services.create_room(message.genesis)))
+        except RefusedError as error:
+            self.edge.refuse(message.id, error)
+
+    async def _dial_back(self, message: DialBack, services: ClientServices) -> None:
+        try:
+            self.edge.reply(await services.dial_back(message, self._tls.peer_host))
         except RefusedError as error:
             self.edge.refuse(message.id, error)
 

@@ -200,3 +200,18 @@ HANDOVERS_AT_ONCE: Final = 200
 
 HANDOVER_LOOK_S: Final = 0.05
 """Seconds between looks at what is still led from here: a view change among the living takes less."""
+
+DIAL_BACK_S_MAX: Final = 4.0
+"""Seconds for calling a server back: longer than a handshake over a bad line."""
+
+DIAL_BACK_EVERY_S: Final = 10.0
+"""Seconds between two calls back to one address: somebody mends a router and looks again."""
+
+DIAL_BACKS_AT_ONCE_MAX: Final = 4
+"""Calls back on their way from one node; who else asks is refused as BUSY."""
+
+DIAL_BACK_ADDRESSES_MAX: Final = 1024
+"""Addresses whose last call back is remembered."""
+
+DIAL_BACK_PORT_MIN: Final = 1024
+"""Below, only the very port that the configuration names for a peer is dialled: other services live there."""

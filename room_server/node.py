@@ -39,6 +39,7 @@ from room_server.config import (
     parse_endpoint,
     replica_id,
 )
+from room_server.dial_back import DialBacks
 from room_server.discovery_file import DiscoveryFile, Remembered
 from room_server.door import Door
 from room_server.errors import StartError
@@ -229,7 +230,10 @@ class _Node:
         face = NodeFace(own=own, hosting=self.hosting, peers=lambda: self.peers, metrics=self.metrics)
         hosting = self.hosting
         services = ClientServices(
-            create_room=hosting.create_room, read_history=hosting.read_history, read_tip=hosting.read_tip
+            create_room=hosting.create_room,
+            read_history=hosting.read_history,
+            read_tip=hosting.read_tip,
+            dial_back=DialBacks(self.peers.peers).answer,
         )
         return ClientServer(face, services, nonce=lambda: secrets.token_bytes(NONCE_BYTES))
 

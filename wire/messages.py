@@ -17,6 +17,7 @@ Calls with an `id` are answered by one message with that id, or by `Refused`. Ap
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final, TypeAlias
 
 import msgspec
@@ -405,12 +406,44 @@ class Letter(_Message, frozen=True, tag=62):
     letter: bytes
 
 
+class DialBack(_Message, frozen=True, tag=63):
+    """Dial me where I come from: can `node_key`, one of your peers, be reached at my address and this TCP port?
+
+    The request names no address, so that nobody can be made to dial somebody else. Needs no proof.
+    """
+
+    id: int
+    node_key: NodeKey
+    port: int
+
+
+class Reach(IntEnum):
+    """What became of a call back. The numbers are part of the protocol."""
+
+    REACHED = 1
+    """The server with that key answered."""
+    CLOSED = 2
+    """Something said that nobody listens there."""
+    SILENT = 3
+    """No answer: a firewall, or a router that forwards nothing."""
+    STRANGER = 4
+    """Something else listens there."""
+
+
+class DialledBack(_Message, frozen=True, tag=64):
+    """Answer: what came of it, and the numeric address that was dialled: the asker's as seen from here."""
+
+    id: int
+    reach: Reach
+    host: str
+
+
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
     | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
-    | PutLetter | TakeLetter | Letter
+    | PutLetter | TakeLetter | Letter | DialBack | DialledBack
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -157,6 +157,14 @@ class TlsConnection:
                 return float(_RTT.unpack_from(info, _RTT_OFFSET)[0]) / 1e6
         return None
 
+    @property
+    def peer_host(self) -> str:
+        """The numeric address of the other side; empty where there is none, or no more."""
+        with suppress(OSError):
+            if isinstance(self._stream, trio.SocketStream):
+                return str(self._stream.socket.getpeername()[0])
+        return ""
+
     async def handshake(self, node_key: NodeKey | None) -> None:
         """Run the handshake; with `node_key`, the other side must prove that key before our last flight leaves."""
         received_bytes = 0

@@ -14,6 +14,7 @@ from room_server.config import NodeConfig
 from room_server.report import NodeReport
 from samtala.operate.machine import examine_clock, examine_open_files
 from samtala.operate.network import examine_peers, examine_ports
+from samtala.operate.reach import examine_reach
 from samtala.operate.storage import examine_storage, examine_sync
 from samtala.operate.verdict import Finding, critical, judge, ranked
 
@@ -36,6 +37,7 @@ async def examine(subject: Subject) -> list[Finding]:
     found += examine_open_files(config.limits.connections, None if report is None else report.pid)
     found += await examine_ports(config, report)
     found += await examine_peers(config, report)
+    found += await examine_reach(config, report)
     return ranked(_once(found))
 
 

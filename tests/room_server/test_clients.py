@@ -9,6 +9,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from room_server import limits
 from room_server.clients import ClientServer, ClientServices
+from room_server.dial_back import DialBacks
 from room_server.errors import HistoryGapError, RefusedError
 from room_server.rooms import HostedRoom
 from tests.room_server.builders import ROOM_ID, app
@@ -57,7 +58,10 @@ class World:
         self.may_read_tip.set()
         self.tips_read = 0
         services = ClientServices(
-            create_room=self._create_room, read_history=self._read_history, read_tip=self._read_tip
+            create_room=self._create_room,
+            read_history=self._read_history,
+            read_tip=self._read_tip,
+            dial_back=DialBacks({}).answer,
         )
         self.server = ClientServer(backend, services, nonce=lambda: b"s" * 32)
         self._nursery = nursery
