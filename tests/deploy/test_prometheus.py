@@ -54,7 +54,7 @@ def test_every_page_has_its_alert_and_no_link_leads_nowhere() -> None:
     }
 
     assert pages == {Path(alert["annotations"]["runbook"]).name for alert in alerts()}
-    assert linked <= pages
+    assert {link for link in linked if not (ROOT / "docs" / "runbooks" / link).is_file()} == set()
 
 
 def test_pages_name_only_families_that_exist() -> None:

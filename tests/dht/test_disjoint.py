@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dht.disjoint import Claims, DisjointLookup
 from dht.items import sign_item_with_seed
 from dht.krpc import Answer, Arguments
@@ -136,6 +139,38 @@ def test_each_path_has_its_own_bound_of_queries() -> None:
 
     assert some.queries == 2 * DISJOINT_PATHS
     assert some.is_finished(0.0)
+
+
+actions = st.lists(st.tuples(st.sampled_from(["names", "fails", "slow", "holds"]), st.integers(0, 400)), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(actions, st.integers(1, 60))
+def test_whatever_is_answered_each_node_is_asked_once_and_it_ends(script: list[tuple[str, int]], seeds: int) -> None:
+    some = paths()
+    some.add_seeds(node(number) for number in range(seeds))
+    numbers = {node(number)[1]: number for number in range(500)}
+    seen: list[Address] = []
+    waiting: list[Address] = []
+    while not some.is_finished(0.0):
+        new = asked(some)
+        seen, waiting = seen + new, waiting + new
+        if not waiting:
+            break
+        address = waiting.pop()
+        action, first = script[len(seen) % len(script)] if script else ("fails", 0)
+        holds = action == "holds" and first % 50 == 0
+        match action:
+            case "names" | "holds":
+                named = [node(number) for number in range(first, first + REPLY_NODES_MAX)]
+                some.on_answer(answer(numbers[address], nodes=named, holds=holds), address, 0.0)
+            case _:
+                if action == "slow":
+                    some.on_slow(address)
+                some.on_failed(address)
+
+    assert len(seen) == len(set(seen)) == some.queries <= DISJOINT_PATHS * DISJOINT_QUERIES_MAX
+    assert some.is_finished(FAST_GET_S)
 
 
 def nothing_found(hosts: int) -> tuple[int, dict[str, int]]:

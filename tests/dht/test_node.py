@@ -317,7 +317,7 @@ async def both_families(bootstrap: Sequence[tuple[str, int]] = (), **how: bool) 
     try:
         async with open_node(second=("::1", 0), bootstrap=bootstrap, **how) as node:
             yield node
-    except* SocketUnavailable as error:
+    except SocketUnavailable as error:
         pytest.skip(f"no IPv6 here: {error}")
 
 

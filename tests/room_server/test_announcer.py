@@ -90,6 +90,22 @@ async def test_port_in_use_is_told_with_its_key() -> None:
                 raise AssertionError("opened")
 
 
+async def test_a_server_is_found_over_both_address_families() -> None:
+    config = NodeConfig(name="a", data="x", dht=DhtConfig(listen="127.0.0.1:0", listen_also="[::1]:0"))
+    with trio.fail_after(20.0):
+        try:
+            async with (
+                open_discovery(config, [], node_key=NodeKey(b"k" * 32), port=1) as node,
+                open_node(host="127.0.0.1", read_only=True) as four,
+                open_node(host="::1", read_only=True) as six,
+            ):
+                node.pin(ITEM)
+                for reader, address in zip((four, six), node.addresses, strict=True):
+                    assert await reader.get(ITEM.public_key, ITEM.salt, seeds=[address]) == ITEM
+        except StartError as error:
+            pytest.skip(f"no IPv6 here: {error}")
+
+
 def test_dht_id_is_stable_and_differs_between_servers() -> None:
     first, second = NodeKey(b"1" * 32), NodeKey(b"2" * 32)
 
