@@ -128,7 +128,7 @@ async def test_few_dials_are_under_way_at_once(mock_clock: MockClock) -> None:
     backs = dial_backs()
     async with trio.open_nursery() as nursery:
         with trio.socket.socket() as deaf:
-            await deaf.bind(("127.0.0.1", 0))
+            await deaf.bind(("", 0))
             deaf.listen(0)
             port = deaf.getsockname()[1]
             for number in range(limits.DIAL_BACKS_AT_ONCE_MAX):
