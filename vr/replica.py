@@ -276,15 +276,16 @@ class Replica:
         """Everything applied until now."""
         return take_checkpoint(self._state)
 
-    def checkpoint_done(self, op: OpNumber, now: float) -> None:
+    def checkpoint_done(self, op: OpNumber, now: float, *, is_cold: bool = False) -> None:
         """A checkpoint at `op`, and all operations through it, are durable elsewhere: the log may forget them.
 
-        Some operations below are kept for laggards. The next write tells the log its new base.
+        Some operations below are kept for laggards, unless the group `is_cold`: then the embedder reads them for those
+        (`Ready.history_reads`). The next write tells the log its new base.
         """
         state = self._state
         state.now = now
         assert op <= state.applied_op
-        base = min(op - state.options.log_margin_ops, state.durable_op)
+        base = min(op if is_cold else op - state.options.log_margin_ops, state.durable_op)
         if base > state.log.base_op:
             state.base_timestamp_us = state.timestamp_at(OpNumber(base))
             state.log.trim(OpNumber(base))

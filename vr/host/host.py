@@ -119,6 +119,11 @@ class Host:
         """How many groups wait for a time of their own; all others sleep until something comes in."""
         return self._loop.awake_groups
 
+    @property
+    def warm_groups(self) -> int:
+        """How many groups keep operations in memory (`vr.host.cooling`)."""
+        return len(self._loop.cooling)
+
     def replica(self, group: GroupId) -> Replica:
         """A replica, to look at. Raises UnknownGroup, GroupDamaged."""
         return self._hosted(group).replica

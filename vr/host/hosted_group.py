@@ -28,6 +28,7 @@ class HostedGroup:
         "index_of",
         "is_checkpoint_wanted",
         "is_checkpointing",
+        "is_cold",
         "replica",
         "seen",
     )
@@ -48,6 +49,8 @@ class HostedGroup:
         self.checkpoint_op = checkpoint_op
         self.is_checkpointing = False
         self.is_checkpoint_wanted = False
+        self.is_cold = False
+        """Nobody used it for long: nothing of it stays in memory (`vr.host.cooling`)."""
         self.between_views_since = math.inf
         """Monotonic seconds at which the replica left its last view; infinity while it is in one."""
         self.seen: tuple[ViewNumber, Status] = (replica.view, replica.status)
@@ -65,6 +68,7 @@ class HostedGroup:
     def note_committed(self, operations: Sequence[CommittedOp], now: float) -> int:
         """Queue for history; the bytes added."""
         self.committed_at = now
+        self.is_cold = False
         size = sum(len(operation.entry.data) for operation in operations)
         self.backlog.extend(operations)
         self.backlog_bytes += size

@@ -67,6 +67,15 @@ WAKES_BURST_MAX = 256
 HOT_S = 60.0
 """A group in which something was committed so recently is hot: it is told at once."""
 
+COLD_S = 300.0
+"""A group in which nothing was committed for so long gives up the operations that it has in memory."""
+
+COOL_EVERY_S = 1.0
+"""How often groups that fell silent are looked at."""
+
+COOLED_AT_ONCE_MAX = 16
+"""Groups that grow cold at one look: 5,000 that fell silent together take five minutes, and a few percent of the disk."""
+
 HISTORY_READS_MAX = 256
 """Reads of history that wait for the worker. Beyond, a peer's is dropped (it asks again), an embedder's is Busy."""
 

@@ -22,6 +22,7 @@ import trio
 
 from vr.host import limits
 from vr.host.archive import ArchiveJob, ChunkRead, EpochBegin, PeerRead, Read
+from vr.host.cooling import Cooling
 from vr.host.embedder import Embedder, HostOptions, Transport
 from vr.host.fates import Fate, Tidings
 from vr.host.hosted_group import HostedGroup
@@ -60,6 +61,7 @@ class Loop:
         self.submitted_bytes = 0
         self.reads: list[Read] = []
         self.waiting_reads = WaitingReads()
+        self.cooling = Cooling()
         self.woken = trio.Event()
         self.archive_woken = trio.Event()
         self._transport = transport
@@ -107,6 +109,7 @@ class Loop:
         self._timers.set(hosted, math.inf)
         self._dirty.pop(hosted, None)
         self._checkpoints_due.pop(hosted, None)
+        self.cooling.forget(hosted)
         self._take_backlog(hosted)
         self.inbox = deque(item for item in self.inbox if item[0] is not hosted)
         self.submitted = [item for item in self.submitted if item[0] is not hosted]
@@ -132,6 +135,7 @@ class Loop:
         self._take_submitted(now)
         self._take_fates(now)
         self._take_timers(now)
+        self._cool(now)
         self._carry_out(now)
         # The loop may have written by itself: what waited for that goes on at once.
         for _ in range(limits.WRITES_PER_TURN_MAX):
@@ -173,7 +177,8 @@ class Loop:
     def next_deadline(self) -> float:
         """When the next turn is due if nothing comes in."""
         fates_due = self.neighbours.fates.next_due(trio.current_time())
-        return min(self._timers.next_deadline(), self.neighbours.next_tick, self._mark_at, fates_due)
+        own_due = min(self._mark_at, self.cooling.next_due())
+        return min(self._timers.next_deadline(), self.neighbours.next_tick, own_due, fates_due)
 
     @property
     def awake_groups(self) -> int:
@@ -296,6 +301,7 @@ class Loop:
         embedder, group = self._embedder, hosted.group
         if ready.committed:
             self._backlog_bytes += hosted.note_committed(ready.committed, now)
+            self.cooling.note_used(hosted, now)
             self.statistics.operations_committed += len(ready.committed)
             embedder.on_committed(group, ready.committed)
             self._watch_backlog(hosted)
@@ -407,6 +413,17 @@ class Loop:
                 hosted.is_checkpoint_wanted = True
                 self._watch_backlog(hosted)
 
+    def _cool(self, now: float) -> None:
+        """What is not in the last checkpoint goes into another one; then nothing has to stay in memory."""
+        for hosted in self.cooling.take(now):
+            hosted.is_cold = True
+            hosted.is_checkpoint_wanted = hosted.replica.applied_op > hosted.checkpoint_op
+            if hosted.is_checkpoint_wanted:
+                self._watch_backlog(hosted)
+            else:
+                hosted.replica.checkpoint_done(hosted.checkpoint_op, now, is_cold=True)
+            self.statistics.groups_cooled += 1
+
     def _watch_backlog(self, hosted: HostedGroup) -> None:
         if hosted.wants_checkpoint(ops=self.options.checkpoint_ops, size=self.options.checkpoint_bytes):
             self._checkpoints_due[hosted] = None
@@ -483,7 +500,7 @@ class Loop:
                 continue  # forgotten meanwhile
             hosted.checkpoint_op = max(hosted.checkpoint_op, checkpoint.op)
             hosted.is_checkpointing = hosted.is_checkpoint_wanted = False
-            hosted.replica.checkpoint_done(checkpoint.op, now)
+            hosted.replica.checkpoint_done(checkpoint.op, now, is_cold=hosted.is_cold)
             self._dirty[hosted] = None
             self.statistics.checkpoints += 1
         for epoch in job.epochs:

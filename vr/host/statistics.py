@@ -28,6 +28,7 @@ class HostStatistics(msgspec.Struct, kw_only=True):
     epochs_begun: int = 0
     operations_committed: int = 0
     checkpoints: int = 0
+    groups_cooled: int = 0
     snapshots_offered: int = 0
     snapshots_installed: int = 0
     history_reads_dropped: int = 0

@@ -16,7 +16,9 @@ from vr.host.opening import open_storage
 from vr.replica import Status
 from vr.storage.errors import FolderInUse
 from vr.storage.file_system import RealFileSystem
-from vr.storage.limits import PAGE_BYTES
+from vr.storage.frame import RecordKind
+from vr.storage.log_opening import scan_log
+from vr.storage.segment import segment_name
 from vr.types import ClientId, GroupId
 
 CLIENT = ClientId(b"client-000000001")
@@ -52,12 +54,19 @@ def forced(folder: Path) -> Survivor:
 
 
 def flip_last_entry(folder: Path) -> None:
-    """The last whole frame but one cannot be read any more."""
-    (segment,) = (folder / "wal").glob("*.seg")
-    data = bytearray(segment.read_bytes())
-    pages = [start for start in range(0, len(data), PAGE_BYTES) if any(data[start : start + PAGE_BYTES])]
-    data[pages[-2] + 200] ^= 1
-    segment.write_bytes(data)
+    """The last operation that provably reached the platter cannot be read any more."""
+    frames = [frame for segment in scan_log(RealFileSystem(), f"{folder}/wal") for frame in segment.frames]
+    synced = max(frame.header.synced_lsn for frame in frames)
+    frame, record = next(
+        (frame, record)
+        for frame in reversed(frames)
+        for record in reversed(frame.records)
+        if frame.header.lsn <= synced and record.kind is RecordKind.ENTRY
+    )
+    path = folder / "wal" / segment_name(frame.segment)
+    data = bytearray(path.read_bytes())
+    data[frame.offset + record.offset] ^= 1
+    path.write_bytes(data)
 
 
 async def test_one_survivor_goes_on_alone_with_everything_it_has_and_others_join_it(tmp_path: Path) -> None:
