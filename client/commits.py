@@ -20,7 +20,7 @@ from wire.errors import DecodeError
 from wire.ids import RoomEpoch
 from wire.limits import COMMIT_BYTES_MAX
 from wire.link import Link
-from wire.room import CommitBody, Override, encode_commit_block, encode_control_block
+from wire.room import CommitBody, Override, StoredWelcome, encode_commit_block, encode_control_block
 
 
 class NewLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,7 @@ def commit_block(
     entropy: Entropy,
     external: bool = False,
     new_link: NewLink | None = None,
+    welcomes: tuple[StoredWelcome, ...] = (),
 ) -> Block:
     """Pack a staged commit into a block.
 
@@ -61,6 +62,7 @@ def commit_block(
         entropy: source of randomness.
         external: its author joins by link.
         new_link: what the commit puts into the room's facts.
+        welcomes: for those whom the commit lets in.
 
     Raises:
         DecodeError: the room has too many members for one block.
@@ -77,6 +79,7 @@ def commit_block(
         next_write_key=secrets.write_key,
         next_read_key=secrets.read_key,
         external=external,
+        welcomes=welcomes,
         join_key=b"" if new_link is None else join_key_of(Link(root_public=keys.root_public, secret=new_link.secret)),
         descriptor=b"" if new_link is None else new_link.descriptor,
     )  # fmt: skip

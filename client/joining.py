@@ -16,10 +16,12 @@ import msgspec
 
 from client.commits import commit_block
 from client.identity import Identity
-from client.room_state import Block, Cursor, RoomKeys
-from client.seals import open_bundle
-from mls import Entropy, Group, InvalidArgument, StagedGroup
-from wire.messages import JoinBundle
+from client.room_state import Block, Cursor, RoomKeys, block_digest
+from client.seals import open_bundle, seal_knock
+from mls import Entropy, Group, InvalidArgument, KeyPackageBundle, StagedGroup
+from wire.errors import DecodeError
+from wire.messages import JoinBundle, StoredWelcomeReply
+from wire.room import encode_knock_block
 
 
 class JoinAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,30 @@ def _instead_of(old_group: Group | None, stage: Callable[[int], StagedGroup]) ->
         return None
     keys = [member.signature_public_key for member in staged.removed]
     return staged if keys == [old.signature_public_key] else None
+
+
+def prepare_knock(bundle: JoinBundle, keys: RoomKeys, package: KeyPackageBundle, *, entropy: Entropy) -> Block:
+    """Ask members to let us in: a KeyPackage of ours, sealed for them, of the bundle's epoch."""
+    sealed = seal_knock(
+        package.key_package_bytes, key=keys.bundle_key, room_id=keys.room_id, epoch=bundle.epoch, entropy=entropy
+    )
+    data = encode_knock_block(bundle.epoch, sealed)
+    return Block(block_digest(data), data)
+
+
+def enter_by_welcome(
+    reply: StoredWelcomeReply, package: KeyPackageBundle, keys: RoomKeys, identity: Identity, *, now_s: int
+) -> tuple[Group, Cursor]:
+    """Come in by the Welcome that a knock led to: our group, and where the log is to be followed from.
+
+    Raises:
+        DecodeError: it leads to another room.
+        mls.PeerError: it is not valid.
+    """
+    group = Group.join(reply.welcome, package, identity.signature_key, now_s)
+    if group.group_id != keys.room_id:
+        raise DecodeError("a Welcome to another room")
+    return group, Cursor(reply.sequence, reply.chain)
 
 
 def has_won(group: Group, bundle: JoinBundle, keys: RoomKeys) -> bool:

@@ -49,14 +49,38 @@ RENEW_S: Final = 7 * 86_400.0
 RENEW_SPREAD_S: Final = 86_400.0
 """Seconds over which these changes are spread, so that a room's devices do not make them together."""
 
-FIRST_COMMIT_S: Final = 30.0
+FIRST_COMMIT_S: Final = 600.0
 """Seconds before a device that others added, or a founder, makes its first commit: until then each path costs 48 bytes for it."""
 
-FIRST_COMMIT_SPREAD_S: Final = 2.0
-"""Seconds per member over which first commits are spread: after a hundred people were let in at once, one every two."""
+FIRST_COMMIT_SPREAD_S: Final = 60.0
+"""Seconds per member over which first commits are spread: each carries the tree to those who join next."""
 
 REOPENINGS_MAX: Final = 3
 """Attempts to do so. If all are refused, others could follow: this device has to join again."""
+
+KNOCKS_MAX: Final = 256
+"""Newcomers that a member remembers as waiting, 700 bytes each: as many as servers take between two commits."""
+
+KNOCK_EPOCHS_MAX: Final = 64
+"""Epochs after which a knock counts no more: who was removed is not let in by an old one."""
+
+LET_IN_MAX: Final = 128
+"""Newcomers of one commit: 90 KB of KeyPackages, and as much again for the Welcome."""
+
+LET_IN_DUTY_S: Final = (0.2, 0.3)
+"""Seconds (least, most) before who is on duty lets newcomers in: others come at the same moment."""
+
+LET_IN_S: Final = (1.0, 3.0)
+"""The same for everybody else."""
+
+KNOCK_AFTER: Final = 1
+"""Lost races after which a newcomer knocks."""
+
+KNOCK_WAIT_S: Final = 6.0
+"""Seconds that a newcomer waits for members to open, before they try for themselves again: nobody may be there."""
+
+KNOCK_LOOK_S: Final = (0.2, 0.5)
+"""Seconds (least, most) between looks for a Welcome."""
 
 JOIN_ATTEMPTS_MAX: Final = 32
 """Times that a join by link is tried again after another commit won; a join storm of 32 people passes."""

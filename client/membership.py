@@ -1,7 +1,8 @@
 """Getting in by link: bundles, attempts and races, until the log has our external commit.
 
     ask for the bundle ─▶ make a commit, store it ─▶ append ─┬─ accepted ─▶ in; the log will show it
-           ▲                                                  ├─ CONFLICT ─▶ somebody was faster: again, after a moment
+           ▲                                                  ├─ CONFLICT ─▶ somebody was faster: knock, wait for a Welcome
+           │                                                  │              (`client.letting_in`); nobody opens: again
            └──────────────────────────────────────────────────┴─ no answer ─▶ look at the next bundle whether it was ours
 
 Coming back with lost or unusable state is the same, with our old leaf removed by the same commit.
@@ -23,15 +24,15 @@ from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, Unava
 from client.facts import keys_of, room_name
 from client.founding import first_memory
 from client.identity import Identity
-from client.joining import JoinAttempt, has_won, prepare_join
+from client.joining import JoinAttempt, enter_by_welcome, has_won, prepare_join, prepare_knock
 from client.room_driver import StoreAccess
 from client.room_state import Cursor, InFlight, Phase, RoomKeys, RoomMemory
 from client.store import RoomRecord
 from wire.certificate import RoomServers
-from wire.errors import DecodeError
+from wire.errors import DecodeError, RefusalCode
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch
 from wire.link import Link
-from wire.messages import GetJoinBundle, JoinBundle
+from wire.messages import GetJoinBundle, GetWelcome, JoinBundle, StoredWelcomeReply
 from wire.room import BlockResult, ResultKind
 
 PAUSE_S = 0.05
@@ -88,6 +89,8 @@ class Newcomer:
         self._old_group = old_group
         self._is_attempt = is_attempt
         self._connection: RoomConnection | None = None
+        self._package: mls.KeyPackageBundle | None = None
+        """That of our knock, once there was one: we may be in by it at any time."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -121,7 +124,9 @@ class Newcomer:
 
     async def _race(self, connection: RoomConnection) -> None:
         for turn in range(limits.JOIN_ATTEMPTS_MAX):
-            if await self._try(connection):
+            if await self._is_welcome(connection) or await self._try(connection):
+                return
+            if turn + 1 >= limits.KNOCK_AFTER and await self._knock(connection):
                 return
             # People who got the link at the same moment must not keep step.
             await trio.sleep(random.random() * PAUSE_S * 2 ** min(turn, 5))  # noqa: S311 - a pause
@@ -135,6 +140,8 @@ class Newcomer:
                 await self._begin(self._old_group, Cursor(bundle.sequence, bundle.chain), Phase.LIVE)
                 return True
             attempt = self._prepare(bundle)
+            if attempt is None:
+                return False
         except (DecodeError, mls.PeerError) as error:
             raise RefusedError(f"the room does not open with this link: {error}") from error
         await self._begin(attempt.group, attempt.cursor, Phase.JOINING, attempt.block.digest)
@@ -145,19 +152,63 @@ class Newcomer:
             return False
         return self._judge(result)
 
+    async def _knock(self, connection: RoomConnection) -> bool:
+        """Ask whoever is there to let us in together with others; False if nobody does."""
+        if self._package is None:
+            identity = self._identity
+            self._package = mls.new_key_package(
+                identity.signature_key, identity.credential(), secrets.token_bytes, int(time.time())
+            )
+        bundle = await self._bundle(connection)
+        block = prepare_knock(bundle, self._keys, self._package, entropy=secrets.token_bytes)
+        try:
+            result = await connection.append(block.data).result()
+        except OutcomeUnknownError:
+            return False
+        if result.kind is not ResultKind.ACCEPTED:
+            return False
+        with trio.move_on_after(limits.KNOCK_WAIT_S):
+            while True:
+                await trio.sleep(random.uniform(*limits.KNOCK_LOOK_S))  # noqa: S311 - a pause
+                if await self._is_welcome(connection):
+                    return True
+        return False
+
+    async def _is_welcome(self, connection: RoomConnection) -> bool:
+        """Come in by a Welcome, if there is one for us."""
+        package = self._package
+        if package is None:
+            return False
+        try:
+            answer = await connection.call(lambda number: GetWelcome(number, self._link.room_id, package.reference))
+        except RefusedError as error:
+            if error.code is RefusalCode.NOT_FOUND:
+                return False
+            raise
+        if not isinstance(answer, StoredWelcomeReply):
+            raise UnavailableError("the server answers something else than a Welcome")
+        try:
+            group, cursor = enter_by_welcome(answer, package, self._keys, self._identity, now_s=int(time.time()))
+        except (DecodeError, mls.PeerError) as error:
+            raise RefusedError(f"a Welcome that does not hold: {error}") from error
+        await self._begin(group, cursor, Phase.LIVE)
+        return True
+
     async def _bundle(self, connection: RoomConnection) -> JoinBundle:
         answer = await connection.call(lambda number: GetJoinBundle(number, self._link.room_id))
         if not isinstance(answer, JoinBundle):
             raise UnavailableError("the server answers something else than a join bundle")
         return answer
 
-    def _prepare(self, bundle: JoinBundle) -> JoinAttempt:
+    def _prepare(self, bundle: JoinBundle) -> JoinAttempt | None:
         try:
             return prepare_join(
                 bundle, self._keys, self._identity,
                 entropy=secrets.token_bytes, now_s=int(time.time()), old_group=self._old_group,
             )  # fmt: skip
         except mls.InvalidArgument as error:
+            if self._package is not None:
+                return None  # We were let in a moment ago: a Welcome waits.
             raise RefusedError("this device is in the room already; leave it first") from error
 
     async def _begin(self, group: mls.Group, cursor: Cursor, phase: Phase, digest: bytes = b"") -> None:

@@ -32,6 +32,7 @@ from client import limits
 from client.commits import MemberChange, commit_block, judge_commit
 from client.facts import keys_in, with_link
 from client.identity import Identity, Person, person_of
+from client.letting_in import Knocks, welcome_for
 from client.outbox import Flight, Outbox
 from client.payload import VERSION, Payload, PayloadKind, decode_payload, encode_payload
 from client.room_state import (
@@ -98,6 +99,7 @@ class RoomCore:
         self.cursor = memory.cursor
         self.undecryptable = memory.undecryptable
         self.alarms = memory.alarms
+        self.knocks = Knocks()
         self._secrets = epoch_secrets(group)
         self._entropy = entropy
         self._outbox = Outbox(memory.in_flight)
@@ -106,7 +108,8 @@ class RoomCore:
         self._time_us = 0
         self._proposal: MemberChange | None = None
         self._attempts = 0
-        self._must_renew = self._is_unacknowledged = self._is_committer = self._is_stalled = False
+        self._must_renew = self._is_unacknowledged = self._is_stalled = False
+        self._is_committer = group.epoch == 0
         self._reopenings = 0
         self._staged: tuple[bytes, MemberChange | None] | None = None
         """Digest of our commit in flight, and the wish that it serves."""
@@ -269,13 +272,15 @@ class RoomCore:
         self._witness.mark(last, self.cursor.chain)
 
     def _while_member(self, delivery: Delivery, header: BlockHeader, own: Flight | None) -> None:
-        if header.epoch == self.epoch:
+        if header.epoch == self.epoch and header.kind is not BlockKind.KNOCK:
             self._is_unacknowledged = False
         match header.kind:
             case BlockKind.COMMIT:
                 self._on_commit(delivery, header.epoch, own)
             case BlockKind.CONTROL:
                 self._on_control(delivery, header.epoch)
+            case BlockKind.KNOCK:
+                self.knocks.heard(delivery.block, self.group, self.keys, is_committer=self._is_committer)
             case BlockKind.APP if own is not None:
                 self._show_own(delivery, own)
             case BlockKind.APP if not (self._is_stalled and header.epoch > self.epoch):
@@ -424,6 +429,7 @@ class RoomCore:
         self._is_committer = is_mine
         self.group = group
         self.keys = keys_in(group, self.keys)
+        self.knocks.entered(group, self.keys)
         self._secrets = epoch_secrets(group)
         self._is_epoch_new = True
         self._is_ratchet_new = True
@@ -463,7 +469,7 @@ class RoomCore:
         if not self._outbox.unresolved:
             while self._outbox.may_fly:
                 self._send_messages()
-        if self._proposal is not None or self._must_renew:
+        if self._proposal is not None or self._must_renew or self.knocks.is_due:
             self._stage(self._proposal, now_s)
 
     def _send_messages(self) -> None:
@@ -490,15 +496,18 @@ class RoomCore:
             return
         try:
             new_link = None if change is None else change.new_link
+            let_in = self.knocks.admissible(self.group, self._entropy, now_s)
             staged = self.group.commit(
+                add=[knock.key_package for knock in let_in],
                 remove=remove,
                 extensions=with_link(self.group, None if new_link is None else new_link.secret),
                 entropy=self._entropy,
                 now=now_s,
             )
             block = commit_block(
-                staged, self.keys, env_key=self._secrets.env_key, entropy=self._entropy, new_link=new_link
-            )
+                staged, self.keys, env_key=self._secrets.env_key, entropy=self._entropy, new_link=new_link,
+                welcomes=welcome_for(let_in, staged.welcome),
+            )  # fmt: skip
         except (mls.MLSError, DecodeError) as error:
             self._finish_change(ChangeOutcome(None, str(error)))
             return
@@ -532,29 +541,14 @@ class RoomCore:
         return Sender(self.identity.name, self.identity.user_key, is_verified=True)
 
     def _add(
-        self,
-        delivery: Delivery,
-        kind: ItemKind,
-        *,
-        index: int = 0,
-        part: int = 0,
-        sender: Sender = NOBODY,
-        is_mine: bool = False,
-        message_id: bytes = b"",
-        text: str = "",
-    ) -> None:
-        self._items.append(
-            TimelineItem(
-                sequence=Sequence(delivery.first_sequence + index),
-                part=part,
-                timestamp_us=delivery.timestamp_us,
-                kind=kind,
-                sender=sender,
-                is_mine=is_mine,
-                message_id=message_id,
-                text=text,
-            )
-        )
+        self, delivery: Delivery, kind: ItemKind, *, index: int = 0, part: int = 0, sender: Sender = NOBODY,
+        is_mine: bool = False, message_id: bytes = b"", text: str = "",
+    ) -> None:  # fmt: skip
+        item = TimelineItem(
+            sequence=Sequence(delivery.first_sequence + index), part=part, timestamp_us=delivery.timestamp_us, kind=kind,
+            sender=sender, is_mine=is_mine, message_id=message_id, text=text,
+        )  # fmt: skip
+        self._items.append(item)
 
     # Effects
 

@@ -235,6 +235,7 @@ class RoomDriver:
         self._ack = _Plan()
         self._reopening = _Plan()
         self._renewal = _Plan()
+        self._letting_in = _Plan()
         self._renewed: tuple[RoomEpoch, int] | None = None
         """The last epoch that we began, and when; None until it is known."""
         self._scope = trio.CancelScope()
@@ -390,10 +391,10 @@ class RoomDriver:
 
     async def _step(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
         """Do what the core wants done: store, then send, then tell."""
-        self.is_current = self._is_level(connection)
-        if self.is_current:
+        is_current = self._is_level(connection)
+        if is_current:
             self._core.on_caught_up()
-        effects = self._core.take_effects(int(time.time()), may_send=self.is_current)
+        effects = self._core.take_effects(int(time.time()), may_send=is_current)
         if not effects.change.is_empty:
             try:
                 await self._store.run(lambda store: store.apply(self.room_id, effects.change))
@@ -403,6 +404,8 @@ class RoomDriver:
                 return
         proven = self.view.epoch
         self.view = self._look()
+        # Not before the view: whoever waits for it looks there.
+        self.is_current = is_current
         if self.view.epoch != proven:
             connection.keys_changed()
         for block in effects.appends:
@@ -420,6 +423,10 @@ class RoomDriver:
         if self._reopening.is_new(stalled) and stalled is not None:
             act = functools.partial(self._reopen, stalled[0])
             nursery.start_soon(self._later, self._reopening, limits.REOPEN_S, act)
+        waiting = core.epoch if len(core.knocks) else None
+        if self._letting_in.is_new(waiting) and waiting is not None:
+            pause = limits.LET_IN_DUTY_S if core.knocks.is_on_duty else limits.LET_IN_S
+            nursery.start_soon(self._later, self._letting_in, pause, core.knocks.be_due)
         renewal = (self._renewed, owes_commit(core.group))
         if self._renewal.is_new(renewal) and self._renewed is not None:
             pause = self._until_renewal(self._renewed[1])

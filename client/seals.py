@@ -4,6 +4,7 @@
 |---|---|---|
 | commit that ends epoch n | `env_key` of epoch n, exported from MLS | members of epoch n, and who opened its join bundle |
 | join bundle of epoch n: GroupInfo and `env_key` | key derived from the link's join secret | holders of the link |
+| knock: a KeyPackage | the same | the same |
 
 XChaCha20-Poly1305 with a random 24-byte nonce in front. Associated data name purpose, room and epoch, so that nothing can
 be pasted elsewhere. `write_seed` and `read_seed` are Ed25519 seeds shared by all members of an epoch: with them a client
@@ -33,6 +34,7 @@ _BUNDLE_PERSON: Final = b"samtala-bundle"
 class _Purpose(Enum):
     COMMIT = b"samtala/seal/commit/v1"
     BUNDLE = b"samtala/seal/bundle/v1"
+    KNOCK = b"samtala/seal/knock/v1"
 
 
 class EpochSecrets(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +120,20 @@ def open_bundle(sealed: bytes, *, key: bytes, room_id: RoomId, epoch: RoomEpoch)
     if len(bundle.env_key) != KEY_BYTES:
         raise DecodeError("join bundle with a key of a wrong size")
     return bundle
+
+
+def seal_knock(key_package: bytes, *, key: bytes, room_id: RoomId, epoch: RoomEpoch, entropy: Entropy) -> bytes:
+    """Seal a newcomer's KeyPackage; `key` from `bundle_key`."""
+    return _seal(_Purpose.KNOCK, key_package, key=key, place=_place(room_id, epoch), entropy=entropy)
+
+
+def open_knock(sealed: bytes, *, key: bytes, room_id: RoomId, epoch: RoomEpoch) -> bytes:
+    """Open a newcomer's KeyPackage.
+
+    Raises:
+        DecodeError: it was not sealed by somebody with the link, for this room and epoch.
+    """
+    return _open(_Purpose.KNOCK, sealed, key=key, place=_place(room_id, epoch))
 
 
 def _place(room_id: RoomId, epoch: RoomEpoch) -> bytes:

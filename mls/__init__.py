@@ -44,7 +44,7 @@ from mls.errors import (
 )
 from mls.group import ApplicationMessage, Group, StagedCommit, StagedGroup
 from mls.joining import propose_to_join
-from mls.key_packages import KeyPackageBundle, new_key_package
+from mls.key_packages import KeyPackageBundle, KeyPackageFacts, key_package_of, new_key_package
 from mls.nodes import ROOM_EXTENSION, Extension
 from mls.signed import SignedMessage
 from mls.state import Member
@@ -68,6 +68,7 @@ __all__ = [
     "InvalidSignature",
     "InvalidTree",
     "KeyPackageBundle",
+    "KeyPackageFacts",
     "LimitExceeded",
     "LocalError",
     "MLSError",
@@ -87,6 +88,7 @@ __all__ = [
     "Unsupported",
     "WrongEpoch",
     "WrongGroup",
+    "key_package_of",
     "new_key_package",
     "propose_to_join",
 ]

@@ -23,7 +23,15 @@ from mls.nodes import (
 from mls.proposals import KeyPackage
 from mls.tree_validation import check_lifetime
 
-__all__ = ["KeyPackageBundle", "key_package_reference", "new_key_package", "open_key_package", "open_key_packages"]
+__all__ = [
+    "KeyPackageBundle",
+    "KeyPackageFacts",
+    "key_package_of",
+    "key_package_reference",
+    "new_key_package",
+    "open_key_package",
+    "open_key_packages",
+]
 
 
 def key_package_reference(key_package: KeyPackage) -> bytes:
@@ -42,6 +50,28 @@ def open_key_package(message: bytes) -> KeyPackage:
     if wire_format is not WireFormat.KEY_PACKAGE:
         raise DecodeError("not a KeyPackage")
     return decode(body, KeyPackage.read)
+
+
+class KeyPackageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a KeyPackage says, checked by nobody yet: its reference and its owner's key (32 bytes each), its identity."""
+
+    reference: bytes
+    device_key: bytes
+    identity: bytes
+
+
+def key_package_of(message: bytes) -> KeyPackageFacts:
+    """Look at a KeyPackage in its MLSMessage envelope.
+
+    Raises:
+        DecodeError: no KeyPackage.
+        Unsupported: another protocol version.
+    """
+    found = open_key_package(message)
+    leaf = found.leaf_node
+    return KeyPackageFacts(
+        reference=key_package_reference(found), device_key=leaf.signature_key, identity=leaf.credential.content
+    )
 
 
 def open_key_packages(messages: Sequence[bytes], now: int) -> list[KeyPackage]:

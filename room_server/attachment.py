@@ -6,7 +6,7 @@ A proof is a signature by a key that all members of an epoch share, over this se
 | act | needs |
 |---|---|
 | read entries of epoch e | READ of an epoch >= e (the gate in `feed`) |
-| append a block of epoch e | WRITE of an epoch >= e; for an external commit JOIN is enough; ADMIN for an override or a new link |
+| append a block of epoch e | WRITE of an epoch >= e; for a knock or an external commit JOIN is enough; ADMIN for an override or a new link |
 | open a session | WRITE, JOIN or ADMIN |
 | fetch a join bundle or Welcome | READ, WRITE or JOIN |
 
@@ -147,7 +147,8 @@ class Attachment:
             header = decode_block_header(block)
             if not self._is_proven(header, block):
                 return RefusalCode.NOT_PROVEN
-            if header.kind is BlockKind.COMMIT and decode_commit(block).external and not self.room.joins.take(now):
+            is_external = header.kind is BlockKind.COMMIT and decode_commit(block).external
+            if (is_external or header.kind is BlockKind.KNOCK) and not self.room.joins.take(now):
                 return RefusalCode.BUSY
         except DecodeError:
             return RefusalCode.MALFORMED

@@ -17,6 +17,12 @@ JOINS_AT_ONCE_MAX: Final = 256
 JOINS_PER_S: Final = 2.0
 """External commits of one room per second after that: a link that went around cannot keep the members busy."""
 
+KNOCKS_MAX: Final = 256
+"""Knocks of one room between two commits: as many newcomers as one commit lets in, and a bound for who only knocks."""
+
+KNOCK_EPOCHS_MAX: Final = 64
+"""Epochs that a knock may be behind: in a storm the room moves on while it is on its way."""
+
 WELCOMES_MAX: Final = 1024
 """Welcomes kept per room until they are fetched; the oldest go first."""
 

@@ -9,6 +9,7 @@
 | R2 | a COMMIT of epoch n is stored whole (GroupInfo, Welcomes, next keys) and begins n+1; who loses that race gets CONFLICT with the sequence of the winner |
 | R3 | servers cannot tell a commit from garbage. Any block accepted in n+1 shows that somebody could apply it: it is acknowledged. Without that for 30 s of agreed time, another COMMIT of n is accepted in its place |
 | R4 | an admin may send the room back to an epoch whose keys honest members hold |
+| R5 | a KNOCK of an epoch not long over is accepted, so many between two commits: it changes nothing, and shows nothing of R3 |
 | Move | an admin says which servers come next: kept here, carried out by the servers (`room_server.moves`) |
 
 That the author *may* write (the proof of the epoch's write key, or the admin's) is checked where the client is attached,
@@ -59,9 +60,9 @@ _FIRST_EPOCH: Final = RoomEpoch(0)
 
 
 class KeptWelcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A Welcome waiting for its member; `sequence` and `chain` are those of the commit that carried it."""
+    """A Welcome waiting for its readers; `sequence` and `chain` are those of the commit that carried it."""
 
-    reference: bytes
+    references: tuple[bytes, ...]
     welcome: bytes
     sequence: Sequence
     chain: bytes
@@ -94,6 +95,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     join_key: bytes
     descriptor: bytes
     move: bytes
+    knocks: int
     welcomes: tuple[KeptWelcome, ...]
 
 
@@ -107,7 +109,7 @@ class _StoredResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number: RequestNumber
 
 
-_STATE_VERSION: Final = 3
+_STATE_VERSION: Final = 4
 _STORED_RESULT_DECODER: Final[msgspec.msgpack.Decoder[_StoredResult]] = msgspec.msgpack.Decoder(_StoredResult)
 _STATE_DECODER: Final[msgspec.msgpack.Decoder[_State]] = msgspec.msgpack.Decoder(_State)
 _MOVE_DECODER: Final[msgspec.msgpack.Decoder[Move]] = msgspec.msgpack.Decoder(Move)
@@ -142,8 +144,10 @@ class RoomService:
         """Write key of the epoch before, as long as nothing shows that the commit which ended it works (R3)."""
         self._overrides: list[Overridden] = []
         self._read_keys: dict[RoomEpoch, bytes] = {_FIRST_EPOCH: genesis.read_key}
-        self._welcomes: dict[bytes, KeptWelcome] = {}
-        self._welcome_bytes = 0
+        self._knocks = 0
+        """Since the last commit."""
+        self._welcomes: list[KeptWelcome] = []
+        """Oldest first."""
 
     def apply(self, op: OpNumber, timestamp_us: int, requests: Many[Request]) -> list[bytes]:
         """Apply one committed operation: one encoded result per block, in order."""
@@ -173,7 +177,7 @@ class RoomService:
 
     def welcome(self, reference: bytes) -> KeptWelcome | None:
         """The Welcome kept under a KeyPackage reference."""
-        return self._welcomes.get(reference)
+        return next((kept for kept in reversed(self._welcomes) if reference in kept.references), None)
 
     def _apply_block(self, request: Request, timestamp_us: int) -> BlockResult:
         try:
@@ -185,6 +189,8 @@ class RoomService:
                     return self._apply_commit(header, request, timestamp_us)
                 case BlockKind.CONTROL:
                     return self._apply_control(header, request, timestamp_us)
+                case BlockKind.KNOCK:
+                    return self._apply_knock(header, request, timestamp_us)
                 case _:
                     assert_never(header.kind)
         except DecodeError:
@@ -195,6 +201,14 @@ class RoomService:
             return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
         decode_entries(request.body)
         self._ended_write_key = b""
+        return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
+
+    def _apply_knock(self, header: BlockHeader, request: Request, timestamp_us: int) -> BlockResult:
+        if not self.epoch - limits.KNOCK_EPOCHS_MAX <= header.epoch <= self.epoch:
+            return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
+        if self._knocks >= limits.KNOCKS_MAX:
+            return BlockResult(ResultKind.CONFLICT, self.commit_sequence, self.epoch)
+        self._knocks += 1
         return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
 
     def _apply_commit(self, header: BlockHeader, request: Request, timestamp_us: int) -> BlockResult:
@@ -216,7 +230,7 @@ class RoomService:
         self._begin(RoomEpoch(header.epoch + 1), body.next_write_key, body.next_read_key)
         self._place(sequence, body.group_info)
         for stored in body.welcomes:
-            self._keep_welcome(KeptWelcome(stored.reference, stored.welcome, sequence, self.chain))
+            self._keep_welcome(KeptWelcome(stored.references, stored.welcome, sequence, self.chain))
         return BlockResult(ResultKind.ACCEPTED, sequence, self.epoch)
 
     def _is_stalled(self, timestamp_us: int) -> bool:
@@ -231,6 +245,7 @@ class RoomService:
 
     def _place(self, sequence: Sequence, group_info: bytes) -> None:
         """Newcomers follow the log from here on."""
+        self._knocks = 0
         self.group_info = group_info
         self.commit_sequence = sequence
         self.commit_chain = self.chain
@@ -271,8 +286,7 @@ class RoomService:
         return BlockResult(ResultKind.ACCEPTED, self._accept(header, request, timestamp_us), self.epoch)
 
     def _forget_welcomes_of(self, sequence: Sequence) -> None:
-        for reference in [kept.reference for kept in self._welcomes.values() if kept.sequence == sequence]:
-            self._drop_welcome(reference)
+        self._welcomes = [kept for kept in self._welcomes if kept.sequence != sequence]
 
     def _accept(self, header: BlockHeader, request: Request, timestamp_us: int) -> Sequence:
         first = self.next_sequence
@@ -283,16 +297,14 @@ class RoomService:
         return first
 
     def _keep_welcome(self, kept: KeptWelcome) -> None:
-        self._drop_welcome(kept.reference)
-        self._welcomes[kept.reference] = kept
-        self._welcome_bytes += len(kept.welcome)
-        while len(self._welcomes) > limits.WELCOMES_MAX or self._welcome_bytes > limits.WELCOME_BYTES_MAX:
-            self._drop_welcome(next(iter(self._welcomes)))
-
-    def _drop_welcome(self, reference: bytes) -> None:
-        dropped = self._welcomes.pop(reference, None)
-        if dropped is not None:
-            self._welcome_bytes -= len(dropped.welcome)
+        renewed = frozenset(kept.references)
+        self._welcomes = [old for old in self._welcomes if not renewed.issuperset(old.references)]
+        self._welcomes.append(kept)
+        while (
+            sum(len(old.references) for old in self._welcomes) > limits.WELCOMES_MAX
+            or sum(len(old.welcome) for old in self._welcomes) > limits.WELCOME_BYTES_MAX
+        ):
+            del self._welcomes[0]
 
     def snapshot(self) -> bytes:
         """The whole state as deterministic bytes: equal states give equal bytes at every replica."""
@@ -314,7 +326,8 @@ class RoomService:
             join_key=self.join_key,
             descriptor=self.descriptor,
             move=b"" if self.move is None else _ENCODER.encode(self.move),
-            welcomes=tuple(self._welcomes.values()),
+            knocks=self._knocks,
+            welcomes=tuple(self._welcomes),
         )
         return _ENCODER.encode(state)
 
@@ -345,8 +358,8 @@ class RoomService:
         self.descriptor = state.descriptor
         self.move = move
         self._read_keys = {RoomEpoch(epoch): key for epoch, key in enumerate(keys, first)}
-        self._welcomes = {kept.reference: kept for kept in state.welcomes}
-        self._welcome_bytes = sum(len(kept.welcome) for kept in state.welcomes)
+        self._knocks = state.knocks
+        self._welcomes = list(state.welcomes)
 
 
 def _decode_state(snapshot: bytes, room_id: RoomId) -> _State:

@@ -50,6 +50,9 @@ IDLE_S_MAX: Final = 60.0
 WELCOMES_PER_COMMIT_MAX: Final = 256
 """Welcome messages stored with one commit."""
 
+KNOCK_BYTES_MAX: Final = 2048
+"""One knock with its header: a sealed KeyPackage has about 700 bytes, most of them the certificate of the device."""
+
 RECEIVE_BYTES: Final = 64 * 1024
 """One read from a socket: four TLS records at once; larger reads did not measure faster."""
 

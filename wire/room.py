@@ -9,6 +9,7 @@ write-ahead log and history to every subscriber. Only this header is in clear (e
 |---|---|---|
 | APP | 1..128 | msgpack array of entries, each an MLS PrivateMessage of that epoch |
 | COMMIT | 1 | msgpack `CommitBody`: everything one new epoch needs, stored or refused as a whole |
+| KNOCK | 1 | a KeyPackage, sealed for members: its maker has the link and asks to be added |
 | CONTROL | 1 | msgpack `Ack` (its epoch works), `Override` (an admin says which epoch is right) or `Move` (and which servers) |
 
 The room accepts a block or refuses it with a typed result (R1 to R4). An accepted block takes `count` sequence numbers.
@@ -53,6 +54,7 @@ class BlockKind(IntEnum):
     APP = 1
     COMMIT = 2
     CONTROL = 3
+    KNOCK = 4
 
 
 class BlockHeader(msgspec.Struct, frozen=True, gc=False):
@@ -64,9 +66,9 @@ class BlockHeader(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredWelcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A Welcome for one KeyPackage, kept by servers under `reference` until it is fetched (RFC 9420 §12.4.3.1)."""
+    """A Welcome, kept by servers under the reference of each of its KeyPackages (RFC 9420 §12.4.3.1): 32 bytes each."""
 
-    reference: bytes
+    references: tuple[bytes, ...]
     welcome: bytes
 
 
@@ -212,6 +214,24 @@ def encode_control_block(epoch: RoomEpoch, body: ControlBody) -> bytes:
     return _BLOCK_HEADER.pack(BlockKind.CONTROL, epoch, 1) + _ENCODER.encode(body)
 
 
+def encode_knock_block(epoch: RoomEpoch, sealed: bytes) -> bytes:
+    """Pack a sealed KeyPackage into a block; `epoch` is the room's as the newcomer knows it."""
+    block = _BLOCK_HEADER.pack(BlockKind.KNOCK, epoch, 1) + sealed
+    assert BLOCK_HEADER_BYTES < len(block) <= limits.KNOCK_BYTES_MAX
+    return block
+
+
+def decode_knock(block: bytes) -> bytes:
+    """The sealed KeyPackage of a KNOCK block.
+
+    Raises:
+        DecodeError: the block is not such a block.
+    """
+    if decode_block_header(block).kind is not BlockKind.KNOCK:
+        raise DecodeError("not a knock")
+    return block[BLOCK_HEADER_BYTES:]
+
+
 def decode_block_header(block: bytes) -> BlockHeader:
     """Read what servers may read.
 
@@ -233,6 +253,10 @@ def decode_block_header(block: bytes) -> BlockHeader:
         if count != 1 or len(block) > limits.COMMIT_BYTES_MAX:
             raise DecodeError("control block out of bounds")
         return BlockHeader(BlockKind.CONTROL, epoch, count)
+    if kind == BlockKind.KNOCK:
+        if count != 1 or not BLOCK_HEADER_BYTES < len(block) <= limits.KNOCK_BYTES_MAX:
+            raise DecodeError("knock out of bounds")
+        return BlockHeader(BlockKind.KNOCK, epoch, count)
     raise DecodeError("unknown kind of block")
 
 
@@ -270,8 +294,11 @@ def decode_commit(block: bytes) -> CommitBody:
         raise DecodeError("malformed commit bundle") from error
     if len(body.next_write_key) != NODE_KEY_BYTES or len(body.next_read_key) != NODE_KEY_BYTES:
         raise DecodeError("epoch key of a wrong size")
-    if len(body.welcomes) > limits.WELCOMES_PER_COMMIT_MAX:
+    references = [reference for stored in body.welcomes for reference in stored.references]
+    if max(len(body.welcomes), len(references)) > limits.WELCOMES_PER_COMMIT_MAX:
         raise DecodeError("too many welcomes")
+    if any(len(reference) > NODE_KEY_BYTES for reference in references):
+        raise DecodeError("a reference of a wrong size")
     if len(body.join_key) not in {0, NODE_KEY_BYTES} or len(body.descriptor) > limits.DESCRIPTOR_ITEM_BYTES_MAX:
         raise DecodeError("join key or descriptor of a wrong size")
     return body
@@ -309,7 +336,7 @@ def _check_move(move: Move) -> None:
 
 
 def needed_proof(block: bytes) -> Purpose:
-    """The proof that opens the log for a block: ADMIN for an override, a move or a new link, JOIN for an external commit, else WRITE.
+    """The proof that opens the log for a block: ADMIN for an override, a move or a new link, JOIN for a knock or an external commit, else WRITE.
 
     WRITE of the block's epoch serves external commits as well.
 
@@ -327,6 +354,8 @@ def needed_proof(block: bytes) -> Purpose:
             return Purpose.JOIN if body.external else Purpose.WRITE
         case BlockKind.CONTROL:
             return Purpose.WRITE if isinstance(decode_control(block), Ack) else Purpose.ADMIN
+        case BlockKind.KNOCK:
+            return Purpose.JOIN
         case _:
             assert_never(kind)
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from client import limits
 from client.errors import RefusedError
 from client.membership import Newcomer
 from client.room_state import Phase
 from client.store import Store, open_store
 from tests.client.builders import identity_of
-from tests.client.communities import community, lobby, notices_until, person
+from tests.client.communities import community, lobby, notices_until, person, read_until
+from tests.room_server.cluster import Cluster, eventually
 from wire.identity import ServerAddress
 from wire.ids import NodeKey
 from wire.link import Link, parse_link
@@ -90,3 +92,61 @@ async def test_servers_out_of_reach_are_listed(tmp_path: Path) -> None:
 
     assert "127.0.0.1:9" in newcomer.failures[0]
     store.store.close()
+
+
+async def crowd(cluster: Cluster, link: Link, folder: Path, count: int) -> list[InThread]:
+    """So many people with one link at one moment; their stores, once all are in."""
+    servers = [node.address for node in cluster.nodes]
+    stores = [store_in(folder / f"guest {number}") for number in range(count)]
+    async with trio.open_nursery() as nursery:
+        for number, store in enumerate(stores):
+            nursery.start_soon(Newcomer(link, identity_of(f"guest {number}"), store).join, servers)
+    return stores
+
+
+async def test_a_crowd_is_let_in_by_a_member_in_a_few_epochs(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice:
+        ours = await lobby(cluster, alice)
+
+        stores = await crowd(cluster, parse_link(ours.link), tmp_path, 12)
+
+        await eventually(lambda: len(ours._driver.view.group.members()) == 13)
+        assert ours.epoch < 12
+        assert ours.alarms == 0
+        phases = [stored.phase for store in stores for stored in store.store.rooms()]
+        assert phases.count(Phase.LIVE) >= 12 - ours.epoch, "most came by a Welcome"
+        for store in stores:
+            store.store.close()
+
+
+async def test_a_crowd_gets_in_where_nobody_is_there_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KNOCK_WAIT_S", 0.3)
+    async with community(tmp_path) as cluster:
+        async with person(tmp_path, "alice") as alice:
+            link = parse_link((await lobby(cluster, alice)).link)
+
+        stores = await crowd(cluster, link, tmp_path, 4)
+
+        async with person(tmp_path, "alice") as alice:
+            ours = await alice.room("lobby")
+            await ours.caught_up()
+            assert (ours.epoch, len(await ours.members()), ours.alarms) == (4, 5, 0)
+        for store in stores:
+            store.store.close()
+
+
+async def test_whoever_was_let_in_by_a_member_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice, person(tmp_path, "bob") as bob:
+        ours = await lobby(cluster, alice)
+        lost = []
+
+        async def lose(newcomer: Newcomer, connection: object) -> bool:
+            lost.append(newcomer)
+            return False
+
+        monkeypatch.setattr(Newcomer, "_try", lose)
+        theirs = await bob.join(ours.link)
+        await theirs.send("hej")
+        await read_until(ours, "hej")
+
+        assert (len(lost), ours.epoch, theirs.code) == (1, 1, ours.code)

@@ -16,6 +16,7 @@ from wire.room import (
     StoredWelcome,
     encode_app_block,
     encode_commit_block,
+    encode_knock_block,
 )
 
 ROOM_ID = RoomId(bytes(range(16)))
@@ -57,11 +58,15 @@ def commit(
         next_write_key=(b"w%d" % (epoch + 1)).ljust(32, fill[:1]),
         next_read_key=(b"r%d" % (epoch + 1)).ljust(32, fill[:1]),
         external=external,
-        welcomes=tuple(StoredWelcome(reference, welcome) for reference, welcome in welcomes),
+        welcomes=tuple(StoredWelcome((reference,), welcome) for reference, welcome in welcomes),
         join_key=join_key,
         descriptor=descriptor,
     )
     return encode_commit_block(RoomEpoch(epoch), body)
+
+
+def knock(epoch: int, *, fill: bytes = b"k") -> bytes:
+    return encode_knock_block(RoomEpoch(epoch), fill * 100)
 
 
 def request(body: bytes, *, number: int = 1, session: int = 256) -> Request:

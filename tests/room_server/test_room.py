@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from room_server import limits
 from room_server.errors import HistoryGapError, SnapshotError
 from room_server.room import RoomService, deliveries, stored_deliveries
-from tests.room_server.builders import ROOM_ID, app, commit, genesis, request
+from tests.room_server.builders import ROOM_ID, app, commit, genesis, knock, request
 from vr.log import Request, make_entry
 from vr.types import Checksum, OpNumber, ViewNumber
 from wire.ids import RoomId
@@ -34,6 +34,7 @@ blocks = st.one_of(
         st.sampled_from([b"p", b"q"]),
         st.lists(st.sampled_from([b"1", b"2", b"3"]), unique=True),
     ),
+    st.builds(lambda epoch: knock(epoch), st.integers(0, 4)),
     st.sampled_from(BROKEN_BLOCKS),
 )
 batches = st.lists(st.lists(blocks, max_size=6), max_size=12)

@@ -24,7 +24,7 @@ def test_largest_of_everything_fits_into_a_frame() -> None:
             group_info=bytes(limits.COMMIT_BYTES_MAX // 2 - 200),
             next_write_key=bytes(32),
             next_read_key=bytes(32),
-            welcomes=(StoredWelcome(bytes(32), b""),),
+            welcomes=(StoredWelcome((bytes(32),), b""),),
         ),
     )
     messages = (

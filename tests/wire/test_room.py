@@ -89,7 +89,7 @@ def test_block_header_is_what_the_theory_says() -> None:
 
 @given(epoch=EPOCHS, external=st.booleans(), commit=st.binary(max_size=99))
 def test_commit_block_comes_back(epoch: RoomEpoch, external: bool, commit: bytes) -> None:
-    body = msgspec.structs.replace(BODY, commit=commit, external=external, welcomes=(StoredWelcome(b"r", b"w"),))
+    body = msgspec.structs.replace(BODY, commit=commit, external=external, welcomes=(StoredWelcome((b"r",), b"w"),))
     block = encode_commit_block(epoch, body)
 
     assert decode_block_header(block) == BlockHeader(BlockKind.COMMIT, epoch, 1)
@@ -106,7 +106,10 @@ def header(kind: int, count: int, body: bytes = b"") -> bytes:
         b"",
         bytes(BLOCK_HEADER_BYTES - 1),
         header(0, 1),
+        header(5, 1),
         header(4, 1),
+        header(4, 2, b"k"),
+        header(4, 1, bytes(limits.KNOCK_BYTES_MAX)),
         header(3, 2),
         header(3, 1, bytes(limits.COMMIT_BYTES_MAX)),
         header(1, 0),
@@ -150,7 +153,9 @@ def test_entries_out_of_bounds_are_refused(block: bytes) -> None:
     [
         {"next_write_key": b"w" * 31},
         {"next_read_key": b"r" * 33},
-        {"welcomes": (StoredWelcome(b"r", b"w"),) * (limits.WELCOMES_PER_COMMIT_MAX + 1)},
+        {"welcomes": (StoredWelcome((b"r",), b"w"),) * (limits.WELCOMES_PER_COMMIT_MAX + 1)},
+        {"welcomes": (StoredWelcome((b"r",) * (limits.WELCOMES_PER_COMMIT_MAX + 1), b"w"),)},
+        {"welcomes": (StoredWelcome((b"r" * 33,), b"w"),)},
     ],
 )
 def test_commit_out_of_bounds_is_refused(changes: dict[str, object]) -> None:
