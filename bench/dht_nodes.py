@@ -86,7 +86,7 @@ def _liars() -> list[DhtFigure]:
 
 
 def _sybils() -> DhtFigure:
-    """Far more than k withstands. One lookup reads 35 of 100 here, so the target is ours."""
+    """Far more than k withstands. One lookup reads 65 of 100 here; the target is ours."""
     network = settled(12, 300)
     item = new_item(network)
     writer = network.rng.choice(sorted(network.nodes))

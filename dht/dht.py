@@ -203,11 +203,13 @@ class Dht:
 
     def _verify(self, address: Address, now: float) -> None:
         """Ping a stranger: only an answer from its address brings it into the table."""
-        transactions = self._outbox.transactions
-        if transactions.count(Purpose.VERIFY) < VERIFICATIONS_MAX and not transactions.is_open_to(
-            address, Purpose.VERIFY
-        ):
+        verified = self.verifying()
+        if len(verified) < VERIFICATIONS_MAX and address not in verified:
             self._outbox.ask(address, b"ping", {}, purpose=Purpose.VERIFY, now=now)
+
+    def verifying(self) -> list[Address]:
+        """Return the addresses of strangers that were pinged and have not answered yet."""
+        return self._outbox.transactions.addresses(Purpose.VERIFY)
 
     def hear_of(self, nodes: Iterable[tuple[bytes, Address]], now: float) -> None:
         """Take nodes of our family that were named in the other one (BEP 32): those who answer a ping are known."""

@@ -109,7 +109,7 @@ class Node:
             # One after the other: what the first asks tells the second whom to ask (BEP 32).
             dht = endpoint.dht
             dht.bootstrap = await _resolve(self._bootstrap, endpoint.family)
-            await self._find(endpoint, dht.own_id)
+            await self._find(endpoint, dht.own_id, seeds=dht.verifying())
             if len(dht.table) >= BUCKET_NODES_MAX:
                 # In a large network our neighbours do not know the far side.
                 for prefix in range(_WIDE_LOOKUPS):
@@ -232,9 +232,9 @@ class Node:
             raise NodeClosed("the node has ended")
         return resolved
 
-    async def _find(self, endpoint: Endpoint, target: bytes) -> None:
+    async def _find(self, endpoint: Endpoint, target: bytes, *, seeds: Sequence[Address] = ()) -> None:
         waiter = Waiter()
-        waiter.begin(endpoint, endpoint.dht.find(target, self._clock()))
+        waiter.begin(endpoint, endpoint.dht.find(target, self._clock(), seeds=seeds))
         await _over(waiter)
 
 

@@ -82,13 +82,9 @@ class Transactions:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def count(self, purpose: Purpose) -> int:
-        """Return how many queries of a purpose are in flight."""
-        return sum(pending.purpose is purpose for pending in self._pending.values())
-
-    def is_open_to(self, address: Address, purpose: Purpose) -> bool:
-        """Return whether a query of a purpose is in flight to an address."""
-        return any(pending.address == address and pending.purpose is purpose for pending in self._pending.values())
+    def addresses(self, purpose: Purpose) -> list[Address]:
+        """Return where queries of a purpose are in flight to."""
+        return [pending.address for pending in self._pending.values() if pending.purpose is purpose]
 
     def open(
         self,

@@ -15,6 +15,7 @@ import trio
 from nacl import bindings
 
 from dht.endpoint import Waiter
+from dht.errors import SocketUnavailable
 from dht.events import PutEnded
 from dht.items import MutableItem, sign_item_with_seed
 from dht.node import Node, _over, open_node
@@ -164,3 +165,40 @@ async def test_libtorrent_refuses_with_the_codes_we_know() -> None:
                     assert await refused(writer, replace(good, salt=bytes(65)), seeds) == {207}
                     largest = sign_item_with_seed(SEED, seq=10, value=bytes(996))
                     assert (await writer.put(largest, seeds=seeds)).refused == {}
+
+
+@contextmanager
+def foreign_node_of_both_families() -> Iterator[int]:
+    """One of theirs on 127.0.0.21 and ::1, with nobody to begin from; gives its port."""
+    import libtorrent
+
+    port = random.randrange(20_000, 50_000)
+    change = {"listen_interfaces": f"127.0.0.21:{port},[::1]:{port}", "dht_bootstrap_nodes": ""}
+    session = libtorrent.session(session_settings("127.0.0.21", port, ("127.0.0.1", 1)) | change)
+    try:
+        yield port
+    finally:
+        session.pause()
+
+
+@pytest.mark.timeout(60)
+async def test_items_pass_over_ipv6_and_libtorrent_tells_who_knows_only_ipv4_of_ipv6() -> None:
+    """BEP 32: it answers our `want`. The node of IPv6 that it names speaks no IPv4."""
+    mine = sign_item_with_seed(SEED, seq=3, value=b"over six")
+    try:
+        with trio.fail_after(DEADLINE_S), foreign_node_of_both_families() as port:
+            async with open_node(host="::1", bootstrap=[("::1", port)]) as six:
+                while (await six.put(mine, seeds=[("::1", port)])).stored == 0:
+                    await trio.lowlevel.checkpoint()
+                assert await six.get(mine.public_key, seeds=[("::1", port)]) == mine
+
+                known: list[tuple[str, int]] = []
+                while six.address not in known:
+                    # It names those that it has heard of twice.
+                    await six.bootstrap()
+                    theirs = [("127.0.0.21", port)]
+                    async with open_node(host="127.0.0.19", second=("::1", 0), bootstrap=theirs) as both:
+                        await both.bootstrap()
+                        known = both.known_nodes()
+    except SocketUnavailable as error:
+        pytest.skip(f"no IPv6 here: {error}")

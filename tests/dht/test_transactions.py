@@ -113,9 +113,9 @@ def test_queries_in_flight_are_bounded_and_counted() -> None:
     some = transactions()
     asked = [ask(some, (f"20.{number // 256}.{number % 256}.1", 1)) for number in range(QUERIES_MAX + 10)]
 
-    assert len(some) == QUERIES_MAX == some.count(Purpose.LOOKUP)
+    assert len(some) == QUERIES_MAX == len(some.addresses(Purpose.LOOKUP))
     assert asked[-1] is None
-    assert some.count(Purpose.PUT) == 0
+    assert some.addresses(Purpose.PUT) == []
 
 
 def test_a_transaction_is_not_used_twice_at_one_address() -> None:
@@ -148,10 +148,11 @@ def test_what_is_due_at_its_deadline_is_then_done(now: float, round_trip_s: floa
     assert some.next_deadline() is None
 
 
-def test_says_whether_a_query_of_a_purpose_is_in_flight_to_an_address() -> None:
+def test_says_where_queries_of_a_purpose_are_in_flight_to() -> None:
     some = transactions()
-    sent(some)
+    pending = sent(some)
 
-    assert some.is_open_to(HERE, Purpose.LOOKUP)
-    assert not some.is_open_to(HERE, Purpose.VERIFY)
-    assert not some.is_open_to(("192.0.2.2", 7610), Purpose.LOOKUP)
+    assert some.addresses(Purpose.LOOKUP) == [HERE]
+    assert some.addresses(Purpose.VERIFY) == []
+    some.close(pending.transaction, HERE, 0.1)
+    assert some.addresses(Purpose.LOOKUP) == []
