@@ -221,3 +221,15 @@ DIAL_BACK_ADDRESSES_MAX: Final = 1024
 
 DIAL_BACK_PORT_MIN: Final = 1024
 """Below, only the very port that the configuration names for a peer is dialled: other services live there."""
+
+NODE_RECORD_LOOK_S: Final = 60.0
+"""Seconds between looks at our own name's addresses: a dynamic name follows its router within minutes."""
+
+NODE_RECORD_RETRY_S: Final = 2.0
+"""Seconds before our record is put again that nobody took: at the start neighbours are still to be met."""
+
+PEER_FIND_EVERY_S: Final = 5.0
+"""Seconds between two searches for a peer that is not where the configuration says."""
+
+PEER_FIND_S_MAX: Final = 4.0
+"""Seconds for one such search."""

@@ -54,6 +54,7 @@ from room_server.logs import room_label
 from room_server.metrics import NodeMetrics
 from room_server.monitor import Monitor
 from room_server.moving import Moving
+from room_server.node_records import OwnRecord, PeerFinder
 from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.reporter import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
@@ -62,6 +63,7 @@ from vr.host import Host, HostOptions, open_host
 from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
 from wire.certificate import sign_statement
+from wire.errors import WireError
 from wire.identity import NodeIdentity, ServerAddress
 from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, NodeAddress, PeerHello
 from wire.peering import make_hello
@@ -139,6 +141,7 @@ class _Node:
         self.addresses = Addresses(Rates.of(config.limits))
         self.replica_id = ReplicaId(b"")
         self.announcer: Announcer | None = None
+        self.finder: PeerFinder | None = None
         self.discovery_file: DiscoveryFile | None = None
         self.remembered = Remembered()
 
@@ -192,8 +195,10 @@ class _Node:
             remembered=self.remembered.nodes,
         )
 
-    def discover(self, dht: Node) -> list[Callable[[], Awaitable[object]]]:
-        """Answer for this node's rooms from now on; returns the tasks that announce them."""
+    def discover(self, dht: Node, advertised: Endpoint) -> list[Callable[[], Awaitable[object]]]:
+        """Answer for this node and its rooms from now on; returns the tasks that announce them."""
+        self.finder = PeerFinder(dht)
+        own = OwnRecord(dht, self.identity, advertised, wall_us=wall_us, random01=random.SystemRandom().random)
         self.announcer = Announcer(
             dht,
             node_key=self.identity.public,
@@ -207,10 +212,17 @@ class _Node:
             self.announcer.add(room)
         host, port = dht.address
         on_lan = partial(announce_on_lan, self.announcer.targets, listen_host=host, port=port)
-        return [self.announcer.run, on_lan] if self.config.dht.lan else [self.announcer.run]
+        return [self.announcer.run, own.run, *([on_lan] if self.config.dht.lan else [])]
 
     async def _dial(self, peer: Peer) -> MetPeer:
-        return await dial_peer(peer, self.identity, self.peer_hello)
+        """At the configured address, or where it says that it is now."""
+        try:
+            return await dial_peer(peer, self.identity, self.peer_hello)
+        except WireError:
+            moved = None if self.finder is None else await self.finder.find(peer)
+            if moved is None:
+                raise
+        return await dial_peer(moved, self.identity, self.peer_hello)
 
     def peer_hello(self) -> PeerHello:
         """Our hello to a peer, with a fresh nonce."""
@@ -420,7 +432,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 monitor.watch_loop,
             ]
             if dht is not None:
-                background += node.discover(dht)
+                background += node.discover(dht, advertised)
             if metrics_listener is not None:
                 background.append(partial(serve_health, metrics_listener, monitor))
             if listeners.admin is not None:

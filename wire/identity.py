@@ -72,6 +72,11 @@ class NodeIdentity:
         return cls(entropy(SEED_BYTES))
 
     @property
+    def seed(self) -> bytes:
+        """The 32 bytes that everything else follows from. Secret."""
+        return self._seed
+
+    @property
     def certificate_pem(self) -> str:
         """The certificate as PEM text."""
         return _pem("CERTIFICATE", self.certificate_der)
