@@ -32,6 +32,7 @@ from client.founding import NewRoom, Owner, admin_seed_of, found_room
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
 from client.moving import MovePlan, Mover, prepare_move, vouched
+from client.places import places_of, with_moved
 from client.profile import open_profile, profile_folder
 from client.recovery import CameBack, RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
@@ -215,7 +216,11 @@ class Client:
         found = await (await self._search(link, stored.descriptor)).first()
         known = await self._believed(stored.room_id, found)
         return await override_room(
-            group, keys_of(link), _places(found, known), admin_seed=admin_seed_of(stored.record.root_seed), known=known
+            group,
+            keys_of(link),
+            places_of(found, known),
+            admin_seed=admin_seed_of(stored.record.root_seed),
+            known=known,
         )
 
     async def plan_move(
@@ -269,7 +274,7 @@ class Client:
         for stored in reversed(await self._store.run(Store.rooms)):
             search = await self._search(parse_room_link(stored.record.link), stored.descriptor)
             place = await search.first()
-            places = _places(place, await self._believed(stored.room_id, place))
+            places = places_of(place, await self._believed(stored.room_id, place))
             found += [server for server in places if server not in found]
         if not found:
             raise UnavailableError("this profile is in no room yet; name a server with --node HOST:PORT#KEY")
@@ -397,7 +402,8 @@ class Client:
         is_attempt = stored is not None and stored.phase is Phase.JOINING
         self._newcomer = Newcomer(link, identity, self._store, old_group=old_group, is_attempt=is_attempt)
         known = servers_of(found.item, found.descriptor)
-        await self._newcomer.join(_places(found, known), known=known)
+        places = places_of(found, known)
+        await self._newcomer.join(places, known=known, refresh=lambda: with_moved(places, search.contacts))
         await self._remember(link.room_id, search)
         joined = await self._store.run(lambda store: store.room(link.room_id))
         assert joined is not None, "a newcomer stores the room"
@@ -471,7 +477,7 @@ class Client:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_for_servers, driver, found, link)
             known = await self._believed(link.room_id, found)
-            await driver.run(_places(found, known), known=known)
+            await driver.run(places_of(found, known), known=known)
             nursery.cancel_scope.cancel()
 
     async def _look_for_servers(self, driver: RoomDriver, found: Found, link: Link) -> None:
@@ -481,6 +487,9 @@ class Client:
             await search.search(lambda better: self._move(driver, better))
             found = search.best or found
             await self._remember(link.room_id, search)
+            if driver.connection is not None and driver.state.state is not ConnectionState.LIVE:
+                places = places_of(found, await self._believed(link.room_id, found))
+                driver.connection.set_servers(await with_moved(places, search.contacts))
             await trio.sleep(LOOK_AGAIN_S)
             while driver.state.state is ConnectionState.LIVE:
                 await driver.state_news.wait()
@@ -488,7 +497,7 @@ class Client:
     def _move(self, driver: RoomDriver, found: Found) -> bool:
         if driver.connection is not None and found.servers:
             known = servers_of(found.item, found.descriptor)
-            driver.connection.owner_says(known, _places(found, known))
+            driver.connection.owner_says(known, places_of(found, known))
         return False
 
     async def _believed(self, room_id: RoomId, found: Found) -> RoomServers:
@@ -586,12 +595,3 @@ def _restored(memory: RoomMemory, identity: Identity) -> mls.Group:
         return mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
     except mls.StateCorrupt as error:
         raise StoreDamagedError(f"what is stored of the room does not fit together: {error}; join again") from error
-
-
-def _places(found: Found, known: RoomServers) -> list[ServerAddress]:
-    """Where to go, in an order of our own, so that not everybody sits on the first server."""
-    is_followed = known.epoch > found.item.seq >> 32
-    servers = (known.addresses if is_followed else []) or found.servers
-    if not servers:
-        raise UnavailableError("the room's servers have no addresses; ask its founder for a newer link")
-    return secrets.SystemRandom().sample(servers, len(servers))

@@ -195,6 +195,11 @@ class Discovery:
         return tuple(attempt.line(now_s) for attempt in self.trace)
 
     @property
+    def contacts(self) -> list[HostPort]:
+        """Nodes of the DHT that can be asked something: the link's hints, and those that are known."""
+        return [*((hint.host, hint.port) for hint in self._link.hints), *self.known_nodes]
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds since the search began."""
         return trio.current_time() - self._began

@@ -109,6 +109,9 @@ LAN_S_MAX: Final = 2.0
 LAN_GOODBYE_S_MAX: Final = 2.0
 """Seconds for the library's threads to end."""
 
+MOVED_S_MAX: Final = 3.0
+"""Seconds of asking the DHT whether servers that do not answer are elsewhere now."""
+
 WEB_HOSTS_MAX: Final = 8
 """Web servers asked for one room."""
 

@@ -19,7 +19,7 @@ import trio
 
 import mls
 from client import limits
-from client.connection import RoomConnection, ServerAddress, open_room_connection
+from client.connection import Refresh, RoomConnection, ServerAddress, open_room_connection
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
 from client.facts import keys_of, room_name
 from client.founding import first_memory
@@ -97,12 +97,15 @@ class Newcomer:
         """Servers that could not be used, and why."""
         return () if self._connection is None else tuple(self._connection.failures)
 
-    async def join(self, servers: list[ServerAddress], *, known: RoomServers | None = None) -> None:
+    async def join(
+        self, servers: list[ServerAddress], *, known: RoomServers | None = None, refresh: Refresh | None = None
+    ) -> None:
         """Get in; afterwards the store has the room. Time limits are the caller's affair.
 
         Args:
             servers: where to begin.
             known: whom to believe where the room has moved.
+            refresh: finds the servers again when none answers.
 
         Raises:
             RefusedError: the link does not open this room, or the race was lost too often.
@@ -111,7 +114,7 @@ class Newcomer:
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         failure: SamtalaError | None = None
         async with open_room_connection(
-            self._link.room_id, servers, JoinKeys(self._link), client_id=client_id, known=known
+            self._link.room_id, servers, JoinKeys(self._link), client_id=client_id, known=known, refresh=refresh
         ) as connection:
             self._connection = connection
             try:

@@ -218,10 +218,11 @@ class _Node:
         """At the configured address, or where it says that it is now."""
         try:
             return await dial_peer(peer, self.identity, self.peer_hello)
-        except WireError:
-            moved = None if self.finder is None else await self.finder.find(peer)
-            if moved is None:
-                raise
+        except WireError as error:
+            failure = error
+        moved = None if self.finder is None else await self.finder.find(peer)
+        if moved is None:
+            raise failure
         return await dial_peer(moved, self.identity, self.peer_hello)
 
     def peer_hello(self) -> PeerHello:
