@@ -483,3 +483,26 @@ def test_our_queries_are_counted_by_method_and_outcome() -> None:
     some.tick(1.0 + HARD_TIMEOUT_S)
 
     assert some.counters.asked == {("find_node", outcome): 1 for outcome in ("answered", "refused", "silent")}
+
+
+class NetworkOfIpv6(Network):
+    """Hosts with an IPv6 /64 each."""
+
+    def new_address(self) -> Address:
+        host, port = super().new_address()
+        first, second, third, _ = host.split(".")
+        return f"2a01:{first}:{second}:{third}::7", port
+
+
+def test_a_network_of_ipv6_works_and_binds_ids_to_addresses() -> None:
+    """BEP 32, 42."""
+    network = NetworkOfIpv6(seed=30)
+    addresses = network.grow(40)
+    network.run(30.0)
+
+    late = [address for address in addresses[20:] if network.nodes[address].external.host == address[0]]
+    assert len(late) == 20
+    assert all(is_secure(network.nodes[address].own_id, address[0]) for address in late)
+    mine = item(seed=21)
+    assert network.put(addresses[2], mine).stored >= BUCKET_NODES_MAX
+    assert network.get(addresses[39], mine)[0] == mine
