@@ -15,6 +15,7 @@ from client.discovery import Discovery
 from client.errors import NotFoundError, SamtalaError, UnavailableError, UsageError
 from client.evidence import ForkFinding, check_evidence
 from client.moving import MovePlan
+from client.publicity import descriptor_warning, plan_warning
 from client.room import Room
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
@@ -30,6 +31,7 @@ from samtala.cli.show import (
     say,
     state_line,
     status_json,
+    warn,
 )
 from samtala.operate.units import view_name
 from wire.errors import DecodeError
@@ -81,6 +83,8 @@ def create(
             made = await open_in_time(client, timeout_s, opening)
             await caught_up_in_time(made, timeout_s)
             status = await made.status()
+            found = None if client.last_search is None else client.last_search.best
+            warn(None if found is None else descriptor_warning(found.descriptor))
             if as_json:
                 put_json({"room": name, "id": made.room_id.hex(), "link": made.link, **status_json(status)})
                 return
@@ -368,6 +372,7 @@ def move(
             with trio.move_on_after(timeout_s):
                 plan, mover = await client.plan_move(which, nodes, say)
                 _show_plan(plan, as_json=as_json)
+                warn(plan_warning(plan))
                 if not is_applied:
                     if not plan.is_done:
                         say("Nothing is changed yet; add --apply to do it.")

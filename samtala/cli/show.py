@@ -31,6 +31,12 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def warn(text: str | None) -> None:
+    """Tell a person what they should know, if there is something."""
+    if text is not None:
+        say(text)
+
+
 def put(text: str) -> None:
     """Give data: standard output, at once even into a pipe."""
     click.echo(text)
