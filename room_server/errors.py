@@ -5,6 +5,7 @@ NodeError
 ├── StartError            the node cannot start here: says what to do
 ├── SnapshotError         checkpoint bytes that are no room state
 ├── HistoryGapError       stored history lacks entries that it should have
+├── BackupError           a copy cannot be made, is damaged, or cannot be brought back here
 ├── RefusedError          a client's call is refused; carries the `RefusalCode`
 └── ConnectionCutError    we end a connection; `cause` is fit for a metric label
 """
@@ -32,6 +33,10 @@ class SnapshotError(NodeError):
 
 class HistoryGapError(NodeError):
     """Stored history lacks entries between a subscriber's cursor and what it returned."""
+
+
+class BackupError(NodeError):
+    """A copy of a node's rooms cannot be made, is damaged, or cannot be brought back here; the text says why."""
 
 
 class RefusedError(NodeError):

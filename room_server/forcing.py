@@ -24,7 +24,8 @@ from vr.host.opening import OpenStorage, open_storage
 from vr.storage.errors import FolderInUse, StorageError
 from vr.storage.file_system import RealFileSystem
 from vr.storage.history import StoredGroup
-from wire.certificate import sign_statement
+from vr.types import GroupId
+from wire.certificate import decode_certificate, decode_statement, sign_statement
 from wire.errors import DecodeError
 from wire.identity import NodeIdentity
 from wire.room import Genesis, decode_genesis
@@ -39,6 +40,12 @@ class ForcedRoom(msgspec.Struct, frozen=True, kw_only=True):
     book: EpochBook
     survivor: Survivor | None
     damage: str = ""
+
+    @property
+    def is_forced(self) -> bool:
+        """Was the epoch of now begun by force, here?"""
+        told = self.book.told()
+        return bool(told) and decode_statement(decode_certificate(told[-1]).statement).is_forced
 
     @property
     def label(self) -> str:
@@ -79,7 +86,7 @@ def _room(storage: OpenStorage, stored: StoredGroup) -> ForcedRoom:
         return ForcedRoom(genesis=genesis, book=book, survivor=None, damage=str(error))
 
 
-def check_record(data: bytes, room: ForcedRoom) -> None:
+def check_record(data: bytes, epoch: int) -> None:
     """Is this the owner's word for the epoch that begins? What it says only holders of the link can read.
 
     Raises:
@@ -90,10 +97,8 @@ def check_record(data: bytes, room: ForcedRoom) -> None:
         item.verify()
     except DhtError as error:
         raise ConfigError(f"that is no room's record: {error}") from error
-    assert room.survivor is not None
-    epoch = room.survivor.configuration.epoch + 1
     if item.seq >> _EPOCH_BITS != epoch:
-        raise ConfigError(f"the record is for epoch {item.seq >> _EPOCH_BITS}, and epoch {epoch} begins: sign it again")
+        raise ConfigError(f"the record is for epoch {item.seq >> _EPOCH_BITS}, not for epoch {epoch}: sign it again")
 
 
 def force_room(storage: OpenStorage, room: ForcedRoom, *, identity: NodeIdentity, record: bytes) -> None:
@@ -118,3 +123,18 @@ def force_room(storage: OpenStorage, room: ForcedRoom, *, identity: NodeIdentity
     )
     room.book.begin(statement, sign_statement(statement, identity), descriptor=record)
     force(storage, survivor, room.book.notes())
+
+
+def attach_record(storage: OpenStorage, room: ForcedRoom, record: bytes) -> None:
+    """The owner's word came after the room was recovered: keep it with the epoch, durably.
+
+    Raises:
+        ConfigError: it is no record, or for another epoch.
+        StorageError: the disk refused.
+    """
+    epoch = room.book.servers.epoch
+    check_record(record, epoch)
+    statement = decode_certificate(room.book.told()[-1]).statement
+    room.book.begin(statement, None, descriptor=record)
+    number, note = room.book.notes()[-1]
+    storage.history.keep_note(GroupId(room.genesis.room_id), number, note)

@@ -33,6 +33,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
+    "backup": ("samtala.cli.backup:backup", "Copies of the rooms of the server on this machine."),
     "chat": ("samtala.cli.talk:chat", "Talk in a room, line by line."),
     "check": ("samtala.cli.check:check", "One line and an exit code for monitoring systems."),
     "completion": ("samtala.cli.completion:completion", "Make a shell complete commands and options."),

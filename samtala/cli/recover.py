@@ -9,7 +9,7 @@ import click
 
 from client.errors import NotFoundError, UsageError
 from room_server.errors import NodeError, StartError
-from room_server.forcing import ForcedRoom, check_record, force_room, open_folder, rooms_in
+from room_server.forcing import ForcedRoom, attach_record, check_record, force_room, open_folder, rooms_in
 from room_server.setup import load_identity
 from samtala.cli.node_settings import fail, read_config, with_config
 from samtala.cli.publish import write_record
@@ -38,7 +38,8 @@ def recover(label: str | None, *, config: Path | None, record: Path | None, is_a
     """Let a room go on here alone, when so many of its servers are gone for good that it cannot go on by itself.
 
     Run it on the server that is left, stopped; on each of them, if there are several, and go on where the most is left.
-    LABEL is as logs show it, or how the room's id begins; without it, all rooms of this server are told of.
+    LABEL is as logs show it, or how the room's id begins; without it, all rooms of this server are told of. With a
+    --record that comes later, for a room that was recovered already, only that is kept.
 
     Exit code 0: told, or done; 1: this room cannot go on from here, or the server runs; 3: no such room here.
     """
@@ -52,6 +53,10 @@ def recover(label: str | None, *, config: Path | None, record: Path | None, is_a
             if label is not None and len(rooms) > 1:
                 raise UsageError(f"{len(rooms)} rooms of this server are called {label}: say more of the room's id")
             _show(rooms, as_json=as_json)
+            if record is not None and not is_accepted and rooms and rooms[0].is_forced:
+                attach_record(storage, rooms[0], record.read_bytes())
+                say("The owner's word is kept. Start the server.")
+                return
             if not is_accepted:
                 say(_next_command(rooms, identity))
                 return
@@ -114,7 +119,7 @@ def _force(storage: OpenStorage, room: ForcedRoom, identity: NodeIdentity, recor
         raise click.exceptions.Exit(1)
     data = b"" if record is None else record.read_bytes()
     if data:
-        check_record(data, room)
+        check_record(data, room.survivor.configuration.epoch + 1)
     force_room(storage, room, identity=identity, record=data)
     say("Done. Start the server; then give the room more servers: samtala room move ROOM --to … --apply")
     if not data:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from dht.items import sign_item
 from room_server.epoch_book import EpochBook
 from room_server.errors import ConfigError, StartError
-from room_server.forcing import ForcedRoom, check_record, force_room, open_folder, rooms_in
+from room_server.forcing import ForcedRoom, attach_record, check_record, force_room, open_folder, rooms_in
 from room_server.rooms import configuration_of
 from tests.room_server.builders import genesis
 from tests.vr.storage.records import entry, meta
@@ -80,6 +80,26 @@ def test_a_room_goes_on_here_alone_with_a_statement_that_says_so(folder: Path) -
         follow_chain(again.book.certificates, first, room_id=room.genesis.room_id)
 
 
+def test_the_owners_word_may_come_later(folder: Path) -> None:
+    storage = open_folder(str(folder))
+    room = only(storage)
+    assert not room.is_forced
+    force_room(storage, room, identity=identity(1), record=b"")
+    storage.close()
+
+    storage = open_folder(str(folder))
+    again = only(storage)
+    assert again.is_forced
+    with pytest.raises(ConfigError):
+        attach_record(storage, again, record_of_epoch(2))
+    attach_record(storage, again, record_of_epoch(1))
+    storage.close()
+
+    storage = open_folder(str(folder))
+    assert only(storage).book.descriptor == record_of_epoch(1)
+    storage.close()
+
+
 def test_a_server_without_a_vote_cannot_go_on(folder: Path) -> None:
     storage = open_folder(str(folder))
 
@@ -92,18 +112,15 @@ def test_a_server_without_a_vote_cannot_go_on(folder: Path) -> None:
     ("data", "text"),
     [
         (b"junk", "no room's record"),
-        (record_of_epoch(0), "for epoch 0, and epoch 1 begins"),
+        (record_of_epoch(0), "for epoch 0, not for epoch 1"),
         (record_of_epoch(1)[:-9], "no"),
     ],
 )
-def test_what_is_not_the_owners_word_for_this_epoch_is_refused(folder: Path, data: bytes, text: str) -> None:
-    storage = open_folder(str(folder))
-    room = only(storage)
-    storage.close()
+def test_what_is_not_the_owners_word_for_this_epoch_is_refused(data: bytes, text: str) -> None:
 
-    check_record(record_of_epoch(1), room)
+    check_record(record_of_epoch(1), 1)
     with pytest.raises(ConfigError, match=text):
-        check_record(data, room)
+        check_record(data, 1)
 
 
 def test_a_folder_in_use_is_refused(folder: Path) -> None:

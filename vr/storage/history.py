@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sqlite3
+import urllib.parse
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -94,6 +96,18 @@ class History:
             history = cls(connection)
             history._numbers = {
                 GroupId(group): number for number, group in connection.execute("SELECT number, group_id FROM groups")
+            }
+            return history
+
+    @classmethod
+    def look(cls, path: str) -> History:
+        """Open it to look at only, as it is now, while the node runs or not: one snapshot for everything that is read."""
+        with _translated():
+            history = cls(look_into(path))
+            history._connection.execute("BEGIN")
+            history._numbers = {
+                GroupId(group): number
+                for number, group in history._connection.execute("SELECT number, group_id FROM groups")
             }
             return history
 
@@ -340,6 +354,13 @@ class History:
             finally:
                 if synced:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def look_into(path: str) -> sqlite3.Connection:
+    """The database, to read. Raises sqlite3.Error."""
+    # Without a journal nobody has it open, and nothing but the file need be looked at: opened as usual, SQLite would make one.
+    how = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    return sqlite3.connect(f"file:{urllib.parse.quote(path)}?{how}", uri=True, isolation_level=None)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from vr.log import Entry, decode_entry
 from vr.storage.errors import StorageError
 from vr.storage.file_system import FileSystem
 from vr.storage.folder import HISTORY_NAME, LOG_NAME, read_replica_id
-from vr.storage.history import checkpoint_hash
+from vr.storage.history import checkpoint_hash, look_into
 from vr.storage.log_opening import scan_log
 from vr.storage.meta import meta_effect
 from vr.storage.recovery import GroupReplay, settle
@@ -59,14 +59,11 @@ def verify_folder(file_system: FileSystem, path: str, seen: Verified) -> Iterato
     for group, replay in sorted(settled.groups.items()):
         seen.logged += len(replay.slots)
         yield from _verify_logged(group, replay)
-    names = file_system.list(path)
-    if HISTORY_NAME not in names:
+    if HISTORY_NAME not in file_system.list(path):
         yield f"{HISTORY_NAME} is missing"
         return
-    # Without a journal nobody has it open, and nothing but the file need be looked at: opened as usual, SQLite would make one.
-    how = "mode=ro" if f"{HISTORY_NAME}-wal" in names else "immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{path}/{HISTORY_NAME}?{how}", uri=True)) as database:
+        with closing(look_into(f"{path}/{HISTORY_NAME}")) as database:
             yield from _verify_history(database, replica_id, settled.groups, seen)
     except sqlite3.Error as error:
         yield f"{HISTORY_NAME}: {error}"

@@ -125,6 +125,24 @@ class Community:
         self._processes[place] = self._serve("abc"[place])
         self.wait_ready(place)
 
+    def take_over(self, name: str, lost: str) -> str:
+        """Set up another server with the key of one that is lost; its configuration file. `start_as` starts it."""
+        place = "abc".index(lost)
+        listen = self.addresses[place].partition("#")[0]
+        folder = self.folder / name
+        done = self.samtala(
+            "node", "init", "--name", name, "--data", str(folder), "--listen", listen,
+            "--metrics", f"127.0.0.1:{self._metrics[place]}",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        (folder / "identity.key").write_bytes((self.folder / lost / "identity.key").read_bytes())
+        return str(folder / "node.toml")
+
+    def start_as(self, place: int, name: str) -> None:
+        """Start a server that took over from the one of this place."""
+        self._processes[place] = self._serve(name)
+        self.wait_ready(place)
+
     def terminate(self, place: int) -> int:
         """SIGTERM a server; its exit code."""
         self._processes[place].send_signal(signal.SIGTERM)
