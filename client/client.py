@@ -52,8 +52,6 @@ from wire.link import Link
 _Result = TypeVar("_Result")
 _IDENTITY: Final = "identity"
 _KNOWN_NODES: Final = "known_nodes"
-GOODBYE_S_MAX: Final = 5.0
-"""Seconds that leaving a room waits for its servers."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds without a connection after which a room's servers are looked for again; also the pause between searches."""
 
@@ -163,13 +161,16 @@ class Client:
             await room.caught_up()
         return room
 
-    async def create_room(self, name: str, *, nodes: Sequence[str], my_name: str | None = None) -> Room:
+    async def create_room(
+        self, name: str, *, nodes: Sequence[str], my_name: str | None = None, by_approval: bool = False
+    ) -> Room:
         """Make a room on the servers of a cluster and become its first member.
 
         Args:
             name: what its members will call it.
             nodes: addresses of servers, HOST:PORT#KEY; one is enough to find the others.
             my_name: what to be called there; by default as everywhere.
+            by_approval: the link only lets people knock: see `Room.approve`.
 
         Raises:
             UsageError: a name or an address is wrong.
@@ -181,7 +182,8 @@ class Client:
             raise UsageError("a room needs servers: give the address of one, as `samtala node init` printed it")
         identity = self._identity_for_room(my_name)
         roster = await ask_roster([parse_server(text) for text in nodes])
-        new = found_room(name, roster.nodes, identity, entropy=secrets.token_bytes, now_us=time.time_ns() // 1000)
+        now_us, entropy = time.time_ns() // 1000, secrets.token_bytes
+        new = found_room(name, roster.nodes, identity, by_approval=by_approval, entropy=entropy, now_us=now_us)
         async with self._opening:
             await self._begin_own(new, name, identity)
             await self._host(new, roster)
@@ -197,7 +199,7 @@ class Client:
         """
         stored = await self._find(which)
         if stored.phase is Phase.LIVE:
-            with trio.move_on_after(GOODBYE_S_MAX):
+            with trio.move_on_after(limits.GOODBYE_S_MAX):
                 with suppress(UnavailableError, OutcomeUnknownError):
                     await (await self.room(which)).say_goodbye()
         await self.close_room(stored.room_id)
@@ -438,7 +440,7 @@ class Client:
             is_hosted = True
         finally:
             if not is_hosted:
-                with trio.move_on_after(GOODBYE_S_MAX, shield=True):
+                with trio.move_on_after(limits.GOODBYE_S_MAX, shield=True):
                     await self._store.run(lambda store: store.forget_room(new.link.room_id))
 
     async def _open_room(self, stored: StoredRoom, *, has_joined: bool = False) -> Room:

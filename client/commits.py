@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from client.facts import check_facts, join_key_of, keys_in
+from client.facts import check_admission, check_facts, facts_of, join_key_of, keys_in
 from client.identity import may_replace
 from client.room_state import Block, RoomKeys, block_digest
 from client.seals import EpochSecrets, OpenBundle, epoch_secrets, open_commit, seal_bundle, seal_commit
@@ -31,14 +31,19 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish for another epoch: members to remove, by their device keys; a new link. Empty: renew our own keys."""
+    """A wish for another epoch: members to remove, by their device keys; a new link; newcomers to let into
+    a room by approval, by theirs. Empty: renew our own keys.
+    """
 
     remove: tuple[bytes, ...] = ()
     new_link: NewLink | None = None
+    let_in: tuple[bytes, ...] = ()
 
 
 def seal_group_info(group: Group, secrets: EpochSecrets, keys: RoomKeys, entropy: Entropy) -> bytes:
-    """The sealed join bundle of a group's epoch, for a genesis record."""
+    """The sealed join bundle of a group's epoch, for a genesis record; empty in a room by approval."""
+    if facts_of(group).by_approval:
+        return b""
     bundle = OpenBundle(group.group_info(), secrets.env_key)
     return seal_bundle(bundle, key=keys.bundle_key, room_id=keys.room_id, epoch=RoomEpoch(group.epoch), entropy=entropy)
 
@@ -67,15 +72,11 @@ def commit_block(
     Raises:
         DecodeError: the room has too many members for one block.
     """
-    ending, beginning = RoomEpoch(staged.epoch - 1), RoomEpoch(staged.epoch)
+    ending = RoomEpoch(staged.epoch - 1)
     secrets = epoch_secrets(staged.group)
-    sealing = keys_in(staged.group, keys)
-    bundle = OpenBundle(staged.group_info, secrets.env_key)
     body = CommitBody(
         commit=seal_commit(staged.commit, env_key=env_key, room_id=keys.room_id, epoch=ending, entropy=entropy),
-        group_info=seal_bundle(
-            bundle, key=sealing.bundle_key, room_id=keys.room_id, epoch=beginning, entropy=entropy
-        ),
+        group_info=seal_group_info(staged.group, secrets, keys_in(staged.group, keys), entropy),
         next_write_key=secrets.write_key,
         next_read_key=secrets.read_key,
         external=external,
@@ -117,6 +118,7 @@ def judge_commit(body: CommitBody, group: Group, keys: RoomKeys, *, env_key: byt
     """
     opened = open_commit(body.commit, env_key=env_key, room_id=keys.room_id, epoch=RoomEpoch(group.epoch))
     staged = group.process_commit(opened, now_s, may_replace=may_replace)
+    check_admission(group, staged, body)
     if not staged.self_removed:
         secrets = epoch_secrets(staged.group)
         if (secrets.write_key, secrets.read_key) != (body.next_write_key, body.next_read_key):

@@ -13,7 +13,7 @@ import msgspec
 from client.identity import clean_name, person_of
 from client.room_state import RoomKeys
 from client.seals import bundle_key, public_key
-from mls import ROOM_EXTENSION, Extension, Group, Member
+from mls import ROOM_EXTENSION, Extension, Group, Member, StagedCommit
 from wire.errors import DecodeError
 from wire.link import Link
 from wire.room import CommitBody
@@ -22,12 +22,16 @@ LINK_SECRET_BYTES = 16
 
 
 class RoomFacts(msgspec.Struct, frozen=True, array_like=True):
-    """`owner` is a user key (32 bytes); `link_secret` is empty while the first link holds."""
+    """`owner` is a user key (32 bytes); `link_secret` is empty while the first link holds.
+
+    `by_approval`: only the owner's commits let people in; the link lets them knock.
+    """
 
     version: int
     name: str
     owner: bytes = b""
     link_secret: bytes = b""
+    by_approval: bool = False
 
 
 def facts_extension(facts: RoomFacts) -> Extension:
@@ -81,6 +85,23 @@ def join_key_of(link: Link) -> bytes:
     return public_key(link.join_secret)
 
 
+def check_admission(before: Group, staged: StagedCommit, body: CommitBody) -> None:
+    """Refuse a commit that lets somebody into a room by approval, unless the owner's device made it from inside.
+
+    Raises:
+        DecodeError: it does.
+    """
+    facts = facts_of(before)
+    if not facts.by_approval:
+        return
+    if body.external or staged.committer in staged.added:
+        raise DecodeError("nobody joins a room by approval on their own")
+    # As it stood before: a commit may bring another certificate along.
+    committer = before.member(staged.committer.leaf_index)
+    if staged.added and (committer is None or person_of(committer, 0).user_key != facts.owner):
+        raise DecodeError("only the room's owner may let people in")
+
+
 def check_facts(before: Group, after: Group, *, committer: Member, body: CommitBody, keys: RoomKeys) -> None:
     """Refuse a commit that changes what only the owner may change, or says one thing to members and another to servers.
 
@@ -92,8 +113,11 @@ def check_facts(before: Group, after: Group, *, committer: Member, body: CommitB
         person = person_of(committer, 0)
         if not old.owner or person.user_key != old.owner:
             raise DecodeError("only the room's owner may change its name or link")
-        if new.owner != old.owner or len(new.link_secret) not in {0, LINK_SECRET_BYTES}:
-            raise DecodeError("a room's owner and the size of its secrets never change")
+        if (new.owner, new.by_approval) != (old.owner, old.by_approval) or len(new.link_secret) not in {
+            0,
+            LINK_SECRET_BYTES,
+        }:
+            raise DecodeError("a room's owner, its way in and the size of its secrets never change")
     is_rotated = new.link_secret != old.link_secret
     expected = join_key_of(Link(root_public=keys.root_public, secret=new.link_secret)) if is_rotated else b""
     if body.join_key != expected:

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from client.commits import NewLink, seal_group_info
-from client.facts import LINK_SECRET_BYTES, RoomFacts, facts_extension, keys_of
+from client.facts import LINK_SECRET_BYTES, RoomFacts, facts_extension, facts_of, keys_of
 from client.identity import Identity
 from client.room_state import Cursor, Mark, Phase, RoomMemory
 from client.seals import epoch_secrets, public_key
@@ -50,7 +50,13 @@ class NewRoom(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def found_room(
-    name: str, nodes: Sequence[NodeAddress], identity: Identity, *, entropy: Entropy, now_us: int
+    name: str,
+    nodes: Sequence[NodeAddress],
+    identity: Identity,
+    *,
+    by_approval: bool = False,
+    entropy: Entropy,
+    now_us: int,
 ) -> NewRoom:
     """Make a new room.
 
@@ -58,10 +64,11 @@ def found_room(
         name: what members call it.
         nodes: its servers, each with its replica id and numeric address or host name.
         identity: the founder's.
+        by_approval: whether the link only lets people knock.
         entropy: source of randomness.
         now_us: unix microseconds.
     """
-    facts = facts_extension(RoomFacts(1, name, identity.user_key))
+    facts = facts_extension(RoomFacts(1, name, identity.user_key, by_approval=by_approval))
     return found_by_keys(
         nodes, identity, facts,
         root_seed=entropy(_SEED_BYTES), secret=entropy(LINK_SECRET_BYTES), entropy=entropy, now_us=now_us,
@@ -114,6 +121,7 @@ def found_by_keys(
         admin_key=public_key(admin_seed_of(root_seed)),
         group_info=seal_group_info(group, secrets, keys, entropy),
         descriptor=item,
+        by_approval=facts_of(group).by_approval,
     )
     beginning = Cursor(EntrySequence(0), chain_start(link.room_id))
     return NewRoom(

@@ -64,6 +64,9 @@ KNOCKS_MAX: Final = 256
 KNOCK_EPOCHS_MAX: Final = 64
 """Epochs after which a knock counts no more: who was removed is not let in by an old one."""
 
+DENIED_MAX: Final = 256
+"""People turned away whose knocks are not heard again, 32 bytes each; the oldest are forgotten."""
+
 LET_IN_MAX: Final = 128
 """Newcomers of one commit: 90 KB of KeyPackages, and as much again for the Welcome."""
 
@@ -81,6 +84,12 @@ KNOCK_WAIT_S: Final = 6.0
 
 KNOCK_LOOK_S: Final = (0.2, 0.5)
 """Seconds (least, most) between looks for a Welcome."""
+
+APPROVAL_LOOK_S: Final = (1.0, 3.0)
+"""The same in a room by approval: people open there, not programs."""
+
+KNOCK_KEPT_S: Final = 60 * 86_400
+"""Seconds that a KeyPackage is knocked with again: it holds for 90 days."""
 
 JOIN_ATTEMPTS_MAX: Final = 32
 """Times that a join by link is tried again after another commit won; a join storm of 32 people passes."""
@@ -105,6 +114,9 @@ LAN_ADDRESSES_MAX: Final = 4
 
 LAN_S_MAX: Final = 2.0
 """Seconds of listening on the local network: multicast DNS answers within 0.1 s, and is asked twice."""
+
+GOODBYE_S_MAX: Final = 5.0
+"""Seconds that leaving a room waits for its servers."""
 
 LAN_GOODBYE_S_MAX: Final = 2.0
 """Seconds for the library's threads to end."""

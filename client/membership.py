@@ -10,6 +10,7 @@ Coming back with lost or unusable state is the same, with our old leaf removed b
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 import time
@@ -62,6 +63,14 @@ class JoinKeys:
         return None
 
 
+class _Knocked(msgspec.Struct, frozen=True, array_like=True):
+    """A knock of ours: who we are in it, the KeyPackage with its private keys, unix seconds."""
+
+    identity: bytes
+    package: bytes
+    made_s: int
+
+
 class Newcomer:
     """One device on its way into one room.
 
@@ -92,10 +101,28 @@ class Newcomer:
         self._package: mls.KeyPackageBundle | None = None
         """That of our knock, once there was one: we may be in by it at any time."""
 
+        self._has_to_wait = False
+        """We knocked at a room by approval."""
+
     @property
     def failures(self) -> tuple[str, ...]:
-        """Servers that could not be used, and why."""
-        return () if self._connection is None else tuple(self._connection.failures)
+        """Servers that could not be used, and why; or that it is up to people now."""
+        waits = ("you knocked, and the room's owner has to let you in; try again later",) if self._has_to_wait else ()
+        return waits if self._connection is None else waits + tuple(self._connection.failures)
+
+    async def _recall(self) -> None:
+        """Go on with the knock of an earlier run: whoever opened meanwhile opened to its key."""
+        stored = await self._store.run(lambda store: store.get(self._name))
+        if not stored:
+            return
+        knocked = msgspec.msgpack.decode(stored, type=_Knocked)
+        if time.time() - knocked.made_s <= limits.KNOCK_KEPT_S:
+            self._identity = Identity.from_bytes(knocked.identity)
+            self._package = mls.KeyPackageBundle.from_bytes(knocked.package)
+
+    @property
+    def _name(self) -> str:
+        return f"knock/{self._link.room_id.hex()}"
 
     async def join(
         self, servers: list[ServerAddress], *, known: RoomServers | None = None, refresh: Refresh | None = None
@@ -111,6 +138,7 @@ class Newcomer:
             RefusedError: the link does not open this room, or the race was lost too often.
             UnavailableError: no server answers.
         """
+        await self._recall()
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
         failure: SamtalaError | None = None
         async with open_room_connection(
@@ -137,6 +165,8 @@ class Newcomer:
 
     async def _try(self, connection: RoomConnection) -> bool:
         bundle = await self._bundle(connection)
+        if not bundle.group_info:
+            return False  # A room by approval: its link opens knocking only.
         try:
             # A group that has sent messages is never gone on with: its ratchets may be older than what was sent.
             if self._is_attempt and self._old_group is not None and has_won(self._old_group, bundle, self._keys):
@@ -157,25 +187,32 @@ class Newcomer:
 
     async def _knock(self, connection: RoomConnection) -> bool:
         """Ask whoever is there to let us in together with others; False if nobody does."""
-        if self._package is None:
-            identity = self._identity
-            self._package = mls.new_key_package(
-                identity.signature_key, identity.credential(), secrets.token_bytes, int(time.time())
-            )
+        package = self._package or await self._make_package()
         bundle = await self._bundle(connection)
-        block = prepare_knock(bundle, self._keys, self._package, entropy=secrets.token_bytes)
+        block = prepare_knock(bundle, self._keys, package, entropy=secrets.token_bytes)
         try:
             result = await connection.append(block.data).result()
         except OutcomeUnknownError:
             return False
         if result.kind is not ResultKind.ACCEPTED:
             return False
-        with trio.move_on_after(limits.KNOCK_WAIT_S):
+        self._has_to_wait = not bundle.group_info
+        pause = limits.APPROVAL_LOOK_S if self._has_to_wait else limits.KNOCK_LOOK_S
+        with trio.move_on_after(math.inf if self._has_to_wait else limits.KNOCK_WAIT_S):
             while True:
-                await trio.sleep(random.uniform(*limits.KNOCK_LOOK_S))  # noqa: S311 - a pause
+                await trio.sleep(random.uniform(*pause))  # noqa: S311 - a pause
                 if await self._is_welcome(connection):
                     return True
         return False
+
+    async def _make_package(self) -> mls.KeyPackageBundle:
+        """Our KeyPackage, stored before anybody sees it."""
+        identity, now_s = self._identity, int(time.time())
+        package = mls.new_key_package(identity.signature_key, identity.credential(), secrets.token_bytes, now_s)
+        stored = msgspec.msgpack.encode(_Knocked(identity.to_bytes(), package.to_bytes(), now_s))
+        await self._store.run(lambda store: store.put(self._name, stored))
+        self._package = package
+        return package
 
     async def _is_welcome(self, connection: RoomConnection) -> bool:
         """Come in by a Welcome, if there is one for us."""
@@ -195,6 +232,7 @@ class Newcomer:
         except (DecodeError, mls.PeerError) as error:
             raise RefusedError(f"a Welcome that does not hold: {error}") from error
         await self._begin(group, cursor, Phase.LIVE)
+        await self._store.run(lambda store: store.put(self._name, b""))
         return True
 
     async def _bundle(self, connection: RoomConnection) -> JoinBundle:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from typing import Protocol, assert_never
 
 import msgspec
@@ -23,7 +24,7 @@ from client import limits
 from client.commits import MemberChange, NewLink
 from client.connection import StateChanged
 from client.errors import ForkDetectedError, NotFoundError, RefusedError, UnavailableError, UsageError
-from client.facts import current_link
+from client.facts import current_link, facts_of
 from client.identity import key_fingerprint, person_of
 from client.payload import MESSAGE_ID_BYTES, PayloadKind
 from client.room_driver import PendingMessage, RoomDriver, SentMessage, StoreAccess
@@ -47,6 +48,19 @@ class RoomMember(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fingerprint(self) -> str:
         """Short form of the user key, to tell equal names apart."""
+        return key_fingerprint(self.key)
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who knocked; keys as in `RoomMember`."""
+
+    name: str
+    key: bytes
+    device_key: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """Short form of the user key, to be compared with what the person says it is."""
         return key_fingerprint(self.key)
 
 
@@ -268,6 +282,42 @@ class Room:
             # Not by the same commit: whoever is removed by a commit can still read it.
             await self.rotate_link()
         return sequence
+
+    def knocks(self) -> list[Waiting]:
+        """Who knocked and waits to be let in, those who came first in front. In a room by approval all wait for `approve`."""
+        return [
+            Waiting(name=person.name, key=person.user_key, device_key=knock.device_key)
+            for knock in self._driver.view.knocks
+            for person in (knock.person,)
+        ]
+
+    async def approve(self, people: Collection[Waiting]) -> Sequence:
+        """Let people into our room by approval, with one commit.
+
+        Raises:
+            UsageError: too many at once, or nobody.
+            RefusedError: the room is somebody else's or opens itself, or nobody of them waits any more.
+        """
+        self._check_door()
+        if not 0 < len(people) <= limits.LET_IN_MAX:
+            raise UsageError(f"1 to {limits.LET_IN_MAX} people can be let in at once")
+        return await self._propose(MemberChange(let_in=tuple(waiting.device_key for waiting in people)))
+
+    async def deny(self, people: Collection[Waiting]) -> None:
+        """Turn people away: they are not shown again, on this device. They are not told.
+
+        Raises:
+            RefusedError: the room is somebody else's or opens itself.
+        """
+        self._check_door()
+        await self._driver.deny(tuple(waiting.device_key for waiting in people))
+
+    def _check_door(self) -> None:
+        facts = facts_of(self._driver.view.group)
+        if not facts.by_approval:
+            raise RefusedError("this room opens itself to whoever has the link")
+        if facts.owner != self._driver.user_key:
+            raise RefusedError("only the room's owner lets people in")
 
     async def rotate_link(self) -> str:
         """Replace the link: the old one opens nothing any more. Members stay; returns the new one.

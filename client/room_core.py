@@ -99,7 +99,7 @@ class RoomCore:
         self.cursor = memory.cursor
         self.undecryptable = memory.undecryptable
         self.alarms = memory.alarms
-        self.knocks = Knocks()
+        self.knocks = Knocks(memory.knocks, group, self.keys)
         self._secrets = epoch_secrets(group)
         self._entropy = entropy
         self._outbox = Outbox(memory.in_flight)
@@ -496,7 +496,11 @@ class RoomCore:
             return
         try:
             new_link = None if change is None else change.new_link
-            let_in = self.knocks.admissible(self.group, self._entropy, now_s)
+            approved = () if change is None else change.let_in
+            let_in = self.knocks.admissible(self.group, self._entropy, now_s, approved=approved)
+            if approved and not let_in:
+                self._finish_change(ChangeOutcome(None, "nobody of them waits any more"))
+                return
             staged = self.group.commit(
                 add=[knock.key_package for knock in let_in],
                 remove=remove,
@@ -573,6 +577,7 @@ class RoomCore:
             sent=tuple(self._sent),
             settled=tuple(outbox.settled),
             unsent=tuple(outbox.unsent),
+            knocks=self.knocks.take_stored(),
         )
         effects = Effects(
             change=change,

@@ -36,6 +36,7 @@ from client.connection import (
     open_room_connection,
 )
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
+from client.letting_in import Knock
 from client.room_core import RoomCore
 from client.room_state import ChangeOutcome, Effects, Outcome, OutcomeKind, Outgoing, Phase
 from client.seals import EpochSecrets
@@ -163,6 +164,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     undecryptable: int
     alarms: int
     is_in_flight: bool
+    knocks: tuple[Knock, ...]
 
 
 class _Plan:
@@ -217,6 +219,7 @@ class RoomDriver:
 
     def __init__(self, core: RoomCore, store: StoreAccess, *, join_secret: bytes) -> None:
         self.room_id = core.keys.room_id
+        self.user_key = core.identity.user_key
         self.is_current = False
         self._is_awaiting_level = False
         """We are connected, and have read all that our server had then."""
@@ -302,6 +305,20 @@ class RoomDriver:
         pending = self._change = PendingChange()
         await self._ask(functools.partial(self._core.propose, change))
         return pending
+
+    async def deny(self, device_keys: tuple[bytes, ...]) -> None:
+        """Turn away people who knocked."""
+        stepped: list[trio.Event] = []
+
+        def act() -> None:
+            self._core.knocks.deny(device_keys)
+            stepped.append(self.news)
+            done.set()
+
+        done = trio.Event()
+        await self._ask(act)
+        await done.wait()
+        await stepped[0].wait()
 
     def act_as_owner(self, admin_seed: bytes) -> None:
         """Prove to servers that the room is ours; not done before it is needed, because they learn who owns it."""
@@ -423,7 +440,7 @@ class RoomDriver:
         if self._reopening.is_new(stalled) and stalled is not None:
             act = functools.partial(self._reopen, stalled[0])
             nursery.start_soon(self._later, self._reopening, limits.REOPEN_S, act)
-        waiting = core.epoch if len(core.knocks) else None
+        waiting = core.epoch if core.knocks.opens_itself else None
         if self._letting_in.is_new(waiting) and waiting is not None:
             pause = limits.LET_IN_DUTY_S if core.knocks.is_on_duty else limits.LET_IN_S
             nursery.start_soon(self._later, self._letting_in, pause, core.knocks.be_due)
@@ -473,6 +490,7 @@ class RoomDriver:
         return View(
             phase=core.phase, epoch=core.epoch, secrets=core.secrets, group=core.group, sequence=core.cursor.sequence,
             undecryptable=core.undecryptable, alarms=core.alarms, is_in_flight=core.is_in_flight,
+            knocks=core.knocks.waiting,
         )  # fmt: skip
 
     def _close(self) -> None:

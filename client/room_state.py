@@ -122,6 +122,8 @@ class RoomChange(msgspec.Struct, frozen=True, kw_only=True):
     sent: tuple[InFlight, ...] = ()
     settled: tuple[bytes, ...] = ()
     unsent: tuple[Outgoing, ...] = ()
+    knocks: bytes | None = None
+    """Of `client.letting_in.Knocks`."""
 
     @property
     def is_promise(self) -> bool:
@@ -164,6 +166,7 @@ class RoomMemory(msgspec.Struct, frozen=True, kw_only=True):
     """(user key, message id) of recent messages, oldest first."""
     undecryptable: int
     alarms: int
+    knocks: bytes = b""
 
 
 def block_digest(block: bytes) -> bytes:

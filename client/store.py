@@ -62,6 +62,7 @@ _ITEM_COLUMNS: Final = (
     "id, sequence, part, timestamp_us, kind, sender_name, sender_key, is_verified, is_mine, message_id, text"
 )
 _EPOCH, _RATCHET, _EVIDENCE, _RENEWED, _SERVERS = "epoch", "ratchet", "evidence/", "renewed", "servers"
+_KNOCKS = "knocks"
 _Row: TypeAlias = tuple[Any, ...]
 """What SQLite gives and takes. `Any` ends at the functions below that build our own types."""
 
@@ -202,6 +203,7 @@ class Store:
             message_ids=self._message_ids(room),
             undecryptable=self._count(room, ItemKind.REFUSED),
             alarms=self._count(room, ItemKind.ALARM),
+            knocks=states.get(_KNOCKS, b""),
         )
 
     def apply(self, room_id: RoomId, change: RoomChange) -> None:
@@ -221,6 +223,8 @@ class Store:
                 self._set_state(room, _EPOCH, change.epoch_state)
             if change.ratchet_state is not None:
                 self._set_state(room, _RATCHET, change.ratchet_state)
+            if change.knocks is not None:
+                self._set_state(room, _KNOCKS, change.knocks)
             self._add_items(room, change.items)
             self._add_marks(room, change.marks)
             self._run_many("DELETE FROM in_flight WHERE digest = ?", [(digest,) for digest in change.settled])

@@ -10,6 +10,7 @@
 | R3 | servers cannot tell a commit from garbage. Any block accepted in n+1 shows that somebody could apply it: it is acknowledged. Without that for 30 s of agreed time, another COMMIT of n is accepted in its place |
 | R4 | an admin may send the room back to an epoch whose keys honest members hold |
 | R5 | a KNOCK of an epoch not long over is accepted, so many between two commits: it changes nothing, and shows nothing of R3 |
+| R6 | in a room by approval no external COMMIT is accepted: the link lets people knock, and nothing else |
 | Move | an admin says which servers come next: kept here, carried out by the servers (`room_server.moves`) |
 
 That the author *may* write (the proof of the epoch's write key, or the admin's) is checked where the client is attached,
@@ -129,6 +130,7 @@ class RoomService:
         self.join_key = genesis.join_key
         self.descriptor = genesis.descriptor
         self.admin_key = genesis.admin_key
+        self.by_approval = genesis.by_approval
         self.epoch = _FIRST_EPOCH
         self.write_key = genesis.write_key
         self.group_info = genesis.group_info
@@ -216,6 +218,8 @@ class RoomService:
         if header.epoch != self.epoch and not reopens:
             return BlockResult(ResultKind.CONFLICT, self.commit_sequence, self.epoch)
         body = decode_commit(request.body)
+        if body.external and self.by_approval:
+            return BlockResult(ResultKind.FORBIDDEN, Sequence(0), self.epoch)
         sequence = self._accept(header, request, timestamp_us)
         if reopens:
             self._forget_welcomes_of(self.commit_sequence)

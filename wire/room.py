@@ -170,7 +170,8 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
 
     Public keys are Ed25519 (32 bytes). `join_key` admits those who hold the link, `admin_key` its owner.
     `group_info` is the sealed GroupInfo of epoch 0; `descriptor` is the owner's signed BEP 44 item, republished by the
-    replicas, who cannot sign one. `created_us` is unix microseconds.
+    replicas, who cannot sign one. `created_us` is unix microseconds. `by_approval`: the link opens knocking only; no
+    external commit is taken, and every `group_info` is empty.
     """
 
     version: int
@@ -183,6 +184,7 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
     admin_key: bytes
     group_info: bytes
     descriptor: bytes
+    by_approval: bool = False
 
 
 MALFORMED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

@@ -44,9 +44,12 @@ MOVE_S = 600.0
 @click.group(
     cls=LazyGroup,
     lazy_commands={
+        "approve": ("samtala.cli.knocks:approve", "Let people in who knocked at a room by approval."),
         "create": ("samtala.cli.room:create", "Make a room on the servers of a cluster."),
+        "deny": ("samtala.cli.knocks:deny", "Turn away people who knocked."),
         "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
         "inspect": ("samtala.cli.inspect:inspect", "How a room's replication is, for those who run its server."),
+        "knocks": ("samtala.cli.knocks:knocks", "Who knocked and waits to be let in."),
         "members": ("samtala.cli.room:members", "Who is in a room."),
         "move": ("samtala.cli.room:move", "Give a room other servers, while people write."),
         "publish": ("samtala.cli.publish:publish", "Write where a room is as a file for a web server, or to hand on."),
@@ -66,11 +69,19 @@ def room() -> None:
 @click.argument("name")
 @click.option("--node", "nodes", multiple=True, required=True, metavar="HOST:PORT#KEY", help="A server of the cluster.")
 @click.option("--my-name", help="What to be called there.")
+@click.option("--approval", is_flag=True, help="Whoever has the link may knock, and you let them in.")
 @with_timeout
 @with_json
 @click.pass_obj
 def create(
-    settings: Settings, name: str, *, nodes: Sequence[str], my_name: str | None, timeout_s: float, as_json: bool
+    settings: Settings,
+    name: str,
+    *,
+    nodes: Sequence[str],
+    my_name: str | None,
+    approval: bool,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Make room NAME; one server's address is enough to find the others. Prints the link that lets people in.
 
@@ -79,7 +90,7 @@ def create(
 
     async def command() -> None:
         async with opened(settings, name=my_name) as client:
-            opening = functools.partial(client.create_room, name, nodes=nodes, my_name=my_name)
+            opening = functools.partial(client.create_room, name, nodes=nodes, my_name=my_name, by_approval=approval)
             made = await open_in_time(client, timeout_s, opening)
             await caught_up_in_time(made, timeout_s)
             status = await made.status()
@@ -92,7 +103,10 @@ def create(
             if sys.stdout.isatty():
                 say(drawn(made.link))
             say(f"Room {name!r} is on {len(status.replicas)} servers; it {margin(status)}.")
-            say("Whoever has the link can join: samtala join LINK")
+            if approval:
+                say(f"Whoever has the link can knock: samtala join LINK. You let them in: samtala room knocks {name}")
+            else:
+                say("Whoever has the link can join: samtala join LINK")
 
     run(command)
 

@@ -113,6 +113,7 @@ class Disk:
         self.evidence: list[bytes] = []
         self.in_flight: dict[bytes, InFlight] = {}
         self.unsent: dict[bytes, Outgoing] = {}
+        self.knocks = b""
 
     def store(self, effects: Effects) -> None:
         """One transaction."""
@@ -122,6 +123,7 @@ class Disk:
         self.epoch_state = change.epoch_state or self.epoch_state
         self.ratchet_state = change.ratchet_state or self.ratchet_state
         self.items += change.items
+        self.knocks = self.knocks if change.knocks is None else change.knocks
         self.marks += change.marks
         self.evidence += change.evidence
         for sent in change.sent:
@@ -145,6 +147,7 @@ class Disk:
             message_ids=tuple((item.sender.key, item.message_id) for item in messages),
             undecryptable=sum(item.kind is ItemKind.REFUSED for item in self.items),
             alarms=sum(item.kind is ItemKind.ALARM for item in self.items),
+            knocks=self.knocks,
         )
 
 

@@ -65,7 +65,7 @@ def test_all_who_knock_are_let_in_by_one_commit_and_talk_at_once() -> None:
     alice.core.knocks.be_due()
     settle(alice)
 
-    assert (commits(alice.log), alice.core.epoch, len(alice.core.knocks)) == (1, 1, 0)
+    assert (commits(alice.log), alice.core.epoch, len(alice.core.knocks.waiting)) == (1, 1, 0)
     assert [item.sender.name for item in alice.items(ItemKind.JOINED)] == ["bob", "carol", "dan"]
     newcomers = [welcomed(name, alice.log, package) for name, package in packages.items()]
     newcomers[0].post("hej")
@@ -96,7 +96,7 @@ def test_whoever_began_the_epoch_is_on_duty_and_stays_it() -> None:
 
     join("dan", alice.log)
     settle(alice, bob)
-    assert (len(bob.core.knocks), bob.core.knocks.is_on_duty) == (1, True)
+    assert (len(bob.core.knocks.waiting), bob.core.knocks.is_on_duty) == (1, True)
 
 
 def test_members_who_let_in_at_the_same_moment_cost_one_lost_race() -> None:
@@ -124,10 +124,10 @@ def test_who_gave_up_and_came_by_a_commit_of_their_own_waits_no_more() -> None:
     bob = join("bob", alice.log)
     settle(alice, bob)
 
-    assert len(alice.core.knocks) == 0
+    assert len(alice.core.knocks.waiting) == 0
     knock(alice.log, package_of("bob", 1))
     settle(alice, bob)
-    assert len(alice.core.knocks) == 0
+    assert len(alice.core.knocks.waiting) == 0
 
 
 def test_a_knock_without_the_link_is_as_if_it_were_not_there() -> None:
@@ -136,7 +136,7 @@ def test_a_knock_without_the_link_is_as_if_it_were_not_there() -> None:
     knock(alice.log, package_of("mallory"), RoomKeys(room_id=ROOM_ID, bundle_key=b"x" * 32))
     settle(alice)
 
-    assert len(alice.core.knocks) == 0
+    assert len(alice.core.knocks.waiting) == 0
     assert alice.core.alarms == alice.core.undecryptable == 0
 
 
@@ -148,7 +148,7 @@ def test_a_knock_is_not_good_for_another_epoch_than_that_it_was_made_for() -> No
 
     deliver(alice, block[:1] + alice.core.epoch.to_bytes(8, "big") + block[9:])
 
-    assert len(alice.core.knocks) == 0
+    assert len(alice.core.knocks.waiting) == 0
 
 
 def test_an_old_knock_that_a_server_shows_again_counts_no_more() -> None:
@@ -164,18 +164,18 @@ def test_an_old_knock_that_a_server_shows_again_counts_no_more() -> None:
     alice.core.knocks.heard(old, alice.core.group, KEYS, is_committer=True)
     alice.core.knocks.entered(alice.core.group, KEYS)
 
-    assert len(alice.core.knocks) == 0
+    assert len(alice.core.knocks.waiting) == 0
 
 
 def test_another_link_ends_the_wait_of_who_knocked_with_the_old_one() -> None:
     alice = found_room()
     knock(alice.log, package_of("bob"))
     alice.read()
-    assert len(alice.core.knocks) == 1
+    assert len(alice.core.knocks.waiting) == 1
 
     alice.core.knocks.entered(alice.core.group, msgspec.structs.replace(KEYS, bundle_key=b"n" * 32))
 
-    assert len(alice.core.knocks) == 0
+    assert len(alice.core.knocks.waiting) == 0
 
 
 def test_one_bad_key_package_does_not_keep_the_others_out() -> None:
@@ -204,13 +204,13 @@ def test_who_waits_is_bounded_and_so_is_one_commit(monkeypatch: pytest.MonkeyPat
     for number in range(5):
         knock(alice.log, package_of(f"guest {number}"))
     alice.read()
-    assert len(alice.core.knocks) == 4
+    assert len(alice.core.knocks.waiting) == 4
 
     alice.core.knocks.be_due()
     settle(alice)
 
     assert len(alice.core.group.members()) == 4
-    assert len(alice.core.knocks) == 1
+    assert len(alice.core.knocks.waiting) == 1
 
 
 def test_a_welcome_is_stored_once_for_all() -> None:

@@ -150,3 +150,55 @@ async def test_whoever_was_let_in_by_a_member_reads_and_writes(tmp_path: Path, m
         await read_until(ours, "hej")
 
         assert (len(lost), ours.epoch, theirs.code) == (1, 1, ours.code)
+
+
+async def test_a_room_by_approval_lets_in_whom_its_owner_approves_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "APPROVAL_LOOK_S", (0.1, 0.2))
+    async with community(tmp_path) as cluster:
+        async with person(tmp_path, "alice") as alice:
+            ours = await alice.create_room("lobby", nodes=[str(cluster.nodes[0].address)], by_approval=True)
+            link = ours.link
+        async with person(tmp_path, "bob") as bob, person(tmp_path, "mallory") as mallory:
+            for stranger in (bob, mallory):
+                with trio.move_on_after(1.0) as waiting:
+                    await stranger.join(link)
+                assert waiting.cancelled_caught
+                assert "let you in" in stranger.tried[-1]
+
+        async with person(tmp_path, "alice") as alice, person(tmp_path, "bob") as bob:
+            ours = await alice.room("lobby")
+            await ours.caught_up()
+            known = {waiting.name: waiting for waiting in ours.knocks()}
+            assert known.keys() == {"bob", "mallory"}
+            assert known["bob"].fingerprint == bob.fingerprint
+            await ours.deny([known["mallory"]])
+            await ours.approve([known["bob"]])
+            with pytest.raises(RefusedError, match="waits any more"):
+                await ours.approve([known["mallory"]])
+
+            theirs = await bob.join(link)
+            await theirs.send("thank you")
+            await read_until(ours, "thank you")
+            assert [member.name for member in await ours.members()] == ["alice", "bob"]
+            with pytest.raises(RefusedError, match="only the room's owner"):
+                await theirs.approve([known["mallory"]])
+
+
+async def test_who_waits_for_approval_is_remembered(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster:
+        async with person(tmp_path, "alice") as alice, person(tmp_path, "bob") as bob:
+            ours = await alice.create_room("lobby", nodes=[str(cluster.nodes[0].address)], by_approval=True)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(bob.join, ours.link)
+                await eventually(lambda: len(ours.knocks()) == 1)
+                nursery.cancel_scope.cancel()
+
+        async with person(tmp_path, "alice") as alice:
+            ours = await alice.room("lobby")
+            assert [waiting.name for waiting in ours.knocks()] == ["bob"]
+            await ours.deny(ours.knocks())
+            assert ours.knocks() == []
+        async with person(tmp_path, "alice") as alice:
+            assert (await alice.room("lobby")).knocks() == []
