@@ -4,7 +4,7 @@
     0 ms     the link's hints: any replica answers for its own rooms, one round trip, no trust needed
     0 ms     a record that somebody pasted
     150 ms   the DHT, from nodes that this profile knows; servers of the local network (`client.lan`)
-    1 s      web servers named by the link or by the person (`client.well_known`)
+    1 s      web servers named by the link or by the person (`client.well_known`), and the names of those (`client.name_records`)
 
 The last two are asked only while no server has answered: most searches end before.
                   └─▶ every answer: is it this room's, signed by its owner, does it open? then its sequence number counts
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -27,6 +27,7 @@ import trio
 from client import limits
 from client.errors import UnavailableError
 from client.lan import listen_on_lan
+from client.name_records import record_name, resolve_records
 from client.well_known import HTTPS_PORT, fetch_record
 from dht.errors import DecodeError as ItemDecodeError
 from dht.errors import DhtError
@@ -49,11 +50,15 @@ WEB_DELAY_S = 1.0
 
 
 class OtherSources(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to look besides the link: web servers as (host, port), a record that came by other means, the local network."""
+    """Where to look besides the link: web servers as (host, port), a record that came by other means, the local network.
+
+    `name_server`: numeric address and port of the one to ask for names' records; None for the system's.
+    """
 
     web_hosts: tuple[tuple[str, int], ...] = ()
     record: bytes = b""
     has_lan: bool = False
+    name_server: tuple[str, int] | None = None
 
 
 NO_OTHERS: Final = OtherSources()
@@ -215,6 +220,8 @@ class Discovery:
             async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
                 for host, port in self._web_hosts():
                     nursery.start_soon(self._ask_web, host, port, sender)
+                for host in dict.fromkeys(host for host, _ in self._web_hosts() if not _is_numeric(host)):
+                    nursery.start_soon(self._ask_names, host, sender)
                 if self._others.has_lan:
                     nursery.start_soon(self._ask_lan, sender)
                 for host, version in (("0.0.0.0", 4), ("::", 6)):  # noqa: S104 - asks only, from any interface
@@ -254,6 +261,25 @@ class Discovery:
             self._end(attempt, f"no answer within {limits.WEB_S_MAX:g} s")
         else:
             await self._offer(attempt, data, sender)
+
+    async def _ask_names(self, host: str, sender: trio.MemorySendChannel[Found]) -> None:
+        with trio.move_on_after(WEB_DELAY_S):
+            await self._is_answered.wait()
+            return
+        attempt = self._begin("DNS", record_name(host))
+        try:
+            records = await resolve_records(host, self._others.name_server)
+        except UnavailableError as error:
+            self._end(attempt, str(error))
+            return
+        attempt.outcome = "no record of this room"
+        for record in records:
+            with suppress(ItemDecodeError):
+                item = MutableItem.from_bytes(record)
+                found = self._judge(item, attempt) if item.public_key == self._public_key else None
+                if found is not None:
+                    await sender.send(found)
+        self._end(attempt)
 
     async def _ask_lan(self, sender: trio.MemorySendChannel[Found]) -> None:
         with trio.move_on_after(DHT_DELAY_S):

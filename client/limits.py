@@ -133,6 +133,12 @@ WEB_BYTES_MAX: Final = 8 * 1024
 WEB_S_MAX: Final = 10.0
 """Seconds for one web server, name resolution and TLS included."""
 
+NAME_RECORDS_MAX: Final = 16
+"""TXT records of one host that are looked at: each costs a comparison, one a signature check."""
+
+DNS_S_MAX: Final = 5.0
+"""Seconds for the records of one host, the library's repetitions included."""
+
 KNOWN_NODES_MAX: Final = 64
 """DHT nodes that a profile remembers as first contacts."""
 

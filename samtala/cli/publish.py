@@ -11,6 +11,7 @@ import trio
 from client.client import Client
 from client.discovery import Discovery, version_text
 from client.errors import PreconditionError, UnavailableError
+from client.name_records import record_name, record_text
 from client.well_known import record_path
 from samtala.cli.run import open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
@@ -20,10 +21,11 @@ from samtala.cli.show import put, put_json, say
 @click.command()
 @click.argument("which", metavar="ROOM|LINK")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--dns", "is_dns", is_flag=True, help="Also print it as a DNS record.")
 @with_timeout
 @with_json
 @click.pass_obj
-def publish(settings: Settings, which: str, folder: Path, *, timeout_s: float, as_json: bool) -> None:
+def publish(settings: Settings, which: str, folder: Path, *, is_dns: bool, timeout_s: float, as_json: bool) -> None:
     """Write where ROOM is into FOLDER, the root of a web server; prints the file's path.
 
     The file is signed by the room's owner and sealed: only who has the link can read it, nobody can change it. People
@@ -39,6 +41,9 @@ def publish(settings: Settings, which: str, folder: Path, *, timeout_s: float, a
             item = search.best.item
             path = folder / record_path(item.target).lstrip("/")
             write_record(path, item.to_bytes())
+            if is_dns and not as_json:
+                strings = " ".join(f'"{part.decode()}"' for part in record_text(item.to_bytes()))
+                put(f"{record_name('HOST')} TXT {strings}")
             if as_json:
                 put_json({"path": str(path), "version": version_text(item.seq), "addresses": len(search.best.servers)})
                 return
