@@ -88,6 +88,9 @@ KNOCK_LOOK_S: Final = (0.2, 0.5)
 APPROVAL_LOOK_S: Final = (1.0, 3.0)
 """The same in a room by approval: people open there, not programs."""
 
+APPROVAL_WAIT_S: Final = 20.0
+"""Seconds that a join waits there for an owner who happens to look: after that, the same command again."""
+
 KNOCK_KEPT_S: Final = 60 * 86_400
 """Seconds that a KeyPackage is knocked with again: it holds for 90 days."""
 

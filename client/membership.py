@@ -10,10 +10,10 @@ Coming back with lost or unusable state is the same, with our old leaf removed b
 
 from __future__ import annotations
 
-import math
 import random
 import secrets
 import time
+from typing import Final
 
 import msgspec
 import trio
@@ -38,6 +38,8 @@ from wire.room import BlockResult, ResultKind
 
 PAUSE_S = 0.05
 """Longest pause after the first lost race; doubles with each, up to 32 times."""
+
+_HAS_KNOCKED: Final = "you knocked, and the room's owner has to let you in; try again later"
 
 
 class JoinKeys:
@@ -107,7 +109,7 @@ class Newcomer:
     @property
     def failures(self) -> tuple[str, ...]:
         """Servers that could not be used, and why; or that it is up to people now."""
-        waits = ("you knocked, and the room's owner has to let you in; try again later",) if self._has_to_wait else ()
+        waits = (_HAS_KNOCKED,) if self._has_to_wait else ()
         return waits if self._connection is None else waits + tuple(self._connection.failures)
 
     async def _recall(self) -> None:
@@ -136,7 +138,7 @@ class Newcomer:
 
         Raises:
             RefusedError: the link does not open this room, or the race was lost too often.
-            UnavailableError: no server answers.
+            UnavailableError: no server answers, or it is up to people now: we knocked, and nobody has opened yet.
         """
         await self._recall()
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))
@@ -198,11 +200,13 @@ class Newcomer:
             return False
         self._has_to_wait = not bundle.group_info
         pause = limits.APPROVAL_LOOK_S if self._has_to_wait else limits.KNOCK_LOOK_S
-        with trio.move_on_after(math.inf if self._has_to_wait else limits.KNOCK_WAIT_S):
+        with trio.move_on_after(limits.APPROVAL_WAIT_S if self._has_to_wait else limits.KNOCK_WAIT_S):
             while True:
                 await trio.sleep(random.uniform(*pause))  # noqa: S311 - a pause
                 if await self._is_welcome(connection):
                     return True
+        if self._has_to_wait:
+            raise UnavailableError(_HAS_KNOCKED)
         return False
 
     async def _make_package(self) -> mls.KeyPackageBundle:

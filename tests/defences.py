@@ -201,8 +201,8 @@ DEFENCES = (
     ),
     Defence(
         "client/letting_in.py",
-        "        return good if _holds(group, good, entropy, now_s) else good[:1]",
-        "        return chosen",
+        "if not chosen or _holds(group, chosen, entropy, now_s):",
+        "if True:",
         "tests/client/test_letting_in.py::test_one_bad_key_package_does_not_keep_the_others_out",
     ),
     Defence(
@@ -225,14 +225,8 @@ DEFENCES = (
     ),
     Defence(
         "client/seals.py",
-        "    return _open(_Purpose.KNOCK, sealed, key=key, place=_place(room_id, epoch))",
-        "    return sealed[_NONCE_BYTES:]",
-        "tests/client/test_letting_in.py::test_who_waits_is_bounded_and_so_is_one_commit",
-    ),
-    Defence(
-        "client/seals.py",
-        "_seal(_Purpose.KNOCK, key_package, key=key, place=_place(room_id, epoch), entropy=entropy)",
-        '_seal(_Purpose.KNOCK, key_package, key=key, place=b"", entropy=entropy)',
+        '    return room_id + epoch.to_bytes(8, "big")\n',
+        "    return bytes(room_id)\n",
         "tests/client/test_letting_in.py::test_a_knock_is_not_good_for_another_epoch_than_that_it_was_made_for",
     ),
     Defence(

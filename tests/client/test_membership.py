@@ -186,6 +186,22 @@ async def test_a_room_by_approval_lets_in_whom_its_owner_approves_and_nobody_els
                 await theirs.approve([known["mallory"]])
 
 
+async def test_somebody_who_comes_back_does_not_wait_for_ever_at_one_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "APPROVAL_WAIT_S", 0.3)
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice:
+        club = await alice.create_room("club", nodes=[str(cluster.nodes[0].address)], by_approval=True)
+        code, file = await alice.make_recovery()
+        async with person(tmp_path, "alices phone") as phone:
+            [failed] = await phone.recover(file, code)
+
+            assert "let you in" in failed.failure
+            assert [waiting.key for waiting in club.knocks()] == [alice.identity.user_key]
+            await club.approve(club.knocks())
+            assert (await phone.join(club.link)).phase is Phase.LIVE
+
+
 async def test_who_waits_for_approval_is_remembered(tmp_path: Path) -> None:
     async with community(tmp_path) as cluster:
         async with person(tmp_path, "alice") as alice, person(tmp_path, "bob") as bob:
