@@ -9,7 +9,6 @@ import mls
 from client.commits import MemberChange, commit_block, judge_commit, seal_group_info
 from client.facts import RoomFacts, facts_extension, facts_of
 from client.identity import Identity
-from client.joining import prepare_knock
 from client.room_core import RoomCore
 from client.room_state import Cursor, Phase
 from client.seals import epoch_secrets
@@ -26,6 +25,7 @@ from tests.client.builders import (
     memory_of,
     settle,
 )
+from tests.client.knockers import knock
 from tests.room_server.builders import commit
 from tests.room_server.test_room import apply
 from wire.errors import DecodeError
@@ -148,11 +148,6 @@ def owner_device() -> Device:
     log = Log(b"", epoch_secrets(group))
     memory = memory_of(group, Cursor(Sequence(0), log.chain), Phase.LIVE)
     return Device("alice", RoomCore(KEYS, alice, group, memory=memory, entropy=entropy_of(9)), log, session=1)
-
-
-def knock(log: Log, package: mls.KeyPackageBundle) -> None:
-    block = prepare_knock(log.bundle(), KEYS, package, entropy=entropy_of(package.reference))
-    log.append(500, len(log.deliveries) + 1, block.data)
 
 
 def test_nobody_is_let_in_by_a_commit_that_was_made_for_something_else() -> None:

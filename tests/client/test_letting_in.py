@@ -7,48 +7,22 @@ import pytest
 
 import mls
 from client import limits
-from client.joining import enter_by_welcome, prepare_knock
-from client.room_core import RoomCore
-from client.room_state import Phase, RoomKeys
+from client.joining import prepare_knock
+from client.room_state import RoomKeys
 from client.timeline import ItemKind
 from tests.client.builders import (
     KEYS,
     NOW_S,
     ROOM_ID,
-    Device,
     Log,
     entropy_of,
     found_room,
-    identity_of,
     join,
-    memory_of,
     settle,
 )
+from tests.client.knockers import knock, package_of, welcomed
 from tests.client.pairs import deliver
-from wire.messages import StoredWelcomeReply
 from wire.room import BlockKind, ResultKind, decode_block_header, decode_commit
-
-
-def package_of(name: str, turn: int = 0, now_s: int = NOW_S) -> mls.KeyPackageBundle:
-    identity = identity_of(name)
-    return mls.new_key_package(
-        identity.signature_key, identity.credential(), entropy_of((name, "package", turn)), now_s
-    )
-
-
-def knock(log: Log, package: mls.KeyPackageBundle, keys: RoomKeys = KEYS) -> ResultKind:
-    block = prepare_knock(log.bundle(), keys, package, entropy=entropy_of(package.reference))
-    return log.append(500, len(log.deliveries) + 1, block.data).kind
-
-
-def welcomed(name: str, log: Log, package: mls.KeyPackageBundle) -> Device:
-    kept = log.service.welcome(package.reference)
-    assert kept is not None
-    reply = StoredWelcomeReply(1, ROOM_ID, kept.welcome, kept.sequence, kept.chain)
-    identity = identity_of(name)
-    group, cursor = enter_by_welcome(reply, package, KEYS, identity, now_s=NOW_S)
-    core = RoomCore(KEYS, identity, group, memory=memory_of(group, cursor, Phase.LIVE), entropy=entropy_of(name))
-    return Device(name, core, log, session=600 + len(name))
 
 
 def commits(log: Log) -> int:

@@ -6,9 +6,11 @@ import random
 
 import pytest
 
+import mls
 from client.room_state import OutcomeKind, Phase
 from client.timeline import ItemKind
 from tests.client.builders import Device, found_room, join, settle
+from tests.client.knockers import knock, package_of, welcomed
 
 ACTS = (
     "post",
@@ -23,8 +25,10 @@ ACTS = (
     "remove",
     "join",
     "store_only",
+    "knock",
+    "let_in",
 )
-WEIGHTS = (30, 40, 40, 30, 40, 4, 3, 2, 4, 1, 1, 4)
+WEIGHTS = (30, 40, 40, 30, 40, 4, 3, 2, 4, 1, 1, 4, 2, 4)
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 
 
@@ -37,6 +41,8 @@ class History:
         self.log = founder.log
         self.devices = [founder, join(NAMES[1], self.log), join(NAMES[2], self.log)]
         self.posts = 0
+        self.names = list(NAMES[3:])
+        self.waiting: dict[str, mls.KeyPackageBundle] = {}
 
     def act(self) -> None:
         device = self.random.choice(self.devices)
@@ -89,8 +95,24 @@ class History:
 
     def on_join(self, device: Device) -> None:
         del device
-        if len(self.devices) < len(NAMES):
-            self.devices.append(join(NAMES[len(self.devices)], self.log))
+        if self.names:
+            self.devices.append(join(self.names.pop(0), self.log))
+
+    def on_knock(self, device: Device) -> None:
+        del device
+        if self.names:
+            name = self.names.pop(0)
+            self.waiting[name] = package_of(name)
+        for package in self.waiting.values():
+            knock(self.log, package)
+
+    def on_let_in(self, device: Device) -> None:
+        """A member opens, and those who were let in notice."""
+        device.core.knocks.be_due()
+        for name, package in list(self.waiting.items()):
+            if self.log.service.welcome(package.reference) is not None:
+                self.devices.append(welcomed(name, self.log, package))
+                del self.waiting[name]
 
 
 @pytest.mark.parametrize("seed", range(60))
