@@ -140,6 +140,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             description="32 hex digits, written by `samtala node init`: the node refuses a data folder of another node."
         ),
     ] = ""
+    router: Annotated[
+        Literal["off", "auto"],
+        Meta(description="`auto`: ask the home router to forward our port (PCP, NAT-PMP); for servers at home."),
+    ] = "off"
     peers: Annotated[tuple[PeerConfig, ...], Meta(description="The other servers of this cluster.")] = ()
     dht: DhtConfig = DhtConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -233,3 +233,27 @@ PEER_FIND_EVERY_S: Final = 5.0
 
 PEER_FIND_S_MAX: Final = 4.0
 """Seconds for one such search."""
+
+MAP_LIFETIME_S: Final = 7200
+"""Seconds for which a router is asked to forward our port (RFC 6886 3.3 recommends as much)."""
+
+MAP_LIFETIME_S_MAX: Final = 86_400
+"""Seconds that a grant is believed for, whatever the router says."""
+
+MAP_RETRY_S_MIN: Final = 3.0
+"""Seconds before an unanswered request is sent again; doubled each time (RFC 6887 8.1.1)."""
+
+MAP_RETRY_S_MAX: Final = 1024.0
+"""Seconds between unanswered requests at most (RFC 6887 8.1.1)."""
+
+MAP_REFUSED_S_MAX: Final = 3600.0
+"""Seconds that a router's refusal is heeded, whatever it says."""
+
+MAP_GATEWAY_LOOK_S: Final = 60.0
+"""Seconds between looks at which router we are behind."""
+
+MAP_GOODBYE_S_MAX: Final = 1.0
+"""Seconds for giving the mapping back at the end; it runs out by itself."""
+
+MAP_DATAGRAM_BYTES_MAX: Final = 1100
+"""Of one answer (RFC 6887 7: no message is longer)."""

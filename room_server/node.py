@@ -58,6 +58,7 @@ from room_server.node_records import OwnRecord, PeerFinder
 from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.reporter import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
+from room_server.router_port import RouterPort, router_nonce
 from room_server.setup import configured_peers, load_identity
 from vr.host import Host, HostOptions, open_host
 from vr.storage.file_system import FileSystem
@@ -142,6 +143,7 @@ class _Node:
         self.replica_id = ReplicaId(b"")
         self.announcer: Announcer | None = None
         self.finder: PeerFinder | None = None
+        self.router: RouterPort | None = None
         self.discovery_file: DiscoveryFile | None = None
         self.remembered = Remembered()
 
@@ -213,6 +215,14 @@ class _Node:
         host, port = dht.address
         on_lan = partial(announce_on_lan, self.announcer.targets, listen_host=host, port=port)
         return [self.announcer.run, own.run, *([on_lan] if self.config.dht.lan else [])]
+
+    def open_router(self, port: int) -> list[Callable[[], Awaitable[object]]]:
+        """Have our port forwarded by the home router, if that is wished; returns the tasks for it."""
+        if self.config.router == "off":
+            return []
+        nonce = router_nonce(self.identity)
+        self.router = RouterPort(port, nonce=nonce, random01=random.SystemRandom().random)
+        return [self.router.run]
 
     async def _dial(self, peer: Peer) -> MetPeer:
         """At the configured address, or where it says that it is now."""
@@ -289,6 +299,7 @@ class _Node:
             clients=clients,
             not_ready_because=monitor.not_ready_because,
             dht=lambda: None if self.announcer is None else self.announcer.report(),
+            router=lambda: None if self.router is None else self.router.report(),
         )
 
     def make_monitor(self, clients: ClientServer) -> Monitor:
@@ -431,6 +442,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 clients.tell_conditions,
                 partial(moving.run, node.hosting.host),
                 monitor.watch_loop,
+                *node.open_router(running.port),
             ]
             if dht is not None:
                 background += node.discover(dht, advertised)

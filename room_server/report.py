@@ -59,6 +59,14 @@ class ClientsReport(msgspec.Struct, frozen=True, kw_only=True):
     waiting_bytes: int
 
 
+class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the home router forwards to us, as `TCP 7610`, and its outer address if it says so. `trouble`: empty if all is well."""
+
+    ports: tuple[str, ...]
+    host: str
+    trouble: str
+
+
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """One screen about a node. `not_ready_because`: None when it is ready. `pid`: of its process."""
 
@@ -75,6 +83,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     disk: DiskReport
     clients: ClientsReport
     dht: DhtReport | None
+    router: RouterReport | None = None
 
 
 class RoomReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ from room_server.report import (
     RoomOrder,
     RoomReport,
     RoomsReport,
+    RouterReport,
 )
 from room_server.rooms import Rooms
 from room_server.status import spare_failures
@@ -69,6 +70,7 @@ class Reporter:
         clients: the connections.
         not_ready_because: why this node is not ready, or None.
         dht: how discovery is, or None where it is off.
+        router: what the home router does for us, or None where it is not asked.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Reporter:
         clients: ClientServer,
         not_ready_because: Callable[[], str | None],
         dht: Callable[[], DhtReport | None],
+        router: Callable[[], RouterReport | None] = lambda: None,
     ) -> None:
         self._facts = facts
         self._host = host
@@ -89,6 +92,7 @@ class Reporter:
         self._clients = clients
         self._not_ready_because = not_ready_because
         self._dht = dht
+        self._router = router
         self._started_at = trio.current_time()
 
     async def node(self) -> NodeReport:
@@ -120,6 +124,7 @@ class Reporter:
             disk=disk,
             clients=ClientsReport(connections=len(self._clients), waiting_bytes=self._clients.send_queue_bytes),
             dht=self._dht(),
+            router=self._router(),
         )
 
     async def rooms(self, count_max: int, order: RoomOrder, *, over_s: float = limits.RATE_OVER_S) -> list[RoomReport]:

@@ -60,7 +60,9 @@ def ranked(findings: list[Finding]) -> list[Finding]:
 
 def judge(report: NodeReport) -> list[Finding]:
     """Everything that is wrong, the worst first."""
-    return ranked([*_rooms(report), *_disk(report), *_peers(report), *_readiness(report), *_discovery(report)])
+    return ranked(
+        [*_rooms(report), *_disk(report), *_peers(report), *_readiness(report), *_discovery(report), *_router(report)]
+    )
 
 
 def _rooms(report: NodeReport) -> list[Finding]:
@@ -119,6 +121,23 @@ def _discovery(report: NodeReport) -> list[Finding]:
         return []
     why = "no other node of the discovery network is known: links may not be found"
     return [warning("dht-empty", why, f"open UDP {report.address} in the firewall; {page('links-go-stale')}")]
+
+
+def _router(report: NodeReport) -> list[Finding]:
+    router, port = report.router, report.address.rpartition(":")[2]
+    if router is None:
+        return []
+    if router.trouble:
+        why = f"the home router does not forward our port: {router.trouble}"
+        fix = (
+            f'switch on PCP, NAT-PMP or "port sharing by devices" in the router, or forward TCP and UDP {port} by hand'
+        )
+        return [warning("router-forwards-nothing", why, fix)]
+    if any(mapped.rpartition(" ")[2] != port for mapped in router.ports):
+        why = f"the home router forwards {', '.join(router.ports)}, but this server announces port {port}"
+        fix = "`advertise` in node.toml with the router's TCP port; systemctl restart samtala"
+        return [warning("router-port-differs", why, fix)]
+    return []
 
 
 def page(name: str) -> str:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from room_server.report import DhtReport, NodeReport
+from room_server.report import DhtReport, NodeReport, RouterReport
 from samtala.operate.verdict import Severity, judge, worst
 from tests.samtala.operate.reports import GB, node_report, peer, rooms
 
@@ -57,3 +58,19 @@ def test_nobody_asks_for_discovery_while_no_peer_is_there_or_it_is_off() -> None
     assert [finding.name for finding in judge(node_report(dht=LONELY, peers=(peer("b", up=False),)))] == [
         "peer-unreachable"
     ]
+
+
+@pytest.mark.parametrize(
+    ("ports", "trouble", "name"),
+    [
+        ((), "PCP result 2", "router-forwards-nothing"),
+        (("TCP 7610",), "no answer from the router", "router-forwards-nothing"),
+        (("TCP 7611", "UDP 7610"), "", "router-port-differs"),
+        (("TCP 7610", "UDP 7610"), "", None),
+    ],
+)
+def test_what_the_home_router_does_is_judged(ports: tuple[str, ...], trouble: str, name: str | None) -> None:
+    router = RouterReport(ports=ports, host="", trouble=trouble)
+    found = judge(msgspec.structs.replace(node_report(), address="home.example:7610", router=router))
+
+    assert [finding.name for finding in found] == ([] if name is None else [name])
