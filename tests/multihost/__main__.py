@@ -30,6 +30,7 @@ from tests.multihost.rounds import Plan, Report, Round, play
 
 CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 NOT_PERMITTED = 3
+INTERRUPTED = 130
 
 
 def tell(played: Round) -> None:
@@ -84,7 +85,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--people", action="store_true", help="two people with full clients")
     parser.add_argument("--disk-mib", type=int, default=0, help="a disk of that size for each, so that it can be full")
     parser.add_argument("--keep", type=Path, default=None, help="where data folders and logs stay")
-    return parser.parse_args()
+    options = parser.parse_args()
+    unknown = sorted(set(options.kinds.split(",")) - {"", *(kind.value for kind in Kind)})
+    if unknown:
+        parser.error(f"no such fault: {', '.join(unknown)}; there are {', '.join(kind.value for kind in Kind)}")
+    return options
 
 
 def main() -> int:
@@ -118,4 +123,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = INTERRUPTED
+    try:
+        code = main()
+    except* KeyboardInterrupt:
+        CONSOLE.print("interrupted; what was made for it is gone")
+    sys.exit(code)
