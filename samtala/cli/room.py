@@ -162,7 +162,7 @@ async def _describe_room(found: Room, facts: dict[str, object], lines: list[str]
     facts |= {
         "room": found.name, "id": found.room_id.hex(), "epoch": found.epoch, "sequence": found.sequence,
         "code": found.code, "members": len(members), "undecryptable": found.undecryptable, "alarms": found.alarms,
-        "connection": found.connection.state.value,
+        "connection": found.connection.state.value, "waiting": len(found.knocks()),
     }  # fmt: skip
     lines += [
         f"{found.name}   id {found.room_id.hex()[:8]}   {len(members)} devices   code {found.code}",
@@ -170,6 +170,8 @@ async def _describe_room(found: Room, facts: dict[str, object], lines: list[str]
         state_line(found.connection),
         *(fork_line(fork) for fork in forks),
     ]
+    if found.knocks():
+        lines.append(f"{len(found.knocks())} knocked and wait: samtala room knocks {found.room_id.hex()[:8]}")
     if forks:
         lines.append(f"   to show it to others: samtala room evidence {found.room_id.hex()[:8]}")
     try:

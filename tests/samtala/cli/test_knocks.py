@@ -22,6 +22,7 @@ def test_people_knock_and_the_owner_opens_to_whom_they_like(community: Community
         assert waiting.code == 5, waiting.err
         assert "you knocked" in waiting.err
 
+    assert "2 knocked and wait" in community.samtala("room", "info", "club").out
     [listed] = community.samtala("room", "knocks", "club", "--json").objects
     assert [knock["name"] for knock in listed["waiting"]] == ["bob", "eve"]  # type: ignore[attr-defined]  # JSON
     assert community.samtala("room", "approve", "club", "nobody").code != 0
