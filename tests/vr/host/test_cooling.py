@@ -56,7 +56,6 @@ def memory_of(node: Node) -> int:
 async def test_a_cold_group_serves_laggards_from_disk_and_wakes_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "COLD_S", 0.3)
     monkeypatch.setattr(limits, "COOL_EVERY_S", 0.01)
     links = Links()
     nodes = [Node(tmp_path / f"node-{index}", links) for index in range(3)]
@@ -73,14 +72,16 @@ async def test_a_cold_group_serves_laggards_from_disk_and_wakes_up(
             pair = nodes[:2]
             assert all(memory_of(node) > 20 for node in pair)
 
+            monkeypatch.setattr(limits, "COLD_S", 0.05)
+            await nodes[0].call(CLIENT, session, 30, b"30")
             await until(pair, lambda: all(node.host.warm_groups == 0 and memory_of(node) == 0 for node in pair))
             views = [node.host.replica(GROUP).view for node in pair]
             await nursery.start(run_until_cancelled, nodes[2])
-            bodies = [b"%d" % number for number in range(1, 30)]
+            bodies = [b"%d" % number for number in range(1, 31)]
             await until(nodes, lambda: nodes[2].bodies() == bodies)
             assert [node.host.replica(GROUP).view for node in pair] == views, "nobody was missed"
 
-            await nodes[2].call(CLIENT, session, 30, b"30")
-            await until(nodes, lambda: all(node.bodies() == [*bodies, b"30"] for node in nodes))
+            await nodes[2].call(CLIENT, session, 31, b"31")
+            await until(nodes, lambda: all(node.bodies() == [*bodies, b"31"] for node in nodes))
             assert nodes[0].host.statistics.groups_cooled >= 1
             nursery.cancel_scope.cancel()
