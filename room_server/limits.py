@@ -229,7 +229,7 @@ NODE_RECORD_RETRY_S: Final = 2.0
 """Seconds before our record is put again that nobody took: at the start neighbours are still to be met."""
 
 PEER_FIND_EVERY_S: Final = 5.0
-"""Seconds between two searches for a peer that is not where the configuration says."""
+"""Seconds between searches for peers that are not where the configuration says."""
 
 PEER_FIND_S_MAX: Final = 4.0
 """Seconds for one such search."""

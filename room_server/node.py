@@ -214,7 +214,7 @@ class _Node:
             self.announcer.add(room)
         host, port = dht.address
         on_lan = partial(announce_on_lan, self.announcer.targets, listen_host=host, port=port)
-        return [self.announcer.run, own.run, *([on_lan] if self.config.dht.lan else [])]
+        return [self.announcer.run, own.run, self.finder.run, *([on_lan] if self.config.dht.lan else [])]
 
     def open_router(self, port: int) -> list[Callable[[], Awaitable[object]]]:
         """Have our port forwarded by the home router, if that is wished; returns the tasks for it."""
@@ -230,7 +230,7 @@ class _Node:
             return await dial_peer(peer, self.identity, self.peer_hello)
         except WireError as error:
             failure = error
-        moved = None if self.finder is None else await self.finder.find(peer)
+        moved = None if self.finder is None else self.finder.elsewhere(peer)
         if moved is None:
             raise failure
         return await dial_peer(moved, self.identity, self.peer_hello)

@@ -111,19 +111,36 @@ async def numeric_addresses(endpoint: Endpoint) -> list[str]:
 
 
 class PeerFinder:
-    """Finds peers that have moved; one search for each in a while, its outcome remembered until the next."""
+    """Finds peers that have moved. Searches go on beside the dialling, which a slow network must not hold up."""
 
     def __init__(self, dht: Node) -> None:
         self._dht = dht
-        self._asked: dict[NodeKey, tuple[float, Peer | None]] = {}
+        self._wanted: dict[NodeKey, Peer] = {}
+        self._found: dict[NodeKey, Peer] = {}
+        self._wake = trio.Event()
 
-    async def find(self, peer: Peer) -> Peer | None:
-        """The peer at the address that its own record names; None if there is none, or it is the known one."""
-        asked_at, found = self._asked.get(peer.node_key, (-math.inf, None))
-        if trio.current_time() - asked_at >= limits.PEER_FIND_EVERY_S:
-            found = await self._search(peer)
-            self._asked[peer.node_key] = (trio.current_time(), found)
-        return found
+    def elsewhere(self, peer: Peer) -> Peer | None:
+        """A peer that does not answer, at the address that its own record named last; None while there is no other.
+
+        It is looked for from now on, and again whenever this is asked.
+        """
+        self._wanted[peer.node_key] = peer
+        self._wake.set()
+        return self._found.get(peer.node_key)
+
+    async def run(self) -> None:
+        """Search for those who are wanted, now and then, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            wanted, self._wanted = self._wanted, {}
+            for peer in wanted.values():
+                found = await self._search(peer)
+                if found is None:
+                    self._found.pop(peer.node_key, None)
+                else:
+                    self._found[peer.node_key] = found
+            await trio.sleep(limits.PEER_FIND_EVERY_S)
 
     async def _search(self, peer: Peer) -> Peer | None:
         with trio.move_on_after(limits.PEER_FIND_S_MAX):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import msgspec
 import trio
+from trio.testing import MockClock
 
 from dht.node import Node, open_node
+from room_server import limits
 from room_server.config import Endpoint
 from room_server.node_records import OwnRecord, PeerFinder, numeric_addresses
 from room_server.peers import Peer
@@ -57,18 +59,25 @@ async def test_wildcards_and_unknown_names_are_not_announced() -> None:
         assert dht.pinned() == []
 
 
-async def test_record_of_a_peer_that_is_where_we_know_it_is_no_news() -> None:
-    peer = Peer(name="p", node_key=IDENTITY.public, host="192.0.2.2", port=7400)
-    async with open_node() as dht:
+async def test_peer_is_dialled_elsewhere_once_its_record_says_so(autojump_clock: MockClock) -> None:
+    peer = Peer(name="p", node_key=IDENTITY.public, host="192.0.2.9", port=7400)
+    async with open_node() as dht, trio.open_nursery() as nursery:
         finder = PeerFinder(dht)
-        assert await finder.find(peer) is None, "nobody has it"
-        dht.pin(sign_node_record(IDENTITY, ["192.0.2.2"], 7400, seq=1, now_unix=1))
-        assert await PeerFinder(dht).find(peer) is None
-        assert await finder.find(msgspec.structs.replace(peer, host="192.0.2.9")) is None, "it was asked a moment ago"
+        nursery.start_soon(finder.run)
 
-        found = await PeerFinder(dht).find(msgspec.structs.replace(peer, host="192.0.2.9"))
+        async def found() -> Peer | None:
+            finder.elsewhere(peer)
+            await trio.sleep(2 * (limits.PEER_FIND_EVERY_S + limits.PEER_FIND_S_MAX))
+            return finder.elsewhere(peer)
 
-    assert found == peer
+        assert await found() is None, "nobody has a record"
+        dht.pin(sign_node_record(IDENTITY, ["192.0.2.9"], 7400, seq=1, now_unix=1))
+        assert await found() is None, "it is where we know it"
+        dht.pin(sign_node_record(IDENTITY, ["192.0.2.2"], 7400, seq=2, now_unix=1))
+        assert await found() == msgspec.structs.replace(peer, host="192.0.2.2")
+        dht.pin(sign_node_record(IDENTITY, ["192.0.2.9"], 7400, seq=3, now_unix=1))
+        assert await found() is None, "it came back"
+        nursery.cancel_scope.cancel()
 
 
 async def test_server_that_moved_is_found_by_the_others_without_anybody(tmp_path: Path) -> None:
