@@ -36,6 +36,36 @@ class Defence(msgspec.Struct, frozen=True):
 
 DEFENCES = (
     Defence(
+        "room_server/dial_back.py",
+        "if message.port != peer.port and not limits.DIAL_BACK_PORT_MIN <= message.port <= _PORT_MAX:",
+        "if False:",
+        "tests/room_server/test_dial_back.py::test_strangers_and_ports_of_other_services_are_not_dialled",
+    ),
+    Defence(
+        "room_server/dial_back.py",
+        "        if wait_s > 0:\n",
+        "        if wait_s > 1e9:\n",
+        "tests/room_server/test_dial_back.py::test_an_address_is_dialled_once_in_a_while_whatever_key_and_port_it_names",
+    ),
+    Defence(
+        "wire/descriptor.py",
+        "        item.verify()\n    except InvalidSignature as error:\n        raise ForgedError",
+        "        pass\n    except InvalidSignature as error:\n        raise ForgedError",
+        "tests/wire/test_node_record.py::test_record_that_the_server_did_not_sign_is_refused",
+    ),
+    Defence(
+        "wire/node_record.py",
+        "if [replica.node_key for replica in descriptor.replicas] != [node_key]:",
+        "if False:",
+        "tests/wire/test_node_record.py::test_record_about_others_is_refused",
+    ),
+    Defence(
+        "wire/descriptor.py",
+        "    blinded: bytes = bindings.crypto_scalarmult_ed25519_noclamp(factor, root_public)\n    return blinded",
+        "    del factor\n    return root_public",
+        "tests/wire/test_node_record.py::test_record_shows_others_neither_key_nor_address",
+    ),
+    Defence(
         "client/witness.py",
         "if known == payload.seen_chain:",
         "if True:",
