@@ -28,7 +28,7 @@ from client.identity import Identity
 from client.joining import JoinAttempt, enter_by_welcome, has_won, prepare_join, prepare_knock
 from client.room_driver import StoreAccess
 from client.room_state import Cursor, InFlight, Phase, RoomKeys, RoomMemory
-from client.store import RoomRecord
+from client.store import RoomRecord, knock_name
 from wire.certificate import RoomServers
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch
@@ -122,9 +122,14 @@ class Newcomer:
             self._identity = Identity.from_bytes(knocked.identity)
             self._package = mls.KeyPackageBundle.from_bytes(knocked.package)
 
+    async def _forget_knock(self) -> None:
+        """We are in: another stay begins with another key."""
+        if self._package is not None:
+            await self._store.run(lambda store: store.put(self._name, b""))
+
     @property
     def _name(self) -> str:
-        return f"knock/{self._link.room_id.hex()}"
+        return knock_name(self._link.room_id)
 
     async def join(
         self, servers: list[ServerAddress], *, known: RoomServers | None = None, refresh: Refresh | None = None
@@ -149,6 +154,7 @@ class Newcomer:
             self._connection = connection
             try:
                 await self._race(connection)
+                await self._forget_knock()
             except SamtalaError as error:
                 # Carried out by hand: the connection's nursery would wrap it into a group.
                 failure = error
@@ -236,7 +242,6 @@ class Newcomer:
         except (DecodeError, mls.PeerError) as error:
             raise RefusedError(f"a Welcome that does not hold: {error}") from error
         await self._begin(group, cursor, Phase.LIVE)
-        await self._store.run(lambda store: store.put(self._name, b""))
         return True
 
     async def _bundle(self, connection: RoomConnection) -> JoinBundle:

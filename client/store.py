@@ -111,6 +111,11 @@ class StoredItem(msgspec.Struct, frozen=True):
     item: TimelineItem
 
 
+def knock_name(room_id: RoomId) -> str:
+    """Where the profile keeps a knock of ours: there is no room here before it is answered."""
+    return f"knock/{room_id.hex()}"
+
+
 class Store:
     """One profile's store. Open it with `open_store`."""
 
@@ -159,6 +164,7 @@ class Store:
                 self._run(f"DELETE FROM {table} WHERE room = ?", (room,))  # noqa: S608 - two fixed names
             self._set_state(room, _EPOCH, memory.epoch_state)
             self._set_state(room, _RATCHET, memory.ratchet_state)
+            self._set_state(room, _KNOCKS, memory.knocks)
             self._add_marks(room, memory.marks)
             self._add_in_flight(room, memory.in_flight)
 
@@ -179,6 +185,7 @@ class Store:
         """Delete a room with all its history."""
         with self._transaction(is_promise=True):
             self._run("DELETE FROM rooms WHERE room_id = ?", (room_id,))
+            self._run("DELETE FROM profile WHERE name = ?", (knock_name(room_id),))
 
     def memory(self, room_id: RoomId) -> RoomMemory:
         """Everything that a room's core needs to go on.

@@ -9,7 +9,7 @@ from client import limits
 from client.errors import RefusedError
 from client.membership import Newcomer
 from client.room_state import Phase
-from client.store import Store, open_store
+from client.store import Store, knock_name, open_store
 from tests.client.builders import identity_of
 from tests.client.communities import community, lobby, notices_until, person, read_until
 from tests.room_server.cluster import Cluster, eventually
@@ -132,6 +132,7 @@ async def test_a_crowd_gets_in_where_nobody_is_there_to_open(tmp_path: Path, mon
             await ours.caught_up()
             assert (ours.epoch, len(await ours.members()), ours.alarms) == (4, 5, 0)
         for store in stores:
+            assert not store.store.get(knock_name(link.room_id)), "the next stay is under another key"
             store.store.close()
 
 
@@ -179,6 +180,7 @@ async def test_a_room_by_approval_lets_in_whom_its_owner_approves_and_nobody_els
                 await ours.approve([known["mallory"]])
 
             theirs = await bob.join(link)
+            assert not await bob._store.run(lambda store: store.get(knock_name(theirs.room_id)))
             await theirs.send("thank you")
             await read_until(ours, "thank you")
             assert [member.name for member in await ours.members()] == ["alice", "bob"]

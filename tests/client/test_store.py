@@ -13,7 +13,7 @@ import pytest
 
 from client import limits
 from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
-from client.store import RoomRecord, Store, StoreError, open_store
+from client.store import RoomRecord, Store, StoreError, knock_name, open_store
 from client.timeline import ItemKind, Sender, TimelineItem
 from tests.wire.certificates import servers
 from wire.ids import RoomEpoch, RoomId, Sequence
@@ -121,14 +121,27 @@ def test_rooms_do_not_mix(store: Store) -> None:
 def test_forgetting_a_room_leaves_nothing_of_it(store: Store) -> None:
     store.apply(ROOM, RoomChange(items=(item(5),), unsent=(Outgoing(b"m1", 1, "mine"),)))
 
+    store.put(knock_name(ROOM), b"keys")
+
     store.forget_room(ROOM)
 
     assert store.rooms() == []
+    assert store.get(knock_name(ROOM)) is None
     with pytest.raises(StoreError, match="not in that room"):
         store.memory(ROOM)
     store.begin_room(ROOM, RECORD, MEMORY)
     assert store.timeline(ROOM, after_id=0) == []
     assert store.unsent(ROOM) == []
+
+
+def test_who_knocked_is_kept_until_the_room_is_joined_again(store: Store) -> None:
+    store.apply(ROOM, RoomChange(knocks=b"bob waits"))
+    store.apply(ROOM, RoomChange(items=(item(5),)))
+    assert store.memory(ROOM).knocks == b"bob waits"
+
+    store.begin_room(ROOM, RECORD, MEMORY)
+
+    assert store.memory(ROOM).knocks == b""
 
 
 def test_joining_again_replaces_the_state_and_keeps_the_timeline(store: Store) -> None:
