@@ -272,6 +272,12 @@ DEFENCES = (
         "tests/client/test_letting_in.py::test_another_link_ends_the_wait_of_who_knocked_with_the_old_one",
     ),
     Defence(
+        "client/membership.py",
+        "            return False  # Any member can put one there: it must not bar the other ways in.",
+        "            raise",
+        "tests/client/test_membership.py::test_a_false_welcome_does_not_bar_the_other_ways_in",
+    ),
+    Defence(
         "client/facts.py",
         "if body.external or staged.committer in staged.added:",
         "if body.external:",

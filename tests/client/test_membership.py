@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from tests.client.builders import identity_of
 from tests.client.communities import community, lobby, notices_until, person, read_until
 from tests.room_server.cluster import Cluster, eventually
 from wire.identity import ServerAddress
-from wire.ids import NodeKey
+from wire.ids import NodeKey, Sequence
 from wire.link import Link, parse_link
+from wire.messages import GetWelcome, Message, StoredWelcomeReply
 
 
 class InThread:
@@ -134,6 +136,26 @@ async def test_a_crowd_gets_in_where_nobody_is_there_to_open(tmp_path: Path, mon
         for store in stores:
             assert not store.store.get(knock_name(link.room_id)), "the next stay is under another key"
             store.store.close()
+
+
+class FalseWelcome:
+    """A connection to a room in which a member has put something else where a Welcome belongs."""
+
+    async def call(self, build: Callable[[int], Message]) -> Message:
+        question = build(1)
+        assert isinstance(question, GetWelcome)
+        return StoredWelcomeReply(1, question.room_id, b"no Welcome", Sequence(1), b"c" * 32)
+
+
+async def test_a_false_welcome_does_not_bar_the_other_ways_in(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "bob")
+    newcomer = Newcomer(Link(root_public=b"r" * 32, secret=b"s" * 16), identity_of("bob"), store)
+    await newcomer._make_package()
+
+    assert not await newcomer._is_welcome(FalseWelcome())  # type: ignore[arg-type]  # all that it asks for
+
+    assert store.store.rooms() == []
+    store.store.close()
 
 
 async def test_whoever_was_let_in_by_a_member_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
