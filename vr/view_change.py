@@ -192,12 +192,15 @@ def _suffix(state: ReplicaState) -> tuple[OpNumber, Checksum, bytes]:
 
 
 def may_vote(state: ReplicaState) -> bool:
-    """Is our vote for the view we are changing to, with everything it promises, on stable storage?"""
+    """Is our vote for the view we are changing to, with everything it promises, on stable storage?
+
+    Who vouches for no log promises nothing of it: what it fetched on top of a damaged one is not written before all is whole.
+    """
     return (
         state.status is not Status.NORMAL
         and state.frozen_do_view_change is not None
         and state.view == state.voted_view == state.durable_view
-        and state.durable_op == state.head_op
+        and (state.durable_op == state.head_op or state.status is Status.RECOVERING_HEAD)
     )
 
 
