@@ -80,6 +80,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             self, digest=_digest(msgspec.json.encode(msgspec.structs.replace(self, digest=b"")))
         )
 
+    def text(self) -> bytes:
+        """The file, the only one that says this."""
+        return msgspec.json.format(msgspec.json.encode(self))
+
 
 def read_manifest(target: Path) -> Manifest | None:
     """The manifest of a copy; None if there is no copy yet.
@@ -95,11 +99,11 @@ def read_manifest(target: Path) -> Manifest | None:
         raise BackupError(f"{target} cannot be read: {error}") from error
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BackupError(f"{target / MANIFEST_NAME} is damaged: {error}") from error
     if manifest.format != FORMAT:
         raise BackupError(f"{target} is a copy of format {manifest.format}; this program knows {FORMAT}")
-    if manifest.sealed().digest != manifest.digest:
+    if manifest.sealed().digest != manifest.digest or manifest.text() != data:  # Spare bits of base64 are in no digest.
         raise BackupError(f"{target / MANIFEST_NAME} is damaged: it does not have the digest that it names")
     return manifest
 
@@ -126,7 +130,7 @@ def create_backup(data: str, target: Path, *, now_us: int) -> Manifest:
     except (OSError, VRError) as error:
         raise BackupError(f"the copy could not be made, and is as it was: {error}") from error
     manifest = Manifest(format=FORMAT, made_us=now_us, rooms=list(known.values())).sealed()
-    _write(target / MANIFEST_NAME, msgspec.json.format(msgspec.json.encode(manifest)))
+    _write(target / MANIFEST_NAME, manifest.text())
     _remove_strangers(target, manifest)
     return manifest
 

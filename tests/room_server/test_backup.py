@@ -125,15 +125,31 @@ def test_every_byte_that_changes_is_found(tmp_path: Path) -> None:
 
     for path in [path for path in target.rglob("*") if path.is_file()]:
         sound = path.read_bytes()
-        places = range(len(sound)) if path.name != MANIFEST_NAME else range(0, len(sound), 7)
-        for at in places:
-            path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        for at in range(len(sound)):
+            path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << at % 8]) + sound[at + 1 :])
             assert is_noticed(target), f"{path.name} at {at}"
+        for at in (0, len(sound) // 2, len(sound) - 1):
+            path.write_bytes(sound[:at])
+            assert is_noticed(target), f"{path.name} cut at {at}"
         path.write_bytes(sound)
         path.rename(moved := path.with_name("elsewhere"))
         assert is_noticed(target)
         moved.rename(path)
     assert list(verify_backup(target)) == []
+
+
+def test_a_manifest_is_one_text(tmp_path: Path) -> None:
+    """Spare bits of its base64 change nothing that is decoded, and bytes that are no text at all are an error like others."""
+    data, target = tmp_path / "data", tmp_path / "copy"
+    node(data, chain(1, 2)).close()
+    create_backup(str(data), target, now_us=1)
+    path = target / MANIFEST_NAME
+    sound = path.read_bytes()
+
+    for changed in (sound.replace(b"==", b"=="[::-1] + b" "), sound + b"\n", b"\xff" + sound[1:]):
+        path.write_bytes(changed)
+        with pytest.raises(BackupError, match="damaged"):
+            read_manifest(target)
 
 
 def is_noticed(target: Path) -> bool:
