@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.wire.certificates import ROOM, certificate, encoded, identity, server, servers
 from wire import limits
 from wire.certificate import (
+    VERSION,
     EpochCertificate,
     EpochSignature,
     ForcedEpochError,
@@ -129,7 +130,9 @@ def test_servers_out_of_bounds_are_refused(wrong: tuple[Server, ...]) -> None:
         decode_statement(certificate(RoomServers(GroupEpoch(1), wrong), signers=()).statement)
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"epoch": 0}, {"op": 0}, {"checksum": b""}, {"room_id": b"r"}])
+@pytest.mark.parametrize(
+    "change", [{"version": VERSION + 1}, {"epoch": 0}, {"op": 0}, {"checksum": b""}, {"room_id": b"r"}]
+)
 def test_statement_out_of_bounds_is_refused(change: dict[str, object]) -> None:
     statement = decode_statement(certificate(SECOND, signers=()).statement)
 
