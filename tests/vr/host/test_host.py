@@ -23,6 +23,7 @@ from vr.host import (
 )
 from vr.host.limits import SUBMITTED_REQUESTS_MAX
 from vr.host.peer_frame import encode_peer_frames
+from vr.limits import SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_ASKED_MAX
 from vr.log import Request
 from vr.messages import Commit, encode
 from vr.ready import RejectReason
@@ -250,7 +251,9 @@ async def test_a_laggard_that_restarts_in_the_middle_of_a_snapshot_goes_on_with_
             async with laggard.running():
                 await until_all(nodes, everybody_has(nodes, bodies))
                 assert laggard.host.statistics.snapshots_installed == 1
-            assert links.large_bytes < 1.2 * total
+            # What was under way when it died comes again; without what it had kept, half of the whole would.
+            under_way = SNAPSHOT_CHUNKS_ASKED_MAX * SNAPSHOT_CHUNK_BYTES
+            assert links.large_bytes < 1.05 * total + under_way < 1.4 * total
 
 
 async def test_the_log_stays_short_and_history_keeps_everything(tmp_path: Path) -> None:
