@@ -257,3 +257,15 @@ MAP_GOODBYE_S_MAX: Final = 1.0
 
 MAP_DATAGRAM_BYTES_MAX: Final = 1100
 """Of one answer (RFC 6887 7: no message is longer)."""
+
+CLUSTER_NODES_MAX: Final = 32
+"""Servers of one cluster: each keeps a link to each other one."""
+
+CLUSTER_INVITES_MAX: Final = 32
+"""Invitations of one cluster that are open, or used and not yet over."""
+
+INVITE_S_MAX: Final = 7 * 24 * 3600
+"""Seconds that an invitation may hold: who needs longer is invited again."""
+
+ROSTER_OPERATION_BYTES_MAX: Final = 2048
+"""One operation of a roster: a server's record has some 500 bytes at most."""

@@ -73,3 +73,9 @@ CERTIFICATES_PER_FRAME_MAX: Final = 64
 
 LETTER_BYTES_MAX: Final = 64 * 1024
 """One sealed letter between two devices; what is longer travels as several."""
+
+VERSION_CHARACTERS_MAX: Final = 64
+"""A server's version as it tells it."""
+
+COMPARISON_WORDS: Final = 3
+"""Words that two people compare: 24 bits, and the attacker has one try with each invitation."""
