@@ -9,7 +9,7 @@
 A pure core: time and randomness are arguments, bytes go in and out, and nobody is called back. The modules, bottom up:
 `codec crypto tree_math` · `nodes ratchet_tree key_schedule secret_tree` · `proposals framing protection welcome
 tree_validation tree_kem key_packages` · `state proposal_list epoch commit succession joining receiving` ·
-`signed staged group`.
+`signed staged group history`.
 
 Not audited. Python cannot wipe secrets from memory.
 """
@@ -43,6 +43,7 @@ from mls.errors import (
     WrongGroup,
 )
 from mls.group import ApplicationMessage, Group, StagedCommit, StagedGroup
+from mls.history import EpochReader, EpochRecord, PublicGroup, record_of
 from mls.joining import propose_to_join
 from mls.key_packages import KeyPackageBundle, KeyPackageFacts, key_package_of, new_key_package
 from mls.nodes import ROOM_EXTENSION, Extension
@@ -56,6 +57,8 @@ __all__ = [
     "DecodeError",
     "DecryptionFailed",
     "Entropy",
+    "EpochReader",
+    "EpochRecord",
     "Extension",
     "GenerationTooFar",
     "Group",
@@ -78,6 +81,7 @@ __all__ = [
     "OwnCommit",
     "OwnMessage",
     "PeerError",
+    "PublicGroup",
     "Replayed",
     "SignatureKey",
     "SignedMessage",
@@ -91,4 +95,5 @@ __all__ = [
     "key_package_of",
     "new_key_package",
     "propose_to_join",
+    "record_of",
 ]

@@ -37,12 +37,21 @@ from mls.proposal_list import (
 from mls.proposals import Commit, KeyPackage, Proposal, ProposalReference
 from mls.protection import membership_tag, sign_content
 from mls.ratchet_tree import RatchetTree
-from mls.state import GroupState, Member, member_of
+from mls.state import GroupState, Member, PublicState, member_of
 from mls.tree_kem import NewPath, create_path, merge, open_path, seal_path
 from mls.tree_validation import check_leaf_node
 from mls.welcome import GroupSecrets, seal_welcome
 
-__all__ = ["EXTERNAL_INIT_LABEL", "CommitOutcome", "MayReplace", "build_commit", "follow_commit", "same_identity"]
+__all__ = [
+    "EXTERNAL_INIT_LABEL",
+    "CommitOutcome",
+    "Followed",
+    "MayReplace",
+    "build_commit",
+    "follow_commit",
+    "follow_publicly",
+    "same_identity",
+]
 
 EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
 
@@ -76,7 +85,7 @@ def _members(tree: RatchetTree, leaf_indices: Sequence[int]) -> list[Member]:
 
 
 def resolve_proposals(
-    state: GroupState, items: Sequence[Proposal | ProposalReference], committer: int
+    state: PublicState, items: Sequence[Proposal | ProposalReference], committer: int
 ) -> list[tuple[Proposal, int | None]]:
     """Look references up and name the sender of each proposal.
 
@@ -265,7 +274,7 @@ def _welcome(
 # Following
 
 
-class _Followed(msgspec.Struct, frozen=True, kw_only=True):
+class Followed(msgspec.Struct, frozen=True, kw_only=True):
     """A commit whose public half is done: its proposals are in a new tree, and so are its path's public keys."""
 
     message: AuthenticatedContent
@@ -273,6 +282,9 @@ class _Followed(msgspec.Struct, frozen=True, kw_only=True):
     found: SortedProposals
     applied: AppliedProposals
     sender: int
+    committer: Member
+    removed: list[Member]
+    updated: list[Member]
     is_external: bool
 
 
@@ -292,30 +304,27 @@ def follow_commit(
     """
     if state.reinit is not None:
         raise GroupClosed("the group was re-initialised")
-    followed = _follow_publicly(state, message)
+    followed = follow_publicly(state, message, may_replace=may_replace)
     applied, found = followed.applied, followed.found
-    (committer,) = _members(applied.tree, [followed.sender])
-    removed = _members(state.tree, found.removes)
-    updated = _members(applied.tree, [index for index, _ in found.updates])
-    replaced = removed if followed.is_external else _members(state.tree, [followed.sender])
-    replacements = [(old, committer) for old in replaced]
-    replacements += zip(_members(state.tree, [member.leaf_index for member in updated]), updated, strict=True)
-    if not all(may_replace(old, new) for old, new in replacements):
-        raise InvalidCommit("a commit that puts one identity in another's place")
     evicted = state.own_leaf in found.removes
     return CommitOutcome(
         state=None if evicted else _enter(state, followed, psks),
         message=encoded,
         welcome=None,
         epoch=state.context.epoch + 1,
-        committer=committer,
-        added=[committer] if followed.is_external else _members(applied.tree, applied.added),
-        removed=removed,
-        updated=updated,
+        committer=followed.committer,
+        added=[followed.committer] if followed.is_external else _members(applied.tree, applied.added),
+        removed=followed.removed,
+        updated=followed.updated,
     )
 
 
-def _follow_publicly(state: GroupState, message: AuthenticatedContent) -> _Followed:
+def follow_publicly(state: PublicState, message: AuthenticatedContent, *, may_replace: MayReplace) -> Followed:
+    """Work out what an authentic commit makes of the tree: all that can be known without secrets.
+
+    Raises:
+        PeerError: the commit breaks a rule that outsiders can check.
+    """
     commit, sender = message.content.content, message.content.sender
     assert isinstance(commit, Commit), "the caller compared the content type"
     is_external = sender.sender_type is SenderType.NEW_MEMBER_COMMIT
@@ -333,19 +342,39 @@ def _follow_publicly(state: GroupState, message: AuthenticatedContent) -> _Follo
         merge(applied.tree, leaf_index, commit.path, applied.added)
         place = (state.context.group_id, leaf_index)
         check_leaf_node(commit.path.leaf_node, applied.tree, place=place, group_extensions=applied.extensions)
-    return _Followed(
-        message=message, commit=commit, found=found, applied=applied, sender=leaf_index, is_external=is_external
+    (committer,) = _members(applied.tree, [leaf_index])
+    followed = Followed(
+        message=message,
+        commit=commit,
+        found=found,
+        applied=applied,
+        sender=leaf_index,
+        committer=committer,
+        removed=_members(state.tree, found.removes),
+        updated=_members(applied.tree, [index for index, _ in found.updates]),
+        is_external=is_external,
     )
+    _check_replacements(state, followed, may_replace)
+    return followed
 
 
-def _sort_external(state: GroupState, commit: Commit) -> SortedProposals:
+def _check_replacements(state: PublicState, followed: Followed, may_replace: MayReplace) -> None:
+    replaced = followed.removed if followed.is_external else _members(state.tree, [followed.sender])
+    replacements = [(old, followed.committer) for old in replaced]
+    before = _members(state.tree, [member.leaf_index for member in followed.updated])
+    replacements += zip(before, followed.updated, strict=True)
+    if not all(may_replace(old, new) for old, new in replacements):
+        raise InvalidCommit("a commit that puts one identity in another's place")
+
+
+def _sort_external(state: PublicState, commit: Commit) -> SortedProposals:
     proposals = [item for item in commit.proposals if not isinstance(item, ProposalReference)]
     if len(proposals) != len(commit.proposals):
         raise InvalidProposal("an external commit with references")
     return sort_external_proposals(proposals, tree=state.tree)
 
 
-def _enter(state: GroupState, followed: _Followed, psks: Mapping[bytes, bytes]) -> GroupState:
+def _enter(state: GroupState, followed: Followed, psks: Mapping[bytes, bytes]) -> GroupState:
     applied, found, message = followed.applied, followed.found, followed.message
     if any(index == state.own_leaf for index, _ in found.updates):
         raise InvalidProposal("an Update in our name that we never sent")

@@ -173,9 +173,14 @@ def open_sender_data(message: PrivateMessage, secret: bytes, header: bytes) -> t
 
 
 def open_private(
-    message: PrivateMessage, *, sender_data_secret: bytes, secret_tree: SecretTree, tree: RatchetTree, own_leaf: int
+    message: PrivateMessage,
+    *,
+    sender_data_secret: bytes,
+    secret_tree: SecretTree,
+    tree: RatchetTree,
+    own_leaf: int | None,
 ) -> tuple[AuthenticatedContent, MessageKey]:
-    """Decrypt a message; neither is its signature verified here nor its key consumed.
+    """Decrypt a message; neither is its signature verified here nor its key consumed. `own_leaf` is None for a reader.
 
     Raises:
         DecryptionFailed: not encrypted in this epoch.

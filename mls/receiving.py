@@ -29,9 +29,17 @@ from mls.proposals import (
 )
 from mls.protection import check_membership_tag, open_private, verify_content
 from mls.secret_tree import MessageKey
-from mls.state import CachedProposal, GroupState
+from mls.state import CachedProposal, GroupState, PublicState
 
-__all__ = ["Received", "check_target", "proposal_reference", "receive", "receive_private", "remember_proposal"]
+__all__ = [
+    "Received",
+    "check_target",
+    "proposal_reference",
+    "receive",
+    "receive_private",
+    "remember_proposal",
+    "signer_key",
+]
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -41,7 +49,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message_key: MessageKey | None
 
 
-def check_target(state: GroupState, group_id: bytes, epoch: int) -> None:
+def check_target(state: PublicState, group_id: bytes, epoch: int) -> None:
     """Check that a message is for this group and epoch.
 
     Raises:
@@ -84,7 +92,7 @@ def receive_private(state: GroupState, message: PrivateMessage) -> Received:
         tree=state.tree,
         own_leaf=state.own_leaf,
     )
-    verify_content(_signer_key(state, opened), opened, state.context_bytes)
+    verify_content(signer_key(state, opened), opened, state.context_bytes)
     return Received(message=opened, message_key=message_key)
 
 
@@ -94,13 +102,13 @@ def _receive_public(state: GroupState, public: PublicMessage) -> AuthenticatedCo
     if isinstance(content.content, bytes):
         raise DecodeError("application data that is not encrypted")
     message = AuthenticatedContent(wire_format=WireFormat.PUBLIC_MESSAGE, content=content, auth=public.auth)
-    signer_key = _signer_key(state, message)
+    public_key = signer_key(state, message)
     check_membership_tag(state.secrets.membership_key, public, state.context_bytes)
-    verify_content(signer_key, message, state.context_bytes)
+    verify_content(public_key, message, state.context_bytes)
     return message
 
 
-def _signer_key(state: GroupState, message: AuthenticatedContent) -> bytes:
+def signer_key(state: PublicState, message: AuthenticatedContent) -> bytes:
     """Key that must have signed a message (RFC 9420 6.1)."""
     sender, content = message.content.sender, message.content.content
     match sender.sender_type:
@@ -129,7 +137,7 @@ def _read_external_sender(reader: Reader) -> bytes:
     return signature_key
 
 
-def _external_sender_key(state: GroupState, index: int) -> bytes:
+def _external_sender_key(state: PublicState, index: int) -> bytes:
     encoded = find_extension(state.context.extensions, EXTERNAL_SENDERS_EXTENSION)
     if encoded is None:
         raise UnknownSender("a group without external senders")
@@ -144,7 +152,7 @@ def proposal_reference(message: AuthenticatedContent) -> bytes:
     return ref_hash(b"MLS 1.0 Proposal Reference", message.encode())
 
 
-def remember_proposal(state: GroupState, message: AuthenticatedContent) -> bytes:
+def remember_proposal(state: PublicState, message: AuthenticatedContent) -> bytes:
     """Keep an authentic proposal for a later commit; returns its reference.
 
     Raises:

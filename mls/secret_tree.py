@@ -126,6 +126,11 @@ class SecretTree:
         self._ratchets: dict[int, tuple[SenderRatchet, SenderRatchet]] = {}
         self._skipped_count = 0
 
+    @property
+    def encryption_secret(self) -> bytes | None:
+        """The root of it all, 32 bytes; None once any key was asked for."""
+        return self._node_secrets.get(tree_math.root(self.leaf_count))
+
     def peek(self, leaf_index: int, ratchet: RatchetType, generation: int) -> MessageKey:
         """Key of a sender's generation, without using it up.
 

@@ -25,7 +25,7 @@ from mls.ratchet_tree import RatchetTree
 from mls.secret_tree import SecretTree, SecretTreeState
 from mls.welcome import GroupInfo, sign_group_info
 
-__all__ = ["GroupState", "Member", "member_of"]
+__all__ = ["GroupState", "Member", "PublicState", "member_of"]
 
 _FORMAT: Final = 1
 """Version of both stored parts; the first field of each."""
@@ -71,26 +71,31 @@ class _StoredRatchets(msgspec.Struct, array_like=True):
     proposals: list[tuple[bytes, int | None, bytes]]
 
 
-class GroupState(msgspec.Struct, kw_only=True):
+class PublicState(msgspec.Struct, kw_only=True):
+    """What is known of an epoch without any of its secrets: who is in it, and how it came to be."""
+
+    context: GroupContext
+    context_bytes: bytes
+    tree: RatchetTree
+    confirmation_tag: bytes
+    interim_transcript_hash: bytes
+    proposals: dict[bytes, CachedProposal] = {}
+
+
+class GroupState(PublicState, kw_only=True):
     """Everything one member knows in one epoch.
 
     Only `secret_tree` and `proposals` change within an epoch. `private_keys` are X25519 keys by node index, for our leaf
     and those ancestors whose secret we learnt. `resumption_psks` are those of this and a few past epochs.
     """
 
-    context: GroupContext
-    context_bytes: bytes
-    tree: RatchetTree
     own_leaf: int
     private_keys: dict[int, bytes]
     secrets: EpochSecrets
     secret_tree: SecretTree
-    confirmation_tag: bytes
-    interim_transcript_hash: bytes
     signature_key: SignatureKey
     resumption_psks: dict[int, bytes]
     reinit: ReInit | None = None
-    proposals: dict[bytes, CachedProposal] = {}
 
     def group_info(self, *, with_tree: bool = True, with_external_pub: bool = True) -> GroupInfo:
         """Describe this epoch to a newcomer, signed by us."""
