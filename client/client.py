@@ -16,13 +16,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import trio
 
 import mls
 from client import limits
+from client.archive import NO_HISTORY, HistoryPolicy
 from client.cluster import Roster, ask_roster, host_room
 from client.connection import ConnectionState, ServerAddress
 from client.discovery import NO_OTHERS, Discovery, Found, OtherSources, known_nodes_of
@@ -41,6 +42,7 @@ from client.room_core import RoomCore
 from client.room_driver import RoomDriver
 from client.room_state import Phase, RoomMemory
 from client.store import RoomRecord, Store, StoreDamagedError, StoredRoom
+from client.store_access import StoreThread
 from client.typed import check_name, parse_room_link, parse_server
 from client.whereabouts import servers_of
 from wire.certificate import RoomServers
@@ -49,7 +51,6 @@ from wire.ids import RoomId
 from wire.ids import Sequence as EntrySequence
 from wire.link import Link
 
-_Result = TypeVar("_Result")
 _IDENTITY: Final = "identity"
 _KNOWN_NODES: Final = "known_nodes"
 LOOK_AGAIN_S: Final = 5.0
@@ -66,18 +67,6 @@ class RoomSummary(msgspec.Struct, frozen=True, kw_only=True):
     is_owner: bool
 
 
-class _StoreThread:
-    """The store behind a limiter: one call at a time, in a worker thread (`room_driver.StoreAccess`)."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._limiter = trio.CapacityLimiter(1)
-
-    async def run(self, act: Callable[[Store], _Result]) -> _Result:
-        # Not abandoned on cancel: half a transaction must not meet a closed file.
-        return await trio.to_thread.run_sync(act, self._store, limiter=self._limiter)
-
-
 class Client:
     """See the module. Made by `open_client`."""
 
@@ -86,7 +75,7 @@ class Client:
         self._others = others
         self.last_search: Discovery | None = None
         """The latest search for a room, with its trace."""
-        self._store = _StoreThread(store)
+        self._store = StoreThread(store)
         self._nursery = nursery
         self._open: dict[RoomId, Room] = {}
         self._opening = trio.Lock()
@@ -162,8 +151,9 @@ class Client:
         return room
 
     async def create_room(
-        self, name: str, *, nodes: Sequence[str], my_name: str | None = None, by_approval: bool = False
-    ) -> Room:
+        self, name: str, *, nodes: Sequence[str], my_name: str | None = None, by_approval: bool = False,
+        history: HistoryPolicy = NO_HISTORY,
+    ) -> Room:  # fmt: skip
         """Make a room on the servers of a cluster and become its first member.
 
         Args:
@@ -171,6 +161,7 @@ class Client:
             nodes: addresses of servers, HOST:PORT#KEY; one is enough to find the others.
             my_name: what to be called there; by default as everywhere.
             by_approval: the link only lets people knock: see `Room.approve`.
+            history: what newcomers may read of what was before them: see `Room.set_history`.
 
         Raises:
             UsageError: a name or an address is wrong.
@@ -183,7 +174,9 @@ class Client:
         identity = self._identity_for_room(my_name)
         roster = await ask_roster([parse_server(text) for text in nodes])
         now_us, entropy = time.time_ns() // 1000, secrets.token_bytes
-        new = found_room(name, roster.nodes, identity, by_approval=by_approval, entropy=entropy, now_us=now_us)
+        new = found_room(
+            name, roster.nodes, identity, by_approval=by_approval, history=history, entropy=entropy, now_us=now_us
+        )
         async with self._opening:
             await self._begin_own(new, name, identity)
             await self._host(new, roster)

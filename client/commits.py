@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
+from client.archive import HistoryPolicy
 from client.facts import check_admission, check_facts, facts_of, join_key_of, keys_in
 from client.identity import may_replace
 from client.room_state import Block, RoomKeys, block_digest
@@ -32,12 +33,13 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True):
 
 class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
     """A wish for another epoch: members to remove, by their device keys; a new link; newcomers to let into
-    a room by approval, by theirs. Empty: renew our own keys.
+    a room by approval, by theirs; another policy of what newcomers may read. Empty: renew our own keys.
     """
 
     remove: tuple[bytes, ...] = ()
     new_link: NewLink | None = None
     let_in: tuple[bytes, ...] = ()
+    history: HistoryPolicy | None = None
 
 
 def seal_group_info(group: Group, secrets: EpochSecrets, keys: RoomKeys, entropy: Entropy) -> bytes:

@@ -177,6 +177,11 @@ class RoomConnection:
         """The session as it stands, to be given to a later `open_room_connection`."""
         return self._window.state
 
+    @property
+    def servers(self) -> list[ServerAddress]:
+        """Those that are tried."""
+        return list(self._servers)
+
     def set_servers(self, servers: Sequence[ServerAddress]) -> None:
         """The room has moved; takes effect with the next connection."""
         assert servers, "a room has servers"

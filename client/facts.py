@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import msgspec
 
+from client.archive import NO_HISTORY, HistoryPolicy
 from client.identity import clean_name, person_of
+from client.limits import HISTORY_DAYS_MAX
 from client.room_state import RoomKeys
 from client.seals import bundle_key, public_key
 from mls import ROOM_EXTENSION, Extension, Group, Member, StagedCommit
@@ -24,7 +26,7 @@ LINK_SECRET_BYTES = 16
 class RoomFacts(msgspec.Struct, frozen=True, array_like=True):
     """`owner` is a user key (32 bytes); `link_secret` is empty while the first link holds.
 
-    `by_approval`: only the owner's commits let people in; the link lets them knock.
+    `by_approval`: only the owner's commits let people in; the link lets them knock. `history_days`: as in `HistoryPolicy`.
     """
 
     version: int
@@ -32,6 +34,7 @@ class RoomFacts(msgspec.Struct, frozen=True, array_like=True):
     owner: bytes = b""
     link_secret: bytes = b""
     by_approval: bool = False
+    history_days: int = 0
 
 
 def facts_extension(facts: RoomFacts) -> Extension:
@@ -73,11 +76,22 @@ def current_link(link: Link, group: Group) -> Link:
     return msgspec.structs.replace(link, secret=secret) if secret else link
 
 
-def with_link(group: Group, secret: bytes | None) -> tuple[Extension, ...] | None:
-    """Extensions of a commit that replaces the link; None for one that leaves all as it is."""
-    if secret is None:
-        return None
-    return (facts_extension(msgspec.structs.replace(facts_of(group), link_secret=secret)),)
+def policy_of(group: Group) -> HistoryPolicy:
+    """How much newcomers may read of what was before them; what nobody can mean is `none`."""
+    days = facts_of(group).history_days
+    return HistoryPolicy(days) if -1 <= days <= HISTORY_DAYS_MAX else NO_HISTORY
+
+
+def with_facts(
+    group: Group, *, link_secret: bytes | None = None, history: HistoryPolicy | None = None
+) -> tuple[Extension, ...] | None:
+    """Extensions of a commit that replaces the link, or says what newcomers may read; None if it leaves all as it is."""
+    old = new = facts_of(group)
+    if link_secret is not None:
+        new = msgspec.structs.replace(new, link_secret=link_secret)
+    if history is not None:
+        new = msgspec.structs.replace(new, history_days=history.days)
+    return None if new == old else (facts_extension(new),)
 
 
 def join_key_of(link: Link) -> bytes:
@@ -112,7 +126,7 @@ def check_facts(before: Group, after: Group, *, committer: Member, body: CommitB
     if before.extensions != after.extensions:
         person = person_of(committer, 0)
         if not old.owner or person.user_key != old.owner:
-            raise DecodeError("only the room's owner may change its name or link")
+            raise DecodeError("only the room's owner may change its name, link or history")
         if (new.owner, new.by_approval) != (old.owner, old.by_approval) or len(new.link_secret) not in {
             0,
             LINK_SECRET_BYTES,

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from client.archive import NO_HISTORY, HistoryPolicy
 from client.commits import NewLink, seal_group_info
 from client.facts import LINK_SECRET_BYTES, RoomFacts, facts_extension, facts_of, keys_of
 from client.identity import Identity
@@ -55,6 +56,7 @@ def found_room(
     identity: Identity,
     *,
     by_approval: bool = False,
+    history: HistoryPolicy = NO_HISTORY,
     entropy: Entropy,
     now_us: int,
 ) -> NewRoom:
@@ -65,10 +67,11 @@ def found_room(
         nodes: its servers, each with its replica id and numeric address or host name.
         identity: the founder's.
         by_approval: whether the link only lets people knock.
+        history: what newcomers may read of what was before them.
         entropy: source of randomness.
         now_us: unix microseconds.
     """
-    facts = facts_extension(RoomFacts(1, name, identity.user_key, by_approval=by_approval))
+    facts = facts_extension(RoomFacts(1, name, identity.user_key, by_approval=by_approval, history_days=history.days))
     return found_by_keys(
         nodes, identity, facts,
         root_seed=entropy(_SEED_BYTES), secret=entropy(LINK_SECRET_BYTES), entropy=entropy, now_us=now_us,

@@ -183,3 +183,40 @@ LINK_PART_BYTES: Final = 48 * 1024
 
 LINK_PARTS_MAX: Final = 48
 """Parts of what is handed over: some 2 MB, thousands of rooms; a server takes so many letters at once."""
+
+HISTORY_DAYS_MAX: Final = 3650
+"""Days of a history window: ten years; beyond it a room means `full`."""
+
+HISTORY_MESSAGES_MAX: Final = 100_000
+"""Messages of a history that a newcomer reads at most, the latest ones: some 100 MB of memory until all are known to be true."""
+
+ARCHIVE_EPOCHS_MAX: Final = 8192
+"""Epochs whose records are kept per room, some 3 MB; the oldest become unreadable beyond it."""
+
+ARCHIVE_PUBLIC_EPOCHS: Final = 16
+"""Epochs from one kept public group to the next in small rooms: how many commits a newcomer follows at most before what it
+may read begins."""
+
+HISTORY_PART_BYTES: Final = 36_000
+"""Bytes of a grant in one message: in base64, and with the keys of 64 askers in the first, it fits into one entry."""
+
+HISTORY_PARTS_MAX: Final = 64
+"""Parts of one grant, 2.3 MB: the tree of 5,000 members with the records of four thousand epochs."""
+
+HISTORY_GIVERS_MAX: Final = 3
+"""Members whose answer may turn out false before a newcomer does without."""
+
+HISTORY_ASKS_MAX: Final = 8
+"""Times that one device asks, and that others listen to it, before it does without."""
+
+HISTORY_ASKS_OPEN_MAX: Final = 256
+"""Open asks that a member remembers; the oldest is forgotten first, and asks again."""
+
+HISTORY_ASK_AGAIN_S: Final = 60.0
+"""Seconds after which a newcomer without an answer asks again; doubles each time. Whoever was away hears it later anyway."""
+
+HISTORY_ANSWER_S: Final = (0.2, 2.0)
+"""Seconds (least, most) that a member waits before it answers, so that one speaks for all."""
+
+HISTORY_ANSWER_SPREAD_S: Final = 0.05
+"""Seconds more for each member of the room, so that two seldom answer before they hear of each other."""

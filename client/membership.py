@@ -26,9 +26,9 @@ from client.facts import keys_of, room_name
 from client.founding import first_memory
 from client.identity import Identity
 from client.joining import JoinAttempt, enter_by_welcome, has_won, prepare_join, prepare_knock
-from client.room_driver import StoreAccess
 from client.room_state import Cursor, InFlight, Phase, RoomKeys, RoomMemory
 from client.store import RoomRecord, knock_name
+from client.store_access import StoreAccess
 from wire.certificate import RoomServers
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch

@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from client import limits
-from client.payload import padded_bytes
+from client.payload import HISTORY_KINDS, padded_bytes
 from client.room_state import Block, InFlight, Outcome, OutcomeKind, Outgoing
 from wire.ids import Sequence
 from wire.limits import BLOCK_ENTRIES_MAX
@@ -182,6 +182,6 @@ class Outbox:
             self.outcomes.append(outcome)
 
     def _give_up(self, stored: InFlight) -> None:
-        self.unsent.extend(stored.outgoing)
+        self.unsent.extend(outgoing for outgoing in stored.outgoing if outgoing.kind not in HISTORY_KINDS)
         for outgoing in stored.outgoing:
             self.outcomes.append(Outcome(outgoing.message_id, OutcomeKind.UNSENT, Sequence(0)))

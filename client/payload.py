@@ -34,6 +34,12 @@ class PayloadKind(IntEnum):
 
     TEXT = 1
     LEAVE = 2
+    HISTORY_ASK = 3
+    HISTORY_PART = 4
+
+
+HISTORY_KINDS: Final = frozenset({PayloadKind.HISTORY_ASK, PayloadKind.HISTORY_PART})
+"""Said by programs to programs (`client.granting`); people are not shown it."""
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):

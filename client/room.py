@@ -21,15 +21,18 @@ import trio
 
 import mls
 from client import limits
+from client.archive import HistoryPolicy
 from client.commits import MemberChange, NewLink
 from client.connection import StateChanged
 from client.errors import ForkDetectedError, NotFoundError, RefusedError, UnavailableError, UsageError
-from client.facts import current_link, facts_of
+from client.facts import current_link, facts_of, policy_of
 from client.identity import key_fingerprint, person_of
 from client.payload import MESSAGE_ID_BYTES, PayloadKind
-from client.room_driver import PendingMessage, RoomDriver, SentMessage, StoreAccess
+from client.pending import PendingMessage, SentMessage
+from client.room_driver import RoomDriver
 from client.room_readers import EventReader, MessageReader, StateReader
-from client.room_state import Outgoing, Phase
+from client.room_state import Outgoing, Phase, QuestState
+from client.store_access import StoreAccess
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.link import Link
 from wire.messages import RoomStatus
@@ -161,6 +164,21 @@ class Room:
         group, now_s = self._driver.view.group, int(time.time())
         members = await trio.to_thread.run_sync(group.members)
         return [_room_member(member, now_s, is_me=member.leaf_index == group.own_leaf_index) for member in members]
+
+    @property
+    def history(self) -> HistoryPolicy:
+        """What newcomers may read of what was before them. Unless it is nothing, keys of ended epochs are kept for it."""
+        return policy_of(self._driver.view.group)
+
+    @property
+    def is_history_coming(self) -> bool:
+        """Tell whether this device may still get to read what was before it: some member has to be there for that."""
+        return self._driver.view.quest in {QuestState.WANTED, QuestState.GRANTED}
+
+    async def history_read(self) -> None:
+        """Return when what was before this device has been read, as far as it may be. Time limits are the caller's affair."""
+        while self.is_history_coming and not self.is_over:
+            await self._driver.news.wait()
 
     async def status(self) -> RoomStatus:
         """How the servers are, as ours sees them.
@@ -334,6 +352,19 @@ class Room:
             raise RefusedError("only the device that made the room can replace its link")
         self._driver.act_as_owner(self._ownership.admin_seed)
         return self._ownership.new_link()
+
+    async def set_history(self, policy: HistoryPolicy) -> Sequence:
+        """Say what newcomers may read of what was before them, from now on; nothing that was not kept comes back.
+
+        Raises:
+            UsageError: a window of no sensible length.
+            RefusedError: the room is somebody else's, or others' changes kept winning.
+        """
+        if not -1 <= policy.days <= limits.HISTORY_DAYS_MAX:
+            raise UsageError(f"a window has 1 to {limits.HISTORY_DAYS_MAX:,} days")
+        if facts_of(self._driver.view.group).owner != self._driver.user_key:
+            raise RefusedError("only the room's owner says what newcomers may read")
+        return await self._propose(MemberChange(history=policy))
 
     async def update_keys(self) -> Sequence:
         """Begin another epoch with fresh keys: whoever copied our state before reads nothing after.

@@ -23,18 +23,19 @@ A core whose `take_effects` could not be stored is dead: restore another from th
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from collections.abc import Iterable
 
 import mls
 from client import limits
+from client.archive import Archive
 from client.commits import MemberChange, commit_block, judge_commit
-from client.facts import keys_in, with_link
+from client.facts import keys_in, policy_of, with_facts
 from client.identity import Identity, Person, person_of
 from client.letting_in import Knocks, welcome_for
+from client.notes import Notes
 from client.outbox import Flight, Outbox
-from client.payload import VERSION, Payload, PayloadKind, decode_payload, encode_payload
+from client.past import Past
+from client.payload import HISTORY_KINDS, VERSION, Payload, PayloadKind, decode_payload, encode_payload
 from client.room_state import (
     Block,
     ChangeOutcome,
@@ -49,7 +50,7 @@ from client.room_state import (
     block_digest,
 )
 from client.seals import EpochSecrets, epoch_secrets
-from client.timeline import NOBODY, ItemKind, Sender, TimelineItem, sender_of, why_unreadable
+from client.timeline import ItemKind, sender_of, why_unreadable
 from client.witness import Witness
 from wire.errors import DecodeError
 from wire.ids import RoomEpoch, Sequence
@@ -69,9 +70,6 @@ from wire.room import (
     encode_app_block,
     encode_control_block,
 )
-
-_ALARM_PART = 1 << 20
-"""Alarms come after everything else at their place."""
 
 _UNDONE = "the room went back behind a change of members that this device had taken part in; join again with the link"
 
@@ -97,15 +95,13 @@ class RoomCore:
         self.group = group
         self.phase = memory.phase
         self.cursor = memory.cursor
-        self.undecryptable = memory.undecryptable
-        self.alarms = memory.alarms
+        self.notes = Notes(identity, undecryptable=memory.undecryptable, alarms=memory.alarms)
         self.knocks = Knocks(memory.knocks, group, self.keys)
         self._secrets = epoch_secrets(group)
         self._entropy = entropy
         self._outbox = Outbox(memory.in_flight)
         self._witness = Witness(keys.room_id, identity, marks=memory.marks, message_ids=memory.message_ids)
         self._floor = RoomEpoch(0)
-        self._time_us = 0
         self._proposal: MemberChange | None = None
         self._attempts = 0
         self._must_renew = self._is_unacknowledged = self._is_stalled = False
@@ -115,12 +111,14 @@ class RoomCore:
         """Digest of our commit in flight, and the wish that it serves."""
         self._change_outcome: ChangeOutcome | None = None
         self._appends: list[Block] = []
-        self._items: deque[TimelineItem] = deque()
         self._sent: list[InFlight] = []
         self._stored_cursor = self.cursor
         self._stored_phase = self.phase
         self._is_epoch_new = False
         self._is_ratchet_new = False
+        self.past = Past(keys.room_id, Archive(memory.archive), memory.quest)
+        if self.phase is Phase.LIVE and self.past.archive.is_empty:
+            self._begin_past()
 
     # Facts
 
@@ -133,6 +131,16 @@ class RoomCore:
     def secrets(self) -> EpochSecrets:
         """Shared secrets of `epoch`."""
         return self._secrets
+
+    @property
+    def undecryptable(self) -> int:
+        """Entries that could not be read."""
+        return self.notes.undecryptable
+
+    @property
+    def alarms(self) -> int:
+        """Contradictions that were found."""
+        return self.notes.alarms
 
     @property
     def is_full(self) -> bool:
@@ -210,7 +218,7 @@ class RoomCore:
         match result.kind:
             case ResultKind.ACCEPTED if result.sequence <= self.cursor.sequence:
                 # The log shows something else there. What became of the block is certain when its epoch ends.
-                self._alarm(result.sequence, _FALSE_ACKNOWLEDGEMENT)
+                self.notes.alarm(result.sequence, _FALSE_ACKNOWLEDGEMENT)
                 self.on_unknown(digest)
             case ResultKind.ACCEPTED:
                 self._outbox.accepted(digest, result.sequence)
@@ -240,7 +248,7 @@ class RoomCore:
 
     def on_alarm(self, sequence: Sequence, text: str) -> None:
         """The connection found that a server contradicts the history through `sequence`."""
-        self._alarm(sequence, text)
+        self.notes.alarm(sequence, text)
 
     def on_deliveries(self, deliveries: Iterable[Delivery]) -> None:
         """The log goes on. Deliveries come in order and without gaps, or the room is broken."""
@@ -252,7 +260,7 @@ class RoomCore:
 
     def _on_delivery(self, delivery: Delivery) -> None:
         sequence = delivery.first_sequence
-        self._time_us = delivery.timestamp_us
+        self.notes.time_us = delivery.timestamp_us
         if sequence != self.cursor.sequence + 1:
             self._break(sequence, f"a server skipped from {self.cursor.sequence} to {sequence}")
             return
@@ -292,19 +300,36 @@ class RoomCore:
         if own is not None:
             self.phase = Phase.LIVE
             self._is_unacknowledged = self._is_committer = True
-            self._add(delivery, ItemKind.JOINED, sender=self._me(), is_mine=True)
+            self._begin_past()
+            self.notes.add(delivery, ItemKind.JOINED, sender=self.notes.me, is_mine=True)
         elif decode_block_header(delivery.block).kind is BlockKind.COMMIT:
             # The server said that ours was accepted, but another commit ended that epoch.
             self._break(delivery.first_sequence, "a server lied about our joining")
+
+    def _begin_past(self) -> None:
+        """We have just come in, or founded the room; else no untouched epoch is at hand."""
+        if mls.record_of(self.group) is not None:
+            self._archive()
+            self.past.came_in(self.group, policy_of(self.group), self.cursor)
+
+    def _archive(self) -> None:
+        """Our epoch begins with the last entry that was read."""
+        policy = policy_of(self.group)
+        self.past.archive.enter(
+            self.group, policy, env_key=self._secrets.env_key, place=self.cursor, time_us=self.notes.time_us
+        )
+        self.past.archive.keep(policy, self.notes.time_us)
 
     # Messages
 
     def _show_own(self, delivery: Delivery, own: Flight) -> None:
         for index, outgoing in enumerate(own.stored.outgoing):
             self._witness.is_new(self.identity.user_key, outgoing.message_id)
+            if outgoing.kind in HISTORY_KINDS:
+                continue
             kind = ItemKind.MESSAGE if outgoing.kind == PayloadKind.TEXT else ItemKind.LEFT
-            self._add(
-                delivery, kind, index=index, sender=self._me(), is_mine=True,
+            self.notes.add(
+                delivery, kind, index=index, sender=self.notes.me, is_mine=True,
                 message_id=outgoing.message_id, text=outgoing.text,
             )  # fmt: skip
 
@@ -314,7 +339,7 @@ class RoomCore:
         except DecodeError:
             count = decode_block_header(delivery.block).count
             for index in range(count):
-                self._refuse(delivery, index, "malformed")
+                self.notes.refuse(delivery, index, "malformed")
             return
         for index, entry in enumerate(entries):
             self._read_entry(delivery, index, entry)
@@ -324,33 +349,31 @@ class RoomCore:
         try:
             message = self.group.unprotect(entry)
         except mls.PeerError as error:
-            self._refuse(delivery, index, why_unreadable(error))
+            self.notes.refuse(delivery, index, why_unreadable(error))
             return
         person = person_of(message.sender, delivery.timestamp_us // 1_000_000)
         sender = sender_of(person)
         try:
             payload = decode_payload(message.plaintext)
         except DecodeError:
-            self._refuse(delivery, index, "not a message that this version knows", sender)
+            self.notes.refuse(delivery, index, "not a message that this version knows", sender)
             return
         if not self._witness.is_new(person.user_key, payload.message_id):
-            self._refuse(delivery, index, "a double: this message was shown before", sender)
+            self.notes.refuse(delivery, index, "a double: this message was shown before", sender)
             return
         alarm = self._witness.compare(delivery.first_sequence, payload, message)
         if alarm is not None:
-            self._alarm(Sequence(delivery.first_sequence + index), alarm, sender)
-        self._show(delivery, index, payload, sender)
-
-    def _show(self, delivery: Delivery, index: int, payload: Payload, sender: Sender) -> None:
-        if payload.kind == PayloadKind.TEXT:
-            self._add(
-                delivery, ItemKind.MESSAGE, index=index, sender=sender,
-                message_id=payload.message_id, text=payload.text,
-            )  # fmt: skip
-        elif payload.kind == PayloadKind.LEAVE:
-            self._add(delivery, ItemKind.LEFT, index=index, sender=sender)
+            self.notes.alarm(Sequence(delivery.first_sequence + index), alarm, sender)
+        if payload.kind in HISTORY_KINDS:
+            self._hear(delivery, index, payload, message.sender)
         else:
-            self._refuse(delivery, index, f"kind {payload.kind}, of a newer version", sender)
+            self.notes.show(delivery, index, payload, sender)
+
+    def _hear(self, delivery: Delivery, index: int, payload: Payload, member: mls.Member) -> None:
+        try:
+            self.past.heard(payload, member)
+        except DecodeError as error:
+            self.notes.refuse(delivery, index, str(error))
 
     # Epochs
 
@@ -369,11 +392,11 @@ class RoomCore:
         except (DecodeError, mls.PeerError) as error:
             self._stall(delivery.first_sequence, f"a change of members that does not hold: {error}")
             return
-        self._announce(delivery, staged, is_mine=own is not None)
+        self.notes.announce(delivery, staged, is_mine=own is not None)
         if self._staged is not None:
             self._on_race(own, delivery.first_sequence)
         for place in self._outbox.epoch_ended():
-            self._alarm(place, _FALSE_ACKNOWLEDGEMENT)
+            self.notes.alarm(place, _FALSE_ACKNOWLEDGEMENT)
         if staged.self_removed:
             self.phase = Phase.REMOVED
         else:
@@ -387,7 +410,7 @@ class RoomCore:
 
     def _stall(self, sequence: Sequence, text: str) -> None:
         """The room left our epoch by a commit that we cannot apply: wait whether anybody can."""
-        self._alarm(sequence, text)
+        self.notes.alarm(sequence, text)
         self._is_stalled = True
         self._floor = max(self._floor, RoomEpoch(self.epoch + 1))
         if self._staged is not None:
@@ -406,7 +429,7 @@ class RoomCore:
             return
         self._unstall()
         self._floor = epoch
-        self._alarm(delivery.first_sequence, "the room's owner took back a change of members that did not hold")
+        self.notes.alarm(delivery.first_sequence, "the room's owner took back a change of members that did not hold")
 
     def _unstall(self) -> None:
         self._is_stalled = False
@@ -434,17 +457,7 @@ class RoomCore:
         self._is_epoch_new = True
         self._is_ratchet_new = True
         self._must_renew = False
-
-    def _announce(self, delivery: Delivery, staged: mls.StagedCommit, *, is_mine: bool) -> None:
-        now_s = delivery.timestamp_us // 1_000_000
-        parts = itertools.count()
-        added = [sender_of(person_of(member, now_s)) for member in staged.added]
-        for member in staged.removed:
-            gone = sender_of(person_of(member, now_s))
-            if gone.key not in {sender.key for sender in added}:
-                self._add(delivery, ItemKind.REMOVED, part=next(parts), sender=gone, is_mine=is_mine)
-        for sender in added:
-            self._add(delivery, ItemKind.JOINED, part=next(parts), sender=sender)
+        self._archive()
 
     def _commit_lost(self, digest: bytes) -> None:
         self._outbox.settle(digest)
@@ -504,7 +517,11 @@ class RoomCore:
             staged = self.group.commit(
                 add=[knock.key_package for knock in let_in],
                 remove=remove,
-                extensions=with_link(self.group, None if new_link is None else new_link.secret),
+                extensions=with_facts(
+                    self.group,
+                    link_secret=None if new_link is None else new_link.secret,
+                    history=None if change is None else change.history,
+                ),
                 entropy=self._entropy,
                 now=now_s,
             )
@@ -523,36 +540,11 @@ class RoomCore:
 
     def _check_acknowledged(self) -> None:
         for place in self._outbox.overdue(self.cursor.sequence):
-            self._alarm(place, _FALSE_ACKNOWLEDGEMENT)
+            self.notes.alarm(place, _FALSE_ACKNOWLEDGEMENT)
 
     def _break(self, sequence: Sequence, text: str) -> None:
         self.phase = Phase.BROKEN
-        self._alarm(sequence, text)
-
-    def _alarm(self, sequence: Sequence, text: str, sender: Sender = NOBODY) -> None:
-        self.alarms += 1
-        item = TimelineItem(
-            sequence=sequence, part=_ALARM_PART + self.alarms, timestamp_us=self._time_us, kind=ItemKind.ALARM,
-            sender=sender, text=text,
-        )  # fmt: skip
-        self._items.append(item)
-
-    def _refuse(self, delivery: Delivery, index: int, text: str, sender: Sender = NOBODY) -> None:
-        self.undecryptable += 1
-        self._add(delivery, ItemKind.REFUSED, index=index, sender=sender, text=text)
-
-    def _me(self) -> Sender:
-        return Sender(self.identity.name, self.identity.user_key, is_verified=True)
-
-    def _add(
-        self, delivery: Delivery, kind: ItemKind, *, index: int = 0, part: int = 0, sender: Sender = NOBODY,
-        is_mine: bool = False, message_id: bytes = b"", text: str = "",
-    ) -> None:  # fmt: skip
-        item = TimelineItem(
-            sequence=Sequence(delivery.first_sequence + index), part=part, timestamp_us=delivery.timestamp_us, kind=kind,
-            sender=sender, is_mine=is_mine, message_id=message_id, text=text,
-        )  # fmt: skip
-        self._items.append(item)
+        self.notes.alarm(sequence, text)
 
     # Effects
 
@@ -571,13 +563,16 @@ class RoomCore:
             phase=self.phase if self.phase is not self._stored_phase else None,
             epoch_state=self.group.epoch_state() if self._is_epoch_new else None,
             ratchet_state=self.group.ratchet_state() if self._is_ratchet_new else None,
-            items=tuple(self._items),
+            items=tuple(self.notes.items),
             marks=tuple(self._witness.new_marks),
             evidence=tuple(self._witness.evidence),
             sent=tuple(self._sent),
             settled=tuple(outbox.settled),
             unsent=tuple(outbox.unsent),
             knocks=self.knocks.take_stored(),
+            archived=tuple(self.past.archive.added),
+            forgotten=tuple(self.past.archive.dropped),
+            quest=self.past.quest if self.past.is_quest_new else None,
         )
         effects = Effects(
             change=change,
@@ -585,10 +580,11 @@ class RoomCore:
             outcomes=tuple(outbox.outcomes),
             change_outcome=self._change_outcome,
         )
-        for done in (self._items, self._witness.new_marks, self._witness.evidence, self._sent, self._appends):
+        for done in (self.notes.items, self._witness.new_marks, self._witness.evidence, self._sent, self._appends):
             done.clear()
         for told in (outbox.settled, outbox.unsent, outbox.outcomes):
             told.clear()
+        self.past.stored()
         self._change_outcome = None
         self._is_epoch_new = self._is_ratchet_new = False
         self._stored_cursor, self._stored_phase = self.cursor, self.phase

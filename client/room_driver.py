@@ -12,11 +12,8 @@ of the core is `view`, as of the last stored step.
 from __future__ import annotations
 
 import functools
-import random
 import secrets
 import time
-from collections.abc import Callable
-from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -36,121 +33,23 @@ from client.connection import (
     open_room_connection,
 )
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
+from client.historian import Historian
 from client.letting_in import Knock
+from client.pending import PendingChange, PendingMessage
+from client.plan import Act, Plan
 from client.room_core import RoomCore
-from client.room_state import ChangeOutcome, Effects, Outcome, OutcomeKind, Outgoing, Phase
+from client.room_state import Effects, Outgoing, Phase, QuestState
 from client.seals import EpochSecrets
-from client.store import Store, StoreError
+from client.store import StoreError
+from client.store_access import StoreAccess
 from wire.certificate import RoomServers
 from wire.identity import ServerAddress
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
 from wire.room import BlockResult, Delivery, ResultKind
 
-Act: TypeAlias = Callable[[], None]
-_Result = TypeVar("_Result")
-
 
 def _nothing() -> None:
     """An act for the sake of the step after it, which looks at the connection again."""
-
-
-class StoreAccess(Protocol):
-    """The profile's store, from trio: one call at a time, in a thread."""
-
-    async def run(self, act: Callable[[Store], _Result]) -> _Result:
-        """Run `act` with the store."""
-
-
-class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that a majority of the room's servers has on disk."""
-
-    sequence: Sequence
-    message_id: bytes
-
-
-class PendingMessage:
-    """A message on its way. `message_id` makes a later retry safe."""
-
-    def __init__(self, message_id: bytes) -> None:
-        self.message_id = message_id
-        self._done = trio.Event()
-        self._sent: SentMessage | None = None
-        self._error: SamtalaError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Tell whether its fate is known."""
-        return self._done.is_set()
-
-    async def acknowledged(self) -> SentMessage:
-        """Return when a majority of the servers has it on disk.
-
-        Raises:
-            UnavailableError: it was certainly not sent.
-            OutcomeUnknownError: the client was closed before the answer came.
-            RefusedError: the servers refuse it.
-        """
-        await self._done.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._sent is not None, "done is either"
-        return self._sent
-
-    def settle(self, outcome: Outcome) -> None:
-        """Its fate is known."""
-        match outcome.kind:
-            case OutcomeKind.ACKNOWLEDGED:
-                self._sent = SentMessage(sequence=outcome.sequence, message_id=self.message_id)
-                self._done.set()
-            case OutcomeKind.UNSENT:
-                self.fail(UnavailableError("it was not sent before the last restart; try again"))
-            case OutcomeKind.FAILED:
-                self.fail(RefusedError("the room's servers refuse this message"))
-
-    def fail(self, error: SamtalaError) -> None:
-        """It was not sent, or nobody will know here."""
-        if not self._done.is_set():
-            self._error = error
-            self._done.set()
-
-
-class PendingChange:
-    """A change of members on its way."""
-
-    def __init__(self) -> None:
-        self._done = trio.Event()
-        self._outcome: ChangeOutcome | None = None
-        self._error: SamtalaError | None = None
-
-    async def done(self) -> Sequence:
-        """Return its place in the log.
-
-        Raises:
-            RefusedError: it cannot be made.
-            OutcomeUnknownError: the client was closed before it was seen in the log.
-        """
-        await self._done.wait()
-        if self._outcome is None:
-            assert self._error is not None, "done is either"
-            raise self._error
-        if self._outcome.sequence is None:
-            raise RefusedError(self._outcome.reason)
-        return self._outcome.sequence
-
-    async def wait(self) -> None:
-        """Return when it is over, well or not."""
-        await self._done.wait()
-
-    def settle(self, outcome: ChangeOutcome) -> None:
-        """Its fate is known."""
-        self._outcome = outcome
-        self._done.set()
-
-    def fail(self, error: SamtalaError) -> None:
-        """Nobody will know here."""
-        if not self._done.is_set():
-            self._error = error
-            self._done.set()
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,23 +64,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     alarms: int
     is_in_flight: bool
     knocks: tuple[Knock, ...]
-
-
-class _Plan:
-    """At most one act that waits for its time; `occasion` is what it is for."""
-
-    def __init__(self) -> None:
-        self.occasion: object = None
-        self.scope = trio.CancelScope()
-
-    def is_new(self, occasion: object) -> bool:
-        """Tell whether something else is to be planned now; what was planned before is dropped then."""
-        if occasion == self.occasion:
-            return False
-        self.occasion = occasion
-        self.scope.cancel()
-        self.scope = trio.CancelScope()
-        return True
+    quest: QuestState | None
 
 
 class _Keys:
@@ -235,16 +118,18 @@ class RoomDriver:
         self._waiters: dict[bytes, PendingMessage] = {}
         self._change: PendingChange | None = None
         self._alarm: Alarm | None = None
-        self._ack = _Plan()
-        self._reopening = _Plan()
-        self._renewal = _Plan()
-        self._letting_in = _Plan()
+        self._ack = Plan()
+        self._reopening = Plan()
+        self._renewal = Plan()
+        self._letting_in = Plan()
         self._renewed: tuple[RoomEpoch, int] | None = None
         """The last epoch that we began, and when; None until it is known."""
         self._scope = trio.CancelScope()
+        self._known: RoomServers | None = None
         self._is_closed = False
         self._closed = trio.Event()
         self._acts, self._inbox = trio.open_memory_channel[Act | tuple[Delivery, ...]](limits.INBOX_MAX)
+        self._historian = Historian(core, store, self._keys, give=self._acts.send, servers=self._places)
         self.view = self._look()
 
     @property
@@ -359,6 +244,8 @@ class RoomDriver:
                     trio.open_nursery() as nursery,
                 ):
                     self.connection = connection
+                    self._known = known
+                    nursery.start_soon(self._historian.run)
                     nursery.start_soon(self._listen, connection, nursery)
                     await self._own(connection, nursery)
                     nursery.cancel_scope.cancel()
@@ -429,6 +316,12 @@ class RoomDriver:
             nursery.start_soon(self._await_result, block.digest, connection.append(block.data))
         self._tell(effects)
         self._plan(nursery)
+        if is_current:
+            self._historian.plan(nursery)
+
+    def _places(self) -> tuple[list[ServerAddress], RoomServers | None]:
+        assert self.connection is not None, "the historian works while there is one"
+        return self.connection.servers, self._known
 
     def _plan(self, nursery: trio.Nursery) -> None:
         """What is to be done later, if it is still needed then (e2ee.md §3.1, R3)."""
@@ -436,18 +329,18 @@ class RoomDriver:
         epoch, stalled = core.unacknowledged, core.stalled
         if self._ack.is_new(epoch) and epoch is not None:
             pause = limits.ACK_OWN_S if core.is_committer else limits.ACK_S
-            nursery.start_soon(self._later, self._ack, pause, functools.partial(core.acknowledge, epoch))
+            nursery.start_soon(self._ack.later, self._acts.send, pause, functools.partial(core.acknowledge, epoch))
         if self._reopening.is_new(stalled) and stalled is not None:
             act = functools.partial(self._reopen, stalled[0])
-            nursery.start_soon(self._later, self._reopening, limits.REOPEN_S, act)
+            nursery.start_soon(self._reopening.later, self._acts.send, limits.REOPEN_S, act)
         waiting = core.epoch if core.knocks.opens_itself else None
         if self._letting_in.is_new(waiting) and waiting is not None:
             pause = limits.LET_IN_DUTY_S if core.knocks.is_on_duty else limits.LET_IN_S
-            nursery.start_soon(self._later, self._letting_in, pause, core.knocks.be_due)
+            nursery.start_soon(self._letting_in.later, self._acts.send, pause, core.knocks.be_due)
         renewal = (self._renewed, owes_commit(core.group))
         if self._renewal.is_new(renewal) and self._renewed is not None:
             pause = self._until_renewal(self._renewed[1])
-            nursery.start_soon(self._later, self._renewal, pause, self._renew)
+            nursery.start_soon(self._renewal.later, self._acts.send, pause, self._renew)
 
     def _until_renewal(self, renewed_s: int) -> tuple[float, float]:
         due_s, spread_s = max(renewed_s + limits.RENEW_S - time.time(), 0.0), limits.RENEW_SPREAD_S
@@ -459,11 +352,6 @@ class RoomDriver:
 
     def _reopen(self, epoch: RoomEpoch) -> None:
         self._core.reopen(epoch, int(time.time()))
-
-    async def _later(self, plan: _Plan, pause: tuple[float, float], act: Act) -> None:
-        with plan.scope:
-            await trio.sleep(random.uniform(*pause))  # noqa: S311 - a pause
-            await self._acts.send(act)
 
     def _is_level(self, connection: RoomConnection) -> bool:
         is_live = connection.state is ConnectionState.LIVE and connection.is_caught_up
@@ -490,7 +378,7 @@ class RoomDriver:
         return View(
             phase=core.phase, epoch=core.epoch, secrets=core.secrets, group=core.group, sequence=core.cursor.sequence,
             undecryptable=core.undecryptable, alarms=core.alarms, is_in_flight=core.is_in_flight,
-            knocks=core.knocks.waiting,
+            knocks=core.knocks.waiting, quest=None if core.past.quest is None else core.past.quest.state,
         )  # fmt: skip
 
     def _close(self) -> None:
@@ -567,6 +455,7 @@ class RoomDriver:
         await self._acts.send(_nothing)
 
     async def _remember_servers(self, known: RoomServers) -> None:
+        self._known = known
         try:
             await self._store.run(lambda store: store.set_servers(self.room_id, known))
         except StoreError as error:

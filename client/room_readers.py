@@ -11,8 +11,9 @@ from typing import Self
 import trio
 
 from client.connection import StateChanged
-from client.room_driver import RoomDriver, StoreAccess
+from client.room_driver import RoomDriver
 from client.store import Store, StoredItem
+from client.store_access import StoreAccess
 from client.timeline import Message, Notice, event_of
 from wire.ids import RoomId, Sequence
 

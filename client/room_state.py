@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from client.timeline import TimelineItem
-from wire.ids import RoomId, Sequence
+from wire.ids import RoomEpoch, RoomId, Sequence
 
 DIGEST_BYTES: Final = 32
 
@@ -108,6 +108,58 @@ class ChangeOutcome(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class ArchiveRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What is kept of an epoch. `sequence` and `chain` are those of the entry that began it, at `time_us` of the log.
+
+    Keys have 32 bytes. The two secrets open its messages (`mls.EpochRecord`), and are empty where nobody may read them any
+    more; `env_key` opens the commit that ends it. `public` is its encoded `mls.PublicGroup`, where one can begin here.
+    """
+
+    epoch: RoomEpoch
+    sequence: Sequence
+    chain: bytes
+    time_us: int
+    env_key: bytes
+    encryption_secret: bytes
+    sender_data_secret: bytes
+    public: bytes = b""
+
+
+class QuestState(IntEnum):
+    """How far a device has got with reading what was before it. Numbers are stored.
+
+    WANTED: nobody has answered yet. GRANTED: a member handed over keys, and the log is to be read with them. READ: done.
+    FAILED: what members handed over did not hold.
+    """
+
+    WANTED = 1
+    GRANTED = 2
+    READ = 3
+    FAILED = 4
+
+
+class Quest(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's way to what was before it (`client.past`). `epoch` is its first; `cursor` stands at the entry that began it.
+
+    `context` is that of the epoch (`mls.PublicGroup.context`), to which everything has to lead. `private` opens what is sealed
+    for `ask_id`, asked at `asked_s` (unix seconds) for the `asks`th time. `giver` and `refused` are device keys, `parts` texts
+    of the giver's answer so far, `grant` an encoded `client.granting.Grant`.
+    """
+
+    epoch: RoomEpoch
+    cursor: Cursor
+    context: bytes
+    state: QuestState = QuestState.WANTED
+    ask_id: bytes = b""
+    private: bytes = b""
+    asked_s: int = 0
+    asks: int = 0
+    giver: bytes = b""
+    parts: tuple[str, ...] = ()
+    refused: tuple[bytes, ...] = ()
+    grant: bytes = b""
+
+
 class RoomChange(msgspec.Struct, frozen=True, kw_only=True):
     """What one step changes in the store, all or nothing. None and empty mean: as before."""
 
@@ -124,6 +176,10 @@ class RoomChange(msgspec.Struct, frozen=True, kw_only=True):
     unsent: tuple[Outgoing, ...] = ()
     knocks: bytes | None = None
     """Of `client.letting_in.Knocks`."""
+    archived: tuple[ArchiveRecord, ...] = ()
+    forgotten: tuple[RoomEpoch, ...] = ()
+    """Epochs of which nothing is kept any more; after `archived`."""
+    quest: Quest | None = None
 
     @property
     def is_promise(self) -> bool:
@@ -167,6 +223,8 @@ class RoomMemory(msgspec.Struct, frozen=True, kw_only=True):
     undecryptable: int
     alarms: int
     knocks: bytes = b""
+    archive: tuple[ArchiveRecord, ...] = ()
+    quest: Quest | None = None
 
 
 def block_digest(block: bytes) -> bytes:

@@ -24,7 +24,7 @@ import msgspec
 
 from client import limits
 from client.errors import SamtalaError
-from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
+from client.room_state import ArchiveRecord, Cursor, InFlight, Mark, Outgoing, Phase, Quest, RoomChange, RoomMemory
 from client.timeline import ItemKind, Sender, TimelineItem
 from wire.certificate import RoomServers
 from wire.ids import RoomEpoch, RoomId, Sequence
@@ -62,7 +62,9 @@ _ITEM_COLUMNS: Final = (
     "id, sequence, part, timestamp_us, kind, sender_name, sender_key, is_verified, is_mine, message_id, text"
 )
 _EPOCH, _RATCHET, _EVIDENCE, _RENEWED, _SERVERS = "epoch", "ratchet", "evidence/", "renewed", "servers"
-_KNOCKS = "knocks"
+_KNOCKS, _ARCHIVE, _QUEST = "knocks", "archive/", "quest"
+_HISTORY_IDS: Final = 1 << 40
+"""Ids of what was read from history lie below 0, by room and sequence: it is older than all that became known since."""
 _Row: TypeAlias = tuple[Any, ...]
 """What SQLite gives and takes. `Any` ends at the functions below that build our own types."""
 
@@ -165,6 +167,7 @@ class Store:
             self._set_state(room, _EPOCH, memory.epoch_state)
             self._set_state(room, _RATCHET, memory.ratchet_state)
             self._set_state(room, _KNOCKS, memory.knocks)
+            self._run("DELETE FROM states WHERE room = ? AND (part = ? OR part GLOB ?)", (room, _QUEST, _ARCHIVE + "*"))
             self._add_marks(room, memory.marks)
             self._add_in_flight(room, memory.in_flight)
 
@@ -211,6 +214,12 @@ class Store:
             undecryptable=self._count(room, ItemKind.REFUSED),
             alarms=self._count(room, ItemKind.ALARM),
             knocks=states.get(_KNOCKS, b""),
+            archive=tuple(
+                msgspec.msgpack.decode(value, type=ArchiveRecord)
+                for part, value in states.items()
+                if part.startswith(_ARCHIVE)
+            ),
+            quest=msgspec.msgpack.decode(states[_QUEST], type=Quest) if _QUEST in states else None,
         )
 
     def apply(self, room_id: RoomId, change: RoomChange) -> None:
@@ -238,6 +247,25 @@ class Store:
             self._add_in_flight(room, change.sent)
             self._add_unsent(room, change.unsent)
             self._add_evidence(room, change.evidence)
+            self._keep_past(room, change)
+
+    def _keep_past(self, room: int, change: RoomChange) -> None:
+        for record in change.archived:
+            self._set_state(room, _archive_part(record.epoch), msgspec.msgpack.encode(record))
+        dropped = [(room, _archive_part(epoch)) for epoch in change.forgotten]
+        self._run_many("DELETE FROM states WHERE room = ? AND part = ?", dropped)
+        if change.quest is not None:
+            self._set_state(room, _QUEST, msgspec.msgpack.encode(change.quest))
+
+    def add_history(self, room_id: RoomId, items: Iterable[TimelineItem]) -> None:
+        """Add what was said before this device came in; what is known of these places already stays as it is."""
+        with self._transaction(is_promise=False):
+            room = self._number(room_id)
+            self._run_many(
+                "INSERT OR IGNORE INTO timeline (id, room, sequence, part, timestamp_us, kind, sender_name, sender_key, "
+                "is_verified, is_mine, message_id, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(item.sequence - _HISTORY_IDS * (room + 1), *_item_row(room, item)) for item in items],
+            )
 
     # Timeline
 
@@ -259,9 +287,11 @@ class Store:
 
     def id_after(self, room_id: RoomId, sequence: Sequence) -> int:
         """Id after which a reader goes on who has read everything up to `sequence`."""
-        query = "SELECT max(id) FROM timeline WHERE room = (SELECT room FROM rooms WHERE room_id = ?) AND sequence <= ?"
-        row = self._one(query, (room_id, sequence))
-        return 0 if row is None or row[0] is None else int(row[0])
+        room = "room = (SELECT room FROM rooms WHERE room_id = ?)"
+        query = f"SELECT max(id) FILTER (WHERE sequence <= ?), min(id) FROM timeline WHERE {room}"  # noqa: S608 - fixed
+        row = self._one(query, (sequence, room_id))
+        read, first = (None, None) if row is None else row
+        return int(read) if read is not None else min(0, int(first or 0) - 1)
 
     def unsent(self, room_id: RoomId) -> list[Outgoing]:
         """Messages that are certainly not in the room and wait for the person to decide."""
@@ -299,13 +329,7 @@ class Store:
         self._run("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (room, part, value))
 
     def _add_items(self, room: int, items: Iterable[TimelineItem]) -> None:
-        rows = [
-            (
-                room, item.sequence, item.part, item.timestamp_us, item.kind, item.sender.name, item.sender.key,
-                item.sender.is_verified, item.is_mine, item.message_id, item.text,
-            )
-            for item in items
-        ]  # fmt: skip
+        rows = [_item_row(room, item) for item in items]
         self._run_many(
             "INSERT INTO timeline (room, sequence, part, timestamp_us, kind, sender_name, sender_key, is_verified, "
             "is_mine, message_id, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -460,6 +484,17 @@ def _explain(error: apsw.Error) -> StoreError:
             return StoreError(f"the profile cannot be opened for writing: {error}")
         case _:
             return StoreError(f"the profile cannot be used: {error}")
+
+
+def _archive_part(epoch: RoomEpoch) -> str:
+    return f"{_ARCHIVE}{epoch:016x}"
+
+
+def _item_row(room: int, item: TimelineItem) -> _Row:
+    return (
+        room, item.sequence, item.part, item.timestamp_us, item.kind, item.sender.name, item.sender.key,
+        item.sender.is_verified, item.is_mine, item.message_id, item.text,
+    )  # fmt: skip
 
 
 def _fields(mark: Mark) -> tuple[int, bytes]:

@@ -26,6 +26,12 @@ class ItemKind(IntEnum):
     LEFT = 4
     REFUSED = 5
     ALARM = 6
+    HISTORY = 7
+    """A message from before this device came in, read with keys that a member handed over."""
+    HISTORY_READ = 8
+    """All of these have been read; the text says how many."""
+    HISTORY_REFUSED = 9
+    """An entry from before that could not be read, and why."""
 
 
 class Sender(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,7 +61,8 @@ class TimelineItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message of a member, in its place.
 
-    `sequence` is the same for everyone; `mine` says that this person wrote it on this device.
+    `sequence` is the same for everyone; `mine` says that this person wrote it on this device; `from_history`,
+    that it was said before this device came in.
     """
 
     sequence: Sequence
@@ -64,6 +71,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timestamp_us: int
     mine: bool
     message_id: bytes
+    from_history: bool = False
 
     @property
     def timestamp(self) -> datetime.datetime:
@@ -98,10 +106,10 @@ def sender_of(person: Person) -> Sender:
 
 def event_of(item: TimelineItem) -> Message | Notice:
     """Public form of a stored item."""
-    if item.kind is ItemKind.MESSAGE:
+    if item.kind in {ItemKind.MESSAGE, ItemKind.HISTORY}:
         return Message(
             sequence=item.sequence, sender=item.sender, text=item.text, timestamp_us=item.timestamp_us,
-            mine=item.is_mine, message_id=item.message_id,
+            mine=item.is_mine, message_id=item.message_id, from_history=item.kind is ItemKind.HISTORY,
         )  # fmt: skip
     return Notice(
         sequence=item.sequence, kind=item.kind, sender=item.sender, text=item.text, timestamp_us=item.timestamp_us

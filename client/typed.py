@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+from client.archive import FULL_HISTORY, NO_HISTORY, HistoryPolicy
 from client.discovery import check_link
 from client.errors import UsageError
 from client.identity import clean_name
+from client.limits import HISTORY_DAYS_MAX
 from wire.errors import AddressError, DecodeError, LocalError
 from wire.identity import ServerAddress, parse_node_address
 from wire.limits import NAME_CHARACTERS_MAX
 from wire.link import Link, LinkError, parse_link
+
+_DAYS: Final = re.compile("[0-9]{1,4}")
 
 
 def parse_room_link(text: str) -> Link:
@@ -35,6 +42,25 @@ def parse_server(text: str) -> ServerAddress:
         return parse_node_address(text)
     except AddressError as error:
         raise UsageError(f"{text!r} is no server's address: {error}") from error
+
+
+def parse_history(text: str) -> HistoryPolicy:
+    """What newcomers may read: none, full, or a number of days.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    match text.strip().lower():
+        case "none" | "0":
+            return NO_HISTORY
+        case "full":
+            return FULL_HISTORY
+        case digits if _DAYS.fullmatch(digits) and int(digits) <= HISTORY_DAYS_MAX:
+            return HistoryPolicy(int(digits))
+        case _:
+            raise UsageError(
+                f"{text[:80]!r} is no history: say none, full, or a number of days up to {HISTORY_DAYS_MAX:,}"
+            )
 
 
 def check_name(name: str, what: str) -> None:

@@ -14,7 +14,7 @@ tree_validation tree_kem key_packages` · `state proposal_list epoch commit succ
 Not audited. Python cannot wipe secrets from memory.
 """
 
-from mls.crypto import CIPHER_SUITE, Entropy, SignatureKey
+from mls.crypto import CIPHER_SUITE, Entropy, KeyPair, SignatureKey, generate_key_pair, open_sealed, seal_to_key
 from mls.errors import (
     DecodeError,
     DecryptionFailed,
@@ -72,6 +72,7 @@ __all__ = [
     "InvalidTree",
     "KeyPackageBundle",
     "KeyPackageFacts",
+    "KeyPair",
     "LimitExceeded",
     "LocalError",
     "MLSError",
@@ -92,8 +93,11 @@ __all__ = [
     "Unsupported",
     "WrongEpoch",
     "WrongGroup",
+    "generate_key_pair",
     "key_package_of",
     "new_key_package",
+    "open_sealed",
     "propose_to_join",
     "record_of",
+    "seal_to_key",
 ]

@@ -19,7 +19,7 @@ import msgspec
 import nacl.exceptions
 from nacl import bindings
 
-from mls.codec import Reader, u16, u32, vector, vector_length
+from mls.codec import Reader, decode, u16, u32, vector, vector_length
 from mls.errors import DecryptionFailed, InvalidArgument, InvalidLeafNode, InvalidSignature
 
 __all__ = [
@@ -367,6 +367,26 @@ def hpke_open(receiver: KeyPair, context: bytes, sealed: HPKECiphertext) -> byte
     """
     key, nonce = _key_and_nonce(_decapsulate(receiver, sealed.kem_output), context)
     return aead_open(key, nonce, b"", sealed.ciphertext)
+
+
+def seal_to_key(public_key: bytes, label: str, context: bytes, plaintext: bytes, entropy: Entropy) -> bytes:
+    """EncryptWithLabel to any X25519 key (RFC 9420 5.1.3), as one piece; for what travels beside a group's messages.
+
+    Raises:
+        DecryptionFailed: nobody can encrypt to this key.
+    """
+    return hpke_seal(public_key, encryption_context(label, context), plaintext, entropy).encode()
+
+
+def open_sealed(private: bytes, label: str, context: bytes, sealed: bytes) -> bytes:
+    """Open what `seal_to_key` sealed.
+
+    Raises:
+        DecodeError: it is malformed.
+        DecryptionFailed: it is for another key, label or context, or was changed.
+    """
+    receiver = KeyPair(private=private, public=public_key_of(private))
+    return hpke_open(receiver, encryption_context(label, context), decode(sealed, HPKECiphertext.read))
 
 
 def _export(shared_secret: bytes, exporter_context: bytes) -> bytes:

@@ -20,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from client.archive import FULL_HISTORY, NO_HISTORY, HistoryPolicy
     from client.client import Client, RoomSummary, open_client
     from client.connection import ConnectionState, StateChanged
     from client.errors import (
@@ -33,16 +34,19 @@ if TYPE_CHECKING:
         UsageError,
     )
     from client.identity import safety_number
+    from client.pending import PendingMessage, SentMessage
     from client.room import Room, RoomMember
-    from client.room_driver import PendingMessage, SentMessage
     from client.room_state import Phase
     from client.timeline import ItemKind, Message, Notice, Sender
     from wire.identity import key_text as node_key_text
 
 __all__ = [
+    "FULL_HISTORY",
+    "NO_HISTORY",
     "Client",
     "ConnectionState",
     "ForkDetectedError",
+    "HistoryPolicy",
     "ItemKind",
     "Message",
     "NotFoundError",
@@ -67,6 +71,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FULL_HISTORY": "client.archive",
+    "HistoryPolicy": "client.archive",
+    "NO_HISTORY": "client.archive",
     "Client": "client.client",
     "ConnectionState": "client.connection",
     "ForkDetectedError": "client.errors",
@@ -75,7 +82,7 @@ _HOMES = {
     "NotFoundError": "client.errors",
     "Notice": "client.timeline",
     "OutcomeUnknownError": "client.errors",
-    "PendingMessage": "client.room_driver",
+    "PendingMessage": "client.pending",
     "Phase": "client.room_state",
     "PreconditionError": "client.errors",
     "RefusedError": "client.errors",
@@ -84,7 +91,7 @@ _HOMES = {
     "RoomSummary": "client.client",
     "SamtalaError": "client.errors",
     "Sender": "client.timeline",
-    "SentMessage": "client.room_driver",
+    "SentMessage": "client.pending",
     "StateChanged": "client.connection",
     "UnavailableError": "client.errors",
     "UsageError": "client.errors",

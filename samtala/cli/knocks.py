@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import click
-import trio
 
-from client.errors import NotFoundError, UnavailableError
+from client.errors import NotFoundError
 from client.room import Room, Waiting
-from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
+from samtala.cli.run import run_in_room, with_json, with_timeout
 from samtala.cli.settings import Settings
 from samtala.cli.show import put, put_json, say
 
@@ -33,7 +31,7 @@ def knocks(settings: Settings, which: str, *, timeout_s: float, as_json: bool) -
         if not waiting:
             say(f"Nobody waits at {found.name!r}.")
 
-    _with_room(settings, which, timeout_s, look)
+    run_in_room(settings, which, timeout_s, look, look=f"samtala room knocks {which}")
 
 
 @click.command()
@@ -54,7 +52,7 @@ def approve(settings: Settings, which: str, who: Sequence[str], *, timeout_s: fl
         put(str(sequence))
         say(f"Let in: {_listed(chosen)}.")
 
-    _with_room(settings, which, timeout_s, let_in)
+    run_in_room(settings, which, timeout_s, let_in, look=f"samtala room knocks {which}")
 
 
 @click.command()
@@ -74,20 +72,7 @@ def deny(settings: Settings, which: str, who: Sequence[str], *, timeout_s: float
             return
         say(f"Turned away: {_listed(chosen)}.")
 
-    _with_room(settings, which, timeout_s, turn_away)
-
-
-def _with_room(settings: Settings, which: str, timeout_s: float, act: Callable[[Room], Awaitable[None]]) -> None:
-    async def command() -> None:
-        async with opened(settings) as client:
-            found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
-            await caught_up_in_time(found, timeout_s)
-            with trio.move_on_after(timeout_s):
-                await act(found)
-                return
-            raise UnavailableError(f"not done within {timeout_s:g} s; look at: samtala room knocks {which}")
-
-    run(command)
+    run_in_room(settings, which, timeout_s, turn_away, look=f"samtala room knocks {which}")
 
 
 def _chosen(found: Room, who: Sequence[str]) -> list[Waiting]:

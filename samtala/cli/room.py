@@ -17,6 +17,8 @@ from client.evidence import ForkFinding, check_evidence
 from client.moving import MovePlan
 from client.publicity import descriptor_warning, plan_warning
 from client.room import Room
+from client.typed import parse_history
+from samtala.cli.history import explained
 from samtala.cli.lazy import LazyGroup
 from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
@@ -47,6 +49,7 @@ MOVE_S = 600.0
         "approve": ("samtala.cli.knocks:approve", "Let people in who knocked at a room by approval."),
         "create": ("samtala.cli.room:create", "Make a room on the servers of a cluster."),
         "deny": ("samtala.cli.knocks:deny", "Turn away people who knocked."),
+        "history": ("samtala.cli.history:history", "What newcomers may read of what was before them."),
         "info": ("samtala.cli.room:info", "How a room is and where its servers are."),
         "inspect": ("samtala.cli.inspect:inspect", "How a room's replication is, for those who run its server."),
         "knocks": ("samtala.cli.knocks:knocks", "Who knocked and waits to be let in."),
@@ -70,6 +73,9 @@ def room() -> None:
 @click.option("--node", "nodes", multiple=True, required=True, metavar="HOST:PORT#KEY", help="A server of the cluster.")
 @click.option("--my-name", help="What to be called there.")
 @click.option("--approval", is_flag=True, help="Whoever has the link may knock, and you let them in.")
+@click.option(
+    "--history", default="none", show_default=True, metavar="none|full|DAYS", help="What newcomers read from before."
+)
 @with_timeout
 @with_json
 @click.pass_obj
@@ -80,6 +86,7 @@ def create(
     nodes: Sequence[str],
     my_name: str | None,
     approval: bool,
+    history: str,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -89,8 +96,11 @@ def create(
     """
 
     async def command() -> None:
+        policy = parse_history(history)
         async with opened(settings, name=my_name) as client:
-            opening = functools.partial(client.create_room, name, nodes=nodes, my_name=my_name, by_approval=approval)
+            opening = functools.partial(
+                client.create_room, name, nodes=nodes, my_name=my_name, by_approval=approval, history=policy
+            )
             made = await open_in_time(client, timeout_s, opening)
             await caught_up_in_time(made, timeout_s)
             status = await made.status()
@@ -107,6 +117,7 @@ def create(
                 say(f"Whoever has the link can knock: samtala join LINK. You let them in: samtala room knocks {name}")
             else:
                 say("Whoever has the link can join: samtala join LINK")
+            say(explained(policy))
 
     run(command)
 
@@ -162,11 +173,12 @@ async def _describe_room(found: Room, facts: dict[str, object], lines: list[str]
     facts |= {
         "room": found.name, "id": found.room_id.hex(), "epoch": found.epoch, "sequence": found.sequence,
         "code": found.code, "members": len(members), "undecryptable": found.undecryptable, "alarms": found.alarms,
-        "connection": found.connection.state.value, "waiting": len(found.knocks()),
+        "connection": found.connection.state.value, "waiting": len(found.knocks()), "history": str(found.history),
     }  # fmt: skip
     lines += [
         f"{found.name}   id {found.room_id.hex()[:8]}   {len(members)} devices   code {found.code}",
         f"read through {found.sequence}; {found.undecryptable} undecryptable, {found.alarms} alarms",
+        f"history for newcomers: {found.history}",
         state_line(found.connection),
         *(fork_line(fork) for fork in forks),
     ]

@@ -134,3 +134,24 @@ async def caught_up_in_time(room: Room, timeout_s: float) -> None:
             f" the room's history ends. What that server has: samtala tail {shlex.quote(room.name)} --since 0"
         )
     raise UnavailableError(f"no server of {room.name!r} was reached within {timeout_s:g} s; tried:", room.failures)
+
+
+def run_in_room(
+    settings: Settings, which: str, timeout_s: float, act: Callable[[Room], Awaitable[None]], *, look: str
+) -> None:
+    """Run a command in a room that is read to its end; `look` is the command that tells later whether it was done.
+
+    Raises:
+        click.exceptions.Exit: it failed; the text says why.
+    """
+
+    async def command() -> None:
+        async with opened(settings) as client:
+            found = await open_in_time(client, timeout_s, functools.partial(client.room, which))
+            await caught_up_in_time(found, timeout_s)
+            with trio.move_on_after(timeout_s):
+                await act(found)
+                return
+            raise UnavailableError(f"not done within {timeout_s:g} s; look at: {look}")
+
+    run(command)

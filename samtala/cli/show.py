@@ -23,6 +23,8 @@ _NOTICES = {
     ItemKind.LEFT: "{name} left",
     ItemKind.REFUSED: "an entry could not be read: {text}",
     ItemKind.ALARM: "ALARM: {text}",
+    ItemKind.HISTORY_READ: "{text} messages from before you came can be read: samtala tail ROOM --since 0",
+    ItemKind.HISTORY_REFUSED: "an entry from before could not be read: {text}",
 }
 
 
@@ -69,7 +71,7 @@ def event_json(event: Message | Notice) -> dict[str, object]:
         "text": event.text,
     }
     if isinstance(event, Message):
-        common |= {"mine": event.mine, "message_id": event.message_id.hex()}
+        common |= {"mine": event.mine, "message_id": event.message_id.hex(), "history": event.from_history}
     return common
 
 

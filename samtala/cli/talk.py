@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import deque
 
 import click
 import trio
 
 from client.client import Client
 from client.errors import NotFoundError, OutcomeUnknownError, SamtalaError, UnavailableError, UsageError
+from client.pending import PendingMessage, SentMessage
 from client.room import Room
-from client.room_driver import PendingMessage, SentMessage
-from client.timeline import Message
+from client.timeline import ItemKind, Message, Notice
 from samtala.cli.run import PATIENCE_S, caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
 from samtala.cli.show import event_json, event_line, margin, plain, put, put_json, say, state_line
 
 _MESSAGE_ID_BYTES = 16
+HISTORY_LINES = 20
+"""Earlier messages that `chat` shows when they have come."""
+HISTORY_S = 4.0
+"""Seconds that `join` waits for somebody to hand over what was said before."""
 CHAT_HELP = "/who  /status  /link  /quit; anything else is sent"
 
 
@@ -39,11 +44,23 @@ def join(settings: Settings, link: str, *, name: str | None, timeout_s: float, a
                 put_json({"room": room.name, "id": room.room_id.hex(), "members": len(members), "name": client.name})
                 return
             put(room.name)
+            history = await _history(room)
             company = {1: "alone", 2: "with one other"}.get(len(members), f"with {len(members) - 1} others")
             say(f"You are in {room.name!r} as {client.name!r}, {company}.")
+            say(history)
             say(f"Talk: samtala chat {_quoted(room.name)}")
 
     run(command)
+
+
+async def _history(room: Room) -> str:
+    """What a newcomer is told of what was before; somebody has to hand it over, so it may take a moment."""
+    if not room.history.is_kept:
+        return "What was said before you came is not for newcomers."
+    with trio.move_on_after(HISTORY_S):
+        await room.history_read()
+        return f"What was said before you came ({room.history}): samtala tail {_quoted(room.name)} --since 0"
+    return f"What was said before you came ({room.history}) can be read once somebody is there who hands it over."
 
 
 @click.command()
@@ -180,10 +197,23 @@ def chat(settings: Settings, room: str, *, plain: bool, since: int | None, timeo
 
 async def _show_others(room: Room, since: int | None) -> None:
     async for event in room.events(since):
+        if since is None and isinstance(event, Notice) and event.kind is ItemKind.HISTORY_READ:
+            await _show_history(room)
         # What we wrote is on the screen already; its acknowledgement says where it went.
         if since is not None or not isinstance(event, Message) or not event.mine:
             put(event_line(event))
     say("-- you are not in this room any more")
+
+
+async def _show_history(room: Room) -> None:
+    """The end of what was said before this device came in; the rest is for `tail`."""
+    earlier: deque[Message] = deque(maxlen=HISTORY_LINES)
+    async for event in room.events(0):
+        if not isinstance(event, Message) or not event.from_history:
+            break
+        earlier.append(event)
+    for message in earlier:
+        put(event_line(message))
 
 
 async def _show_states(room: Room) -> None:

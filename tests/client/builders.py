@@ -8,12 +8,15 @@ from collections.abc import Callable
 import msgspec
 
 import mls
+from client.archive import NO_HISTORY, HistoryPolicy
 from client.commits import MemberChange, seal_group_info
+from client.facts import RoomFacts, facts_extension
 from client.identity import Identity
 from client.joining import JoinAttempt, prepare_join
 from client.payload import PayloadKind
 from client.room_core import RoomCore
 from client.room_state import (
+    ArchiveRecord,
     Block,
     ChangeOutcome,
     Cursor,
@@ -24,6 +27,7 @@ from client.room_state import (
     OutcomeKind,
     Outgoing,
     Phase,
+    Quest,
     RoomKeys,
     RoomMemory,
 )
@@ -114,6 +118,8 @@ class Disk:
         self.in_flight: dict[bytes, InFlight] = {}
         self.unsent: dict[bytes, Outgoing] = {}
         self.knocks = b""
+        self.archive: dict[int, ArchiveRecord] = {}
+        self.quest: Quest | None = None
 
     def store(self, effects: Effects) -> None:
         """One transaction."""
@@ -124,6 +130,11 @@ class Disk:
         self.ratchet_state = change.ratchet_state or self.ratchet_state
         self.items += change.items
         self.knocks = self.knocks if change.knocks is None else change.knocks
+        for record in change.archived:
+            self.archive[record.epoch] = record
+        for epoch in change.forgotten:
+            del self.archive[epoch]
+        self.quest = change.quest or self.quest
         self.marks += change.marks
         self.evidence += change.evidence
         for sent in change.sent:
@@ -148,6 +159,8 @@ class Disk:
             undecryptable=sum(item.kind is ItemKind.REFUSED for item in self.items),
             alarms=sum(item.kind is ItemKind.ALARM for item in self.items),
             knocks=self.knocks,
+            archive=tuple(self.archive.values()),
+            quest=self.quest,
         )
 
 
@@ -289,10 +302,13 @@ def memory_of(group: mls.Group, cursor: Cursor, phase: Phase) -> RoomMemory:
     )  # fmt: skip
 
 
-def found_room(name: str = "alice") -> Device:
+def found_room(name: str = "alice", history: HistoryPolicy = NO_HISTORY) -> Device:
     """A new log with its founder."""
     identity, entropy = identity_of(name), entropy_of(("founder", name))
-    group = mls.Group.create(ROOM_ID, identity.signature_key, identity.credential(), entropy=entropy, now=NOW_S)
+    facts = facts_extension(RoomFacts(1, "lobby", identity.user_key, history_days=history.days))
+    group = mls.Group.create(
+        ROOM_ID, identity.signature_key, identity.credential(), entropy=entropy, now=NOW_S, extensions=(facts,)
+    )
     log = Log(seal_group_info(group, epoch_secrets(group), KEYS, entropy), epoch_secrets(group))
     memory = memory_of(group, Cursor(Sequence(0), log.chain), Phase.LIVE)
     core = RoomCore(KEYS, identity, group, memory=memory, entropy=entropy)

@@ -13,10 +13,10 @@ import trio
 from client import limits
 from client.commits import MemberChange
 from client.connection import Alarm, ConnectionState, PendingAppend, StateChanged
-from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
+from client.errors import OutcomeUnknownError, RefusedError, UnavailableError
 from client.room_core import RoomCore
-from client.room_driver import PendingChange, PendingMessage, RoomDriver, owes_commit
-from client.room_state import ChangeOutcome, InFlight, Outcome, OutcomeKind, Outgoing, Phase
+from client.room_driver import RoomDriver, owes_commit
+from client.room_state import ChangeOutcome, InFlight, Outgoing, Phase
 from client.store import RoomRecord, Store, StoreError, open_store
 from client.timeline import ItemKind
 from mls import new_key_package
@@ -111,7 +111,7 @@ async def test_a_store_that_fails_ends_the_room_and_tells_everybody(database: St
     driver._store = FullDisk(database)
     pending = await driver.post(HEJ)
     driver._core.on_deliveries([])
-    driver._core._alarm(Sequence(1), "something to store")
+    driver._core.notes.alarm(Sequence(1), "something to store")
 
     with trio.fail_after(5):
         await driver.run([NOBODY])
@@ -147,31 +147,6 @@ async def test_a_second_change_waits_for_the_first(database: Store) -> None:
         assert waiting.cancelled_caught
         first.settle(ChangeOutcome(Sequence(3)))
         assert await first.done() == 3
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"), [(OutcomeKind.UNSENT, UnavailableError), (OutcomeKind.FAILED, RefusedError)]
-)
-async def test_fates_become_errors(kind: OutcomeKind, error: type[SamtalaError]) -> None:
-    pending = PendingMessage(b"m" * 16)
-
-    pending.settle(Outcome(b"m" * 16, kind, Sequence(0)))
-
-    with pytest.raises(error):
-        await pending.acknowledged()
-
-
-async def test_a_known_fate_is_not_changed_by_closing() -> None:
-    pending, change = PendingMessage(b"m" * 16), PendingChange()
-    pending.settle(Outcome(b"m" * 16, OutcomeKind.ACKNOWLEDGED, Sequence(7)))
-    change.settle(ChangeOutcome(None, "no"))
-
-    pending.fail(UnavailableError("closed"))
-    change.fail(UnavailableError("closed"))
-
-    assert (await pending.acknowledged()).sequence == 7
-    with pytest.raises(RefusedError, match="no"):
-        await change.done()
 
 
 async def test_what_was_in_flight_before_a_restart_stays_open_until_the_servers_are_seen(database: Store) -> None:

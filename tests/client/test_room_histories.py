@@ -7,10 +7,12 @@ import random
 import pytest
 
 import mls
-from client.room_state import OutcomeKind, Phase
+from client.archive import FULL_HISTORY
+from client.room_state import OutcomeKind, Phase, QuestState
 from client.timeline import ItemKind
 from tests.client.builders import Device, found_room, join, settle
 from tests.client.knockers import knock, package_of, welcomed
+from tests.client.lookers import answer, ask, history_of, look_back
 
 ACTS = (
     "post",
@@ -27,8 +29,11 @@ ACTS = (
     "store_only",
     "knock",
     "let_in",
+    "ask",
+    "tell",
+    "look_back",
 )
-WEIGHTS = (30, 40, 40, 30, 40, 4, 3, 2, 4, 1, 1, 4, 2, 4)
+WEIGHTS = (30, 40, 40, 30, 40, 4, 3, 2, 4, 1, 1, 4, 2, 4, 3, 3, 3)
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 
 
@@ -37,7 +42,7 @@ class History:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        founder = found_room(NAMES[0])
+        founder = found_room(NAMES[0], FULL_HISTORY)
         self.log = founder.log
         self.devices = [founder, join(NAMES[1], self.log), join(NAMES[2], self.log)]
         self.posts = 0
@@ -114,6 +119,18 @@ class History:
                 self.devices.append(welcomed(name, self.log, package))
                 del self.waiting[name]
 
+    def on_ask(self, device: Device) -> None:
+        ask(device)
+
+    def on_tell(self, device: Device) -> None:
+        if device.core.phase is Phase.LIVE and not device.core.is_full:
+            answer(device)
+
+    def on_look_back(self, device: Device) -> None:
+        quest = device.core.past.quest
+        if device.core.phase is Phase.LIVE and quest is not None and quest.state is QuestState.GRANTED:
+            look_back(device)
+
 
 @pytest.mark.parametrize("seed", range(60))
 def test_nobody_ever_sees_a_message_lost_doubled_reordered_or_undecryptable(seed: int) -> None:
@@ -121,13 +138,14 @@ def test_nobody_ever_sees_a_message_lost_doubled_reordered_or_undecryptable(seed
     for _ in range(250):
         history.act()
     settle(*history.devices)
+    _everybody_looks_back(history)
 
     truth: dict[int, str] = {}
     acknowledged = {
         outcome.sequence: device.posted[message_id]
         for device in history.devices
         for message_id, outcome in device.outcomes.items()
-        if outcome.kind is OutcomeKind.ACKNOWLEDGED
+        if outcome.kind is OutcomeKind.ACKNOWLEDGED and message_id in device.posted
     }
     for device in history.devices:
         assert device.core.undecryptable == 0, device.items(ItemKind.REFUSED)
@@ -142,6 +160,7 @@ def test_nobody_ever_sees_a_message_lost_doubled_reordered_or_undecryptable(seed
     for sequence, text in acknowledged.items():
         assert truth[sequence] == text
     _same_epoch(history, founder)
+    _looks_back_right(history, truth)
     _every_wish_has_its_fate(history)
 
 
@@ -150,6 +169,31 @@ def _same_epoch(history: History, founder: Device) -> None:
         if device.core.phase is Phase.LIVE:
             assert device.core.group.epoch_authenticator == founder.core.group.epoch_authenticator
             assert device.core.cursor == founder.core.cursor
+
+
+def _everybody_looks_back(history: History) -> None:
+    for turn in range(3):
+        for device in history.devices:
+            ask(device, 1_900_000_000 + turn * 1_000_000)
+        settle(*history.devices)
+        for device in history.devices:
+            history.on_tell(device)
+            settle(*history.devices)
+        for device in history.devices:
+            history.on_look_back(device)
+        settle(*history.devices)
+
+
+def _looks_back_right(history: History, truth: dict[int, str]) -> None:
+    """Whoever looked back knows what the others saw before, all of it, and nothing else."""
+    for device in history.devices:
+        quest = device.core.past.quest
+        if quest is None or quest.state is not QuestState.READ:
+            assert history_of(device) == []
+            continue
+        assert history_of(device) == sorted(
+            (sequence, text) for sequence, text in truth.items() if sequence < quest.cursor.sequence
+        )
 
 
 def _every_wish_has_its_fate(history: History) -> None:
@@ -168,5 +212,7 @@ def _every_wish_has_its_fate(history: History) -> None:
         shown = set(mine)
         assert device.owed.keys() <= device.outcomes.keys()
         for message_id, outcome in device.outcomes.items():
+            if message_id not in device.posted:
+                continue  # Said by programs to programs.
             assert (outcome.kind is OutcomeKind.ACKNOWLEDGED) == (message_id in shown)
             assert (outcome.kind is OutcomeKind.UNSENT) == (message_id in device.disk.unsent)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from client import limits
-from client.room_state import Cursor, InFlight, Mark, Outgoing, Phase, RoomChange, RoomMemory
+from client.room_state import ArchiveRecord, Cursor, InFlight, Mark, Outgoing, Phase, Quest, RoomChange, RoomMemory
 from client.store import RoomRecord, Store, StoreError, knock_name, open_store
 from client.timeline import ItemKind, Sender, TimelineItem
 from tests.wire.certificates import servers
@@ -142,6 +142,50 @@ def test_who_knocked_is_kept_until_the_room_is_joined_again(store: Store) -> Non
     store.begin_room(ROOM, RECORD, MEMORY)
 
     assert store.memory(ROOM).knocks == b""
+
+
+def record_of(epoch: int) -> ArchiveRecord:
+    return ArchiveRecord(
+        epoch=RoomEpoch(epoch), sequence=Sequence(epoch), chain=bytes(32), time_us=epoch, env_key=b"e" * 32,
+        encryption_secret=b"s" * 32, sender_data_secret=b"d" * 32, public=b"tree",
+    )  # fmt: skip
+
+
+def test_the_keys_of_ended_epochs_are_kept_and_dropped_with_a_change(store: Store) -> None:
+    quest = Quest(epoch=RoomEpoch(3), cursor=Cursor(Sequence(7), bytes(32)), context=b"context")
+    store.apply(ROOM, RoomChange(archived=(record_of(3), record_of(300)), quest=quest))
+    store.apply(ROOM, RoomChange(archived=(record_of(301),), forgotten=(RoomEpoch(3),)))
+
+    memory = store.memory(ROOM)
+
+    assert memory.archive == (record_of(300), record_of(301))
+    assert memory.quest == quest
+
+
+def test_joining_again_begins_with_an_empty_archive(store: Store) -> None:
+    quest = Quest(epoch=RoomEpoch(3), cursor=Cursor(Sequence(7), bytes(32)), context=b"context")
+    store.apply(ROOM, RoomChange(archived=(record_of(3),), quest=quest))
+
+    store.begin_room(ROOM, RECORD, MEMORY)
+
+    assert store.memory(ROOM) == MEMORY
+
+
+def test_history_comes_before_what_became_known_and_is_stored_once(store: Store) -> None:
+    store.begin_room(OTHER, RECORD, MEMORY)
+    for room in (ROOM, OTHER):
+        store.apply(room, RoomChange(items=(item(5, kind=ItemKind.JOINED), item(6))))
+    past = [item(sequence, kind=ItemKind.HISTORY) for sequence in (1, 2, 4, 6)]
+
+    for _ in range(2):
+        store.add_history(ROOM, past)
+
+    everything = store.timeline(ROOM, after_id=store.id_after(ROOM, Sequence(0)))
+    assert [stored.item.sequence for stored in everything] == [1, 2, 4, 5, 6]
+    assert everything[-1].item.kind is ItemKind.MESSAGE
+    later = store.timeline(ROOM, after_id=store.id_after(ROOM, Sequence(2)))
+    assert [stored.item.sequence for stored in later] == [4, 5, 6]
+    assert [stored.item.sequence for stored in store.timeline(OTHER, after_id=0)] == [5, 6]
 
 
 def test_joining_again_replaces_the_state_and_keeps_the_timeline(store: Store) -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from client.archive import HistoryPolicy
 from client.errors import UsageError
 from client.identity import signing_key
-from client.typed import check_name, parse_room_link, parse_server
+from client.typed import check_name, parse_history, parse_room_link, parse_server
 from wire.link import Link
 
 
@@ -19,6 +20,19 @@ def test_what_is_meant_is_understood() -> None:
 def test_what_is_no_link_is_told(text: str) -> None:
     with pytest.raises(UsageError, match="no link to a room"):
         parse_room_link(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("none", 0), ("0", 0), ("full", -1), ("30", 30), (" Full ", -1), ("3650", 3650)]
+)
+def test_histories_are_understood(text: str, days: int) -> None:
+    assert parse_history(text) == HistoryPolicy(days)
+
+
+@pytest.mark.parametrize("text", ["", "all", "-1", "3651", "1.5", "٣", "9" * 5000])
+def test_what_is_no_history_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match="none, full, or a number of days"):
+        parse_history(text)
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:7610", "host:0#x"])
