@@ -34,14 +34,15 @@ from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
 from client.moving import MovePlan, Mover, prepare_move, vouched
 from client.places import places_of, with_moved
+from client.portable import Luggage, identity_of, pack_rooms, restored, unpacked
 from client.profile import open_profile, profile_folder
 from client.recovery import CameBack, RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
 from client.room import Room
 from client.room_core import RoomCore
 from client.room_driver import RoomDriver
-from client.room_state import Phase, RoomMemory
-from client.store import RoomRecord, Store, StoreDamagedError, StoredRoom
+from client.room_state import Phase
+from client.store import RoomRecord, Store, StoredRoom
 from client.store_access import StoreThread
 from client.typed import check_name, parse_room_link, parse_server
 from client.whereabouts import servers_of
@@ -256,7 +257,7 @@ class Client:
         if not stored.record.root_seed:
             raise RefusedError("only the device that made the room can do that")
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
-        group = _restored(memory, _identity_of(stored.record))
+        group = restored(memory, identity_of(stored.record))
         return stored, current_link(parse_room_link(stored.record.link), group), group
 
     async def servers(self) -> list[ServerAddress]:
@@ -277,20 +278,17 @@ class Client:
 
     # Recovery
 
-    async def make_recovery(self) -> tuple[str, bytes]:
-        """The code to write down and the file to keep: both together bring back this person and their rooms."""
-        return seal_recovery(await self.portable(), secrets.token_bytes)
+    async def make_recovery(self, archive_bytes_max: int = limits.RECOVERY_ARCHIVE_BYTES_MAX) -> tuple[str, bytes]:
+        """The code to write down and the file to keep: both together bring back this person, their rooms, and keys of
+        messages as far as the rooms' history policies keep them, at most so many bytes.
+        """
+        luggage = Luggage(archive_bytes_max=archive_bytes_max)
+        return seal_recovery(await self.portable(luggage), secrets.token_bytes)
 
-    async def portable(self) -> Recovery:
+    async def portable(self, luggage: Luggage) -> Recovery:
         """What makes this person, to be taken to another device: key, name and rooms. Secret; no ratchet is in it."""
-        rooms = [await self._recovered(stored) for stored in await self._store.run(Store.rooms)]
-        return Recovery(1, self.identity.user_seed, self.identity.name, tuple(rooms))
-
-    async def _recovered(self, stored: StoredRoom) -> RecoveredRoom:
-        record = stored.record
-        group = _restored(await self._store.run(lambda store: store.memory(stored.room_id)), _identity_of(record))
-        link = current_link(parse_room_link(record.link), group)
-        return RecoveredRoom(link.to_text(), record.root_seed, record.created_s)
+        rooms = await self._store.run(lambda store: pack_rooms(store, luggage))
+        return Recovery(1, self.identity.user_seed, self.identity.name, rooms)
 
     async def recover(self, file: bytes, code: str) -> list[CameBack]:
         """Become the person of a recovery file, in a profile without rooms, and join their rooms again.
@@ -337,7 +335,16 @@ class Client:
             await self._store.run(
                 lambda store: store.set_owner(joined.room_id, room.root_seed, created_s=room.created_s)
             )
-        return CameBack(link=room.link, name=joined.name)
+            joined = await self.room(joined.room_id.hex())
+        await self._store.run(lambda store: store.add_history(joined.room_id, unpacked(room.said)))
+        if room.archive:
+            await joined.inherit(room.archive)
+        return CameBack(link=room.link, name=joined.name, said=len(room.said))
+
+    async def history_read(self) -> None:
+        """Return when all open rooms have read what was before this device; see `Room.history_read`."""
+        for room in tuple(self._open.values()):
+            await room.history_read()
 
     async def close_room(self, room_id: RoomId) -> None:
         """Disconnect from a room; its history stays."""
@@ -405,9 +412,9 @@ class Client:
         return joined
 
     async def _old_stay(self, stored: StoredRoom) -> tuple[Identity, mls.Group]:
-        identity = _identity_of(stored.record)
+        identity = identity_of(stored.record)
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
-        group = _restored(memory, identity)
+        group = restored(memory, identity)
         if stored.phase is Phase.BROKEN:
             # What cannot be followed any more is left with its key; the old leaf goes by the same commit.
             identity = self._identity_for_room(identity.name)
@@ -446,8 +453,8 @@ class Client:
             stored = await self._finish_joining(link, stored)
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
         first_id = await self._store.run(lambda store: store.last_id(stored.room_id))
-        identity = _identity_of(stored.record)
-        group = _restored(memory, identity)
+        identity = identity_of(stored.record)
+        group = restored(memory, identity)
         link = current_link(link, group)
         core = RoomCore(keys_of(link), identity, group, memory=memory, entropy=secrets.token_bytes)
         driver = RoomDriver(core, self._store, join_secret=link.join_secret)
@@ -466,7 +473,7 @@ class Client:
     async def _finish_joining(self, link: Link, stored: StoredRoom) -> StoredRoom:
         """A join that was cut off: whether it was accepted is found out from the next bundle."""
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
-        return await self._join(link, _identity_of(stored.record), stored) if memory.in_flight else stored
+        return await self._join(link, identity_of(stored.record), stored) if memory.in_flight else stored
 
     async def _run_room(self, driver: RoomDriver, found: Found, link: Link) -> None:
         async with trio.open_nursery() as nursery:
@@ -579,14 +586,3 @@ def _load_identity(store: Store, name: str | None) -> Identity:
         identity = identity.renamed(name)
     store.put(_IDENTITY, identity.to_bytes())
     return identity
-
-
-def _identity_of(record: RoomRecord) -> Identity:
-    return Identity.from_bytes(record.identity)
-
-
-def _restored(memory: RoomMemory, identity: Identity) -> mls.Group:
-    try:
-        return mls.Group.restore(memory.epoch_state, memory.ratchet_state, identity.signature_key)
-    except mls.StateCorrupt as error:
-        raise StoreDamagedError(f"what is stored of the room does not fit together: {error}; join again") from error

@@ -40,6 +40,7 @@ from client.linking import (
     read_device,
     read_handover,
 )
+from client.portable import Luggage
 from client.recovery import CameBack
 from wire.channel import ClientChannel, open_channel
 from wire.errors import DecodeError, PeerError, RefusalCode
@@ -47,6 +48,7 @@ from wire.identity import ServerAddress
 from wire.messages import Done, Letter, Message, PutLetter, Refused, TakeLetter
 
 _REFUSED = b""
+_LUGGAGE = Luggage(archive_bytes_max=limits.LINK_ARCHIVE_BYTES_MAX, said_bytes_max=limits.LINK_SAID_BYTES_MAX)
 
 
 class _Letters:
@@ -134,7 +136,7 @@ class DeviceOffer:
         certificate = certify(
             client.identity.user_seed, self.device.device_key, label=clean_name(self.device.label), now_s=_now_s()
         )
-        parts = parts_of(Handover(await client.portable(), certificate))
+        parts = parts_of(Handover(await client.portable(_LUGGAGE), certificate))
         if len(parts) > limits.LINK_PARTS_MAX:
             raise RefusedError("this person is in too many rooms to hand them over; use: samtala recovery create")
         for place, part in enumerate(parts):

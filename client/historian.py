@@ -151,16 +151,18 @@ class Historian:
     def _finish(self, quest: Quest, reading: Reading) -> None:
         core = self._core
         self._is_reading = False
-        core.past.done()
+        core.past.done(policy_of(core.group))
         grant, _ = read_grant(quest.grant)
         core.past.archive.take(grant.records)
         core.past.archive.keep(policy_of(core.group), self._now_us())
-        core.notes.word(core.cursor.sequence, ItemKind.HISTORY_READ, str(len(reading.items)))
+        core.notes.word(core.cursor.sequence, ItemKind.HISTORY_READ, str(len(reading.items)), is_own=quest.is_own)
 
     def _refuse(self, reason: str) -> None:
         self._is_reading = False
+        quest = self._core.past.quest
+        who = "our own archive has" if quest is not None and quest.is_own else "a member gave"
         self._core.past.refuse_giver()
-        text = f"a member gave keys of a history that is not this room's: {reason}"
+        text = f"{who} keys of a history that is not this room's: {reason}"
         self._core.notes.alarm(self._core.cursor.sequence, text)
 
     # Reading
@@ -181,9 +183,9 @@ class Historian:
         grant, public = read_grant(quest.grant)
         reading = Reading(
             grant, public, self._core.keys.room_id,
-            until=quest.cursor, context=quest.context,
-            since_us=policy_of(self._core.group).since_us(self._now_us()),
-            is_strict=len(quest.refused) + 1 < limits.HISTORY_GIVERS_MAX,
+            until=quest.cursor, context=None if quest.is_own else quest.context,
+            since_us=0 if quest.is_own else policy_of(self._core.group).since_us(self._now_us()),
+            is_strict=not quest.is_own and len(quest.refused) + 1 < limits.HISTORY_GIVERS_MAX,
         )  # fmt: skip
         servers, known = self._servers()
         client_id = ClientId(secrets.token_bytes(CLIENT_ID_BYTES))

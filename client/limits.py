@@ -220,3 +220,15 @@ HISTORY_ANSWER_S: Final = (0.2, 2.0)
 
 HISTORY_ANSWER_SPREAD_S: Final = 0.05
 """Seconds more for each member of the room, so that two seldom answer before they hear of each other."""
+
+RECOVERY_ARCHIVE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of keys of the past in a recovery file: some hundred thousand epochs."""
+
+KEPT_ARCHIVE_BYTES_MAX: Final = 256 * 1024
+"""The same where servers keep the file, in a record of half a megabyte: some two thousand epochs."""
+
+LINK_ARCHIVE_BYTES_MAX: Final = 512 * 1024
+"""Bytes of keys of the past that go to a linked device."""
+
+LINK_SAID_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of messages that go to a linked device: some four thousand, in all rooms together."""

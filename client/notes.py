@@ -45,9 +45,9 @@ class Notes:
         self.alarms += 1
         self._put(sequence, _ALARM_PART + self.alarms, ItemKind.ALARM, text=text, sender=sender)
 
-    def word(self, sequence: Sequence, kind: ItemKind, text: str) -> None:
-        """The program itself has something to say: once of each kind at a place."""
-        self._put(sequence, _WORD_PART + kind, kind, text=text)
+    def word(self, sequence: Sequence, kind: ItemKind, text: str, *, is_own: bool) -> None:
+        """The program itself has something to say: once of each kind at a place, and once more about what is our own."""
+        self._put(sequence, _WORD_PART + 2 * kind + is_own, kind, text=text)
 
     def refuse(self, delivery: Delivery, index: int, text: str, sender: Sender = NOBODY) -> None:
         """An entry that cannot be read is shown as such."""

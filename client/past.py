@@ -67,8 +67,15 @@ class Past:
 
     def came_in(self, group: mls.Group, policy: HistoryPolicy, place: Cursor) -> None:
         """This device is in the room since the entry at `place`, which began the group's epoch."""
-        if policy.is_kept and group.epoch > 0:
-            self._set(Quest(epoch=RoomEpoch(group.epoch), cursor=place, context=mls.PublicGroup.of(group).context))
+        state = QuestState.WANTED if policy.is_kept and group.epoch > 0 else QuestState.READ
+        context = mls.PublicGroup.of(group).context
+        self._set(Quest(epoch=RoomEpoch(group.epoch), cursor=place, context=context, state=state))
+
+    def inherit(self, grant: bytes) -> None:
+        """Read with what another device of ours kept; what is missing then is asked for as before."""
+        if self.quest is not None:
+            read_grant(grant)
+            self._set(msgspec.structs.replace(self.quest, state=QuestState.GRANTED, grant=grant, is_own=True))
 
     @property
     def occasion(self) -> tuple[int, bytes] | None:
@@ -104,14 +111,19 @@ class Past:
         )
         return _outgoing(PayloadKind.HISTORY_ASK, to_text(Ask(ask_id, keys.public, quest.epoch)), entropy)
 
-    def done(self) -> None:
+    def done(self, policy: HistoryPolicy) -> None:
         """All that was granted is read: nothing secret of the way is kept."""
-        self._end(QuestState.READ)
+        quest = self.quest
+        asks_others = quest is not None and quest.is_own and policy.is_kept
+        self._end(QuestState.WANTED if asks_others else QuestState.READ)
 
     def refuse_giver(self) -> None:
         """What was granted is false: ask others, if that has not been done often enough."""
         quest = self.quest
         assert quest is not None, "only what was granted can be false"
+        if quest.is_own:
+            self._end(QuestState.WANTED)
+            return
         refused = (*quest.refused, quest.giver)
         if len(refused) >= limits.HISTORY_GIVERS_MAX:
             self._end(QuestState.FAILED)
@@ -125,7 +137,7 @@ class Past:
     def _end(self, state: QuestState) -> None:
         quest = self.quest
         assert quest is not None, "it was begun"
-        self._set(Quest(epoch=quest.epoch, cursor=quest.cursor, context=b"", state=state))
+        self._set(Quest(epoch=quest.epoch, cursor=quest.cursor, context=quest.context, state=state))
 
     def _set(self, quest: Quest) -> None:
         self.quest = quest

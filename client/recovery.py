@@ -3,7 +3,7 @@
     recovery secret (128 bits) ─▶ code on paper: XXXX-XXXX-…          ─┬─▶ both together: identity, rooms' links, ownership
     user key, name, links, root keys, sealed under the secret ─▶ file ─┘
 
-No ratchet and no message is in it: whoever comes back joins each room anew, by its link, as a new device of the same person
+No ratchet and no message is in it, but keys of messages that a room's history policy keeps: whoever comes back joins each room anew, by its link, as a new device of the same person
 (e2ee.md §3.4: ratchets are never restored). The file is worthless without the code, so it may lie anywhere; the code opens
 nothing without the file. The code's last two bytes are a check against slips of copying.
 """
@@ -21,6 +21,7 @@ from nacl.exceptions import CryptoError
 
 from mls import Entropy
 from wire.errors import DecodeError
+from wire.ids import Sequence
 
 _MAGIC: Final = b"samtala recovery 1\n"
 _SECRET_BYTES: Final = 16
@@ -32,20 +33,39 @@ PLACES_MARK: Final = "@"
 _LOOKALIKES: Final = str.maketrans({"0": "O", "1": "I", "8": "B"})
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A message as one device of a person shows it, for another; keys and ids as in `client.timeline`."""
+
+    sequence: Sequence
+    timestamp_us: int
+    name: str
+    key: bytes
+    is_verified: bool
+    message_id: bytes
+    text: str
+
+
 class RecoveredRoom(msgspec.Struct, frozen=True, array_like=True):
-    """A room to come back to; `root_seed` (32 bytes) and `created_s` only where we are its owner."""
+    """A room to come back to; `root_seed` (32 bytes) and `created_s` only where we are its owner.
+
+    `archive` is an encoded `client.granting.Grant` of what the device kept of past epochs; `said`, the latest of what it shows,
+    goes from device to device only. Both may be empty.
+    """
 
     link: str
     root_seed: bytes = b""
     created_s: int = 0
+    archive: bytes = b""
+    said: tuple[Said, ...] = ()
 
 
 class CameBack(msgspec.Struct, frozen=True, kw_only=True):
-    """A room of a recovery file: its name now, or why it could not be joined."""
+    """A room of a recovery file: its name now, and how many messages came along; or why it could not be joined."""
 
     link: str
     name: str = ""
     failure: str = ""
+    said: int = 0
 
 
 class Recovery(msgspec.Struct, frozen=True, array_like=True):

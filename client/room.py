@@ -26,6 +26,7 @@ from client.commits import MemberChange, NewLink
 from client.connection import StateChanged
 from client.errors import ForkDetectedError, NotFoundError, RefusedError, UnavailableError, UsageError
 from client.facts import current_link, facts_of, policy_of
+from client.granting import read_grant
 from client.identity import key_fingerprint, person_of
 from client.payload import MESSAGE_ID_BYTES, PayloadKind
 from client.pending import PendingMessage, SentMessage
@@ -33,6 +34,7 @@ from client.room_driver import RoomDriver
 from client.room_readers import EventReader, MessageReader, StateReader
 from client.room_state import Outgoing, Phase, QuestState
 from client.store_access import StoreAccess
+from wire.errors import DecodeError
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.link import Link
 from wire.messages import RoomStatus
@@ -179,6 +181,18 @@ class Room:
         """Return when what was before this device has been read, as far as it may be. Time limits are the caller's affair."""
         while self.is_history_coming and not self.is_over:
             await self._driver.news.wait()
+
+    async def inherit(self, archive: bytes) -> None:
+        """Read what was before this device with what another one of ours kept (`client.portable`); takes place beside all else.
+
+        Raises:
+            RefusedError: it is not such a thing.
+        """
+        try:
+            read_grant(archive)
+        except DecodeError as error:
+            raise RefusedError(f"the archive of {self.name!r} cannot be read: {error}") from error
+        await self._driver.inherit(archive)
 
     async def status(self) -> RoomStatus:
         """How the servers are, as ours sees them.

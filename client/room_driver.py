@@ -193,15 +193,23 @@ class RoomDriver:
 
     async def deny(self, device_keys: tuple[bytes, ...]) -> None:
         """Turn away people who knocked."""
+        await self._stepped(lambda: self._core.knocks.deny(device_keys))
+
+    async def inherit(self, grant: bytes) -> None:
+        """Take what another device of ours kept; returns when it is stored."""
+        await self._stepped(lambda: self._core.past.inherit(grant))
+
+    async def _stepped(self, act: Act) -> None:
+        """Act, and return after the step that stores what came of it."""
         stepped: list[trio.Event] = []
 
-        def act() -> None:
-            self._core.knocks.deny(device_keys)
+        def acted() -> None:
+            act()
             stepped.append(self.news)
             done.set()
 
         done = trio.Event()
-        await self._ask(act)
+        await self._ask(acted)
         await done.wait()
         await stepped[0].wait()
 

@@ -158,6 +158,8 @@ class Quest(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()
     refused: tuple[bytes, ...] = ()
     grant: bytes = b""
+    is_own: bool = False
+    """The grant is our own, of another device of ours: it is not asked where it leads."""
 
 
 class RoomChange(msgspec.Struct, frozen=True, kw_only=True):

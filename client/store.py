@@ -31,6 +31,8 @@ from wire.ids import RoomEpoch, RoomId, Sequence
 
 FORMAT: Final = 1
 KEY_BYTES: Final = 32
+SAID_OVERHEAD_BYTES: Final = 192
+"""What a message takes beside its text where it is handed on: name, key, id, numbers."""
 _SCHEMA: Final = """
 CREATE TABLE profile (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE rooms (
@@ -278,6 +280,22 @@ class Store:
             "WHERE room = (SELECT room FROM rooms WHERE room_id = ?) AND id > ? ORDER BY id LIMIT ?"
         )
         return [_stored_item(row) for row in self._all(query, (room_id, after_id, items_max))]
+
+    def said(self, room_id: RoomId, *, bytes_max: int) -> list[TimelineItem]:
+        """The latest messages of a room whose texts have so many bytes at most, in the room's order."""
+        query = (
+            f"SELECT {_ITEM_COLUMNS} FROM timeline WHERE room = "  # noqa: S608 - fixed columns
+            "(SELECT room FROM rooms WHERE room_id = ?) AND kind IN (?, ?) ORDER BY sequence DESC LIMIT ?"
+        )
+        latest: list[TimelineItem] = []
+        values = (room_id, ItemKind.MESSAGE, ItemKind.HISTORY, bytes_max // SAID_OVERHEAD_BYTES)
+        for row in self._all(query, values):
+            item = _stored_item(row).item
+            bytes_max -= len(item.text.encode()) + SAID_OVERHEAD_BYTES
+            if bytes_max < 0:
+                break
+            latest.append(item)
+        return latest[::-1]
 
     def last_id(self, room_id: RoomId) -> int:
         """Id of the newest item of a room, 0 if there is none."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import mls
+from client import limits
 from client.client import Client
 from client.cluster import REPLICAS_MAX, Roster, ask_roster, host_room
 from client.connection import RoomConnection, open_room_connection
@@ -49,7 +50,7 @@ async def keep_recovery(client: Client) -> str:
         UnavailableError: this person has no rooms, or most servers do not answer.
     """
     roster = await ask_roster((await client.servers())[:REPLICAS_MAX])
-    code, file = await client.make_recovery()
+    code, file = await client.make_recovery(limits.KEPT_ARCHIVE_BYTES_MAX)
     return await _keep(file, code, roster)
 
 

@@ -12,7 +12,7 @@ from client.errors import UnavailableError, UsageError
 from client.identity import safety_number
 from client.vault import fetch_recovery, keep_recovery
 from samtala.cli.lazy import LazyGroup
-from samtala.cli.run import opened, run, with_json, with_timeout
+from samtala.cli.run import HISTORY_S, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
 from samtala.cli.show import put, put_json, say, show_return
 
@@ -71,7 +71,7 @@ def recovery() -> None:
 @with_json
 @click.pass_obj
 def create(settings: Settings, file: Path | None, *, timeout_s: float, as_json: bool) -> None:
-    """Show a code that brings back your key and your rooms on a new device, never old messages.
+    """Show a code that brings back your key and your rooms on a new device, and old messages of rooms with history.
 
     What the code opens is sealed, and kept by the servers of your newest room; or in FILE, if you name one: then you need both.
     """
@@ -129,6 +129,8 @@ def restore(settings: Settings, file: Path | None, *, code: str, timeout_s: floa
                 content = kept or await fetch_recovery(code)
                 for room in await client.recover(content, code):
                     show_return(room, as_json=as_json)
+                with trio.move_on_after(HISTORY_S):
+                    await client.history_read()
             if scope.cancelled_caught:
                 raise UnavailableError(f"not all rooms were reached within {timeout_s:g} s; join them by their links")
             say(f"You are {client.name} again. Shut out the devices that you lost: samtala device revoke --others")

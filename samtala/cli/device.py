@@ -19,7 +19,7 @@ from client.room import Room, RoomMember
 from client.room_state import Phase
 from client.typed import parse_server
 from samtala.cli.lazy import LazyGroup
-from samtala.cli.run import caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
+from samtala.cli.run import HISTORY_S, caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
 from samtala.cli.show import drawn, put, put_json, say, show_return
 from wire.identity import ServerAddress
@@ -137,7 +137,9 @@ def join(settings: Settings, code: str, *, as_json: bool) -> None:
             say(f"The other device must show these words; if it does, say yes there:\n\n    {words}\n")
             for room in await asking.accept():
                 show_return(room, as_json=as_json)
-            say(f"This is a device of {client.name} now. What was said before it came is on the other one.")
+            with trio.move_on_after(HISTORY_S):
+                await client.history_read()
+            say(f"This is a device of {client.name} now. What came along: samtala tail ROOM --since 0")
 
     run(command)
 

@@ -21,6 +21,8 @@ from client.room import Room
 from client.well_known import parse_web_host
 from samtala.cli.settings import Settings
 
+HISTORY_S = 4.0
+"""Seconds that a newcomer waits for what was said before: somebody has to hand it over."""
 PATIENCE_S = 15.0
 """Seconds that commands wait for servers unless told otherwise."""
 

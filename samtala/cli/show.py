@@ -171,7 +171,7 @@ def drawn(text: str) -> str:
 def show_return(room: CameBack, *, as_json: bool) -> None:
     """Tell of a room that a device came back to, or why not."""
     if as_json:
-        put_json({"room": room.name, "joined": not room.failure, "failure": room.failure})
+        put_json({"room": room.name, "joined": not room.failure, "failure": room.failure, "said": room.said})
     elif room.failure:
         say(f"not joined: {room.failure}")
     else:

@@ -14,15 +14,13 @@ from client.errors import NotFoundError, OutcomeUnknownError, SamtalaError, Unav
 from client.pending import PendingMessage, SentMessage
 from client.room import Room
 from client.timeline import ItemKind, Message, Notice
-from samtala.cli.run import PATIENCE_S, caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
+from samtala.cli.run import HISTORY_S, PATIENCE_S, caught_up_in_time, open_in_time, opened, run, with_json, with_timeout
 from samtala.cli.settings import Settings
 from samtala.cli.show import event_json, event_line, margin, plain, put, put_json, say, state_line
 
 _MESSAGE_ID_BYTES = 16
 HISTORY_LINES = 20
 """Earlier messages that `chat` shows when they have come."""
-HISTORY_S = 4.0
-"""Seconds that `join` waits for somebody to hand over what was said before."""
 CHAT_HELP = "/who  /status  /link  /quit; anything else is sent"
 
 

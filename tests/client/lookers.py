@@ -49,8 +49,9 @@ def reading_of(device: Device, policy: HistoryPolicy | None = None, now_us: int 
     grant, public = read_grant(quest.grant)
     policy = policy or policy_of(device.core.group)
     return Reading(
-        grant, public, ROOM_ID, until=quest.cursor, context=quest.context, since_us=policy.since_us(now_us),
-        is_strict=len(quest.refused) + 1 < limits.HISTORY_GIVERS_MAX,
+        grant, public, ROOM_ID, until=quest.cursor, context=None if quest.is_own else quest.context,
+        since_us=0 if quest.is_own else policy.since_us(now_us),
+        is_strict=not quest.is_own and len(quest.refused) + 1 < limits.HISTORY_GIVERS_MAX,
     )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def look_back(device: Device, now_us: int = NOW_US) -> list[TimelineItem]:
     except HistoryError:
         past.refuse_giver()
         raise
-    past.done()
+    past.done(policy_of(device.core.group))
     past.archive.take(read_grant(quest.grant)[0].records)
     known = {item.sequence for item in device.disk.items if item.kind is ItemKind.HISTORY}
     device.disk.items = [*(item for item in reading.items if item.sequence not in known), *device.disk.items]

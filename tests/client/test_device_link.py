@@ -8,6 +8,7 @@ import trio
 
 import mls
 from client import limits
+from client.archive import FULL_HISTORY, NO_HISTORY
 from client.client import Client
 from client.device_link import ask_to_be_linked, offer_device
 from client.errors import RefusedError, UnavailableError, UsageError
@@ -58,6 +59,27 @@ async def test_a_linked_device_is_the_same_person_in_every_room(tmp_path: Path) 
         assert heard.sender.key == old.identity.user_key
         assert {member.key for member in await ours.members()} == {old.identity.user_key}
         assert all(member.is_verified for member in await ours.members())
+
+
+async def test_a_linked_device_has_what_was_said_in_rooms_of_every_kind(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster, person(tmp_path, "alice") as old, person(tmp_path, "phone") as new:
+        node = [str(cluster.nodes[0].address)]
+        for name, policy in (("forgetful", NO_HISTORY), ("annals", FULL_HISTORY)):
+            room = await old.create_room(name, nodes=node, history=policy)
+            for number in range(3):
+                await room.send(f"{name} {number}")
+
+        came = await link(old, new)
+
+        assert [(room.name, room.said) for room in came] == [("forgetful", 3), ("annals", 3)]
+        for name in ("forgetful", "annals"):
+            theirs = await new.room(name)
+            await theirs.send("from the phone")
+            heard = await read_until(theirs, "from the phone")
+            assert [message.text for message in heard] == [
+                *(f"{name} {number}" for number in range(3)),
+                "from the phone",
+            ]
 
 
 async def test_nothing_changes_if_the_words_differ(tmp_path: Path) -> None:

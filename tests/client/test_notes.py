@@ -25,7 +25,7 @@ def test_what_is_noted_at_one_place_has_places_of_its_own_in_the_order_of_import
     made.add(entry(7), ItemKind.MESSAGE, sender=BOB, text="hej")
     made.alarm(Sequence(7), "one")
     made.alarm(Sequence(7), "another", BOB)
-    made.word(Sequence(7), ItemKind.HISTORY_READ, "5")
+    made.word(Sequence(7), ItemKind.HISTORY_READ, "5", is_own=False)
 
     assert [item.text for item in sorted(made.items, key=lambda item: item.part)] == ["hej", "one", "another", "5"]
     assert len({item.part for item in made.items}) == 4

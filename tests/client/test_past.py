@@ -7,12 +7,14 @@ import pytest
 
 from client import limits
 from client.archive import FULL_HISTORY, NO_HISTORY
-from client.granting import Ask, read_part, to_text
+from client.granting import Ask, encode_grant, read_part, to_text
 from client.payload import PayloadKind
+from client.reading import HistoryError
 from client.room_state import QuestState
 from client.timeline import ItemKind
 from tests.client.builders import NOW_S, Device, entropy_of, found_room, join, settle
 from tests.client.lookers import NOW_US, answer, ask, history_of, look_back, quest_of, served
+from wire.ids import RoomEpoch
 
 
 def two_members() -> tuple[Device, Device]:
@@ -36,9 +38,9 @@ def test_a_newcomer_wants_what_was_before_only_where_the_policy_lets_it() -> Non
     alice = found_room(history=NO_HISTORY)
     bob = join("bob", alice.log)
 
-    assert bob.core.past.quest is None
-    assert not ask(bob)
-    assert found_room(history=FULL_HISTORY).core.past.quest is None
+    for device in (bob, found_room(history=FULL_HISTORY)):
+        assert quest_of(device).state is QuestState.READ
+        assert not ask(device)
 
 
 def test_what_programs_say_to_programs_is_shown_to_nobody() -> None:
@@ -228,3 +230,43 @@ def test_parts_of_nobodys_answer_are_passed_over() -> None:
 
     assert len(quest_of(carol).parts) == 1
     assert quest_of(carol).state is QuestState.WANTED
+
+
+def test_what_another_device_of_ours_kept_is_read_first_and_then_the_others_are_asked() -> None:
+    """Nobody else need be there for it; what came between is known to others only."""
+    alice, bob = two_members()
+    own = encode_grant(bob.core.past.archive.grant(RoomEpoch(bob.core.epoch + 1), 0))
+    alice.propose()
+    settle(alice, bob)
+    alice.post("while nobody of us was there")
+    settle(alice, bob)
+    phone = newcomer(alice, bob, name="phone")
+
+    phone.core.past.inherit(own)
+    phone.work()
+    phone.crash()
+    assert not ask(phone)
+    first = look_back_of(phone)
+    assert ask(phone)
+    settle(alice, bob, phone)
+    assert answer(alice)
+    settle(alice, bob, phone)
+    second = look_back_of(phone)
+
+    assert [text for _, text in first] == ["in the beginning"]
+    assert sorted(text for _, text in second) == ["in the beginning", "while nobody of us was there"]
+    assert quest_of(phone).state is QuestState.READ
+
+
+def test_an_archive_that_does_not_fit_is_dropped_and_nobody_is_blamed() -> None:
+    alice, bob = two_members()
+    records = bob.core.past.archive.grant(RoomEpoch(bob.core.epoch + 1), 0)
+    false = [msgspec.structs.replace(records[0], chain=bytes(32)), *records[1:]]
+    phone = newcomer(alice, bob, name="phone")
+    phone.core.past.inherit(encode_grant(false))
+
+    with pytest.raises(HistoryError):
+        look_back(phone)
+
+    assert quest_of(phone).state is QuestState.WANTED
+    assert quest_of(phone).refused == ()

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from client.archive import FULL_HISTORY
 from client.errors import UsageError
 from client.recovery import RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.room_state import Phase
+from client.vault import fetch_recovery, keep_recovery
 from tests.client.builders import entropy_of
-from tests.client.communities import community, lobby, person, read_until
+from tests.client.communities import community, lobby, notices_until, person, read_until
 from wire.errors import DecodeError
 
 RECOVERY = Recovery(1, b"u" * 32, "alice", (RecoveredRoom("SAMTALA:ONE"), RecoveredRoom("SAMTALA:TWO", b"r" * 32, 7)))
@@ -49,6 +51,28 @@ def test_every_changed_byte_of_the_file_is_noticed() -> None:
             open_recovery(FILE[:place] + bytes([FILE[place] ^ 1]) + FILE[place + 1 :], CODE)
     with pytest.raises(DecodeError):
         open_recovery(FILE[:30], CODE)
+
+
+async def test_in_a_room_with_history_what_was_read_comes_back_though_nobody_else_is_there(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster:
+        async with person(tmp_path, "alice") as alice:
+            node = [str(cluster.nodes[0].address)]
+            room = await alice.create_room("annals", nodes=node, history=FULL_HISTORY)
+            for text in ("one", "two"):
+                await room.send(text)
+                await room.update_keys()
+            code = await keep_recovery(alice)
+            await room.send("after the code was made, in the same epoch")
+        async with person(tmp_path, "alice-again") as again:
+            [came] = await again.recover(await fetch_recovery(code), code)
+            assert came.failure == ""
+            theirs = await again.room("annals")
+            await notices_until(theirs, "HISTORY_READ")
+
+            seen = [message.text for message in await read_until(theirs, "after the code was made, in the same epoch")]
+
+            assert seen == ["one", "two", "after the code was made, in the same epoch"]
+            assert theirs.alarms == 0
 
 
 async def test_who_lost_everything_comes_back_as_the_same_person_with_their_rooms(tmp_path: Path) -> None:

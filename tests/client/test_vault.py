@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from client.errors import RefusedError, UnavailableError, UsageError
+from client.portable import Luggage
 from client.recovery import RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.vault import fetch_recovery, keep_recovery, link_of
 from tests.client.builders import entropy_of
@@ -65,9 +66,9 @@ async def test_another_code_finds_nothing(tmp_path: Path) -> None:
 async def test_too_many_rooms_are_told(tmp_path: Path) -> None:
     async with community(tmp_path) as cluster, person(tmp_path, "alice") as alice:
         await lobby(cluster, alice)
-        portable = await alice.portable()
+        portable = await alice.portable(Luggage(archive_bytes_max=0))
         many = Recovery(1, portable.user_seed, "alice", (RecoveredRoom("SAMTALA:" + "A" * 250),) * 3000)
-        alice.make_recovery = lambda: _sealed(many)  # type: ignore[method-assign]
+        alice.make_recovery = lambda _: _sealed(many)  # type: ignore[method-assign]
 
         with pytest.raises(RefusedError, match="too many rooms"):
             await keep_recovery(alice)

@@ -62,7 +62,7 @@ def test_another_device_is_linked_by_a_code_if_the_words_are_the_same(community:
         assert len(community.samtala("device", "list", "--json", person=owner).objects) == 1
         return
     assert (linking.returncode, joined.code) == (0, 0), joined.err
-    assert joined.objects[1] == {"room": room, "joined": True, "failure": ""}
+    assert joined.objects[1] == {"room": room, "joined": True, "failure": "", "said": 0}
     assert community.samtala("send", room, "from the laptop", person=laptop).code == 0
     assert len(community.samtala("device", "list", "--json", person=owner).objects) == 2
 
