@@ -4,9 +4,10 @@
     0 ms     the link's hints: any replica answers for its own rooms, one round trip, no trust needed
     0 ms     a record that somebody pasted
     150 ms   the DHT, from nodes that this profile knows; servers of the local network (`client.lan`)
+    1 s      the public BitTorrent DHT, if the person allows it: strangers learn that an address asks for some record
     1 s      web servers named by the link or by the person (`client.well_known`), and the names of those (`client.name_records`)
 
-The last two are asked only while no server has answered: most searches end before.
+The last three are asked only while no server has answered: most searches end before.
                   └─▶ every answer: is it this room's, signed by its owner, does it open? then its sequence number counts
 
 What was asked, what came back and how fast is kept as a trace: for `samtala room info --trace`, and for the error that
@@ -48,17 +49,22 @@ DHT_DELAY_S = 0.15
 WEB_DELAY_S = 1.0
 """Web servers are for networks without UDP: elsewhere somebody has answered by then."""
 
+PUBLIC_DELAY_S = 1.0
+"""The public DHT is for links whose servers are all unknown; it is spared where somebody answers."""
+
 
 class OtherSources(msgspec.Struct, frozen=True, kw_only=True):
     """Where to look besides the link: web servers as (host, port), a record that came by other means, the local network.
 
-    `name_server`: numeric address and port of the one to ask for names' records; None for the system's.
+    `name_server`: numeric address and port of the one to ask for names' records; None for the system's. `public_nodes`: where to
+    begin in the public DHT; none: it is not asked.
     """
 
     web_hosts: tuple[tuple[str, int], ...] = ()
     record: bytes = b""
     has_lan: bool = False
     name_server: tuple[str, int] | None = None
+    public_nodes: tuple[tuple[str, int], ...] = ()
 
 
 NO_OTHERS: Final = OtherSources()
@@ -224,6 +230,8 @@ class Discovery:
                     nursery.start_soon(self._ask_names, host, sender)
                 if self._others.has_lan:
                     nursery.start_soon(self._ask_lan, sender)
+                if self._others.public_nodes:
+                    nursery.start_soon(self._ask_public, sender)
                 for host, version in (("0.0.0.0", 4), ("::", 6)):  # noqa: S104 - asks only, from any interface
                     hints = [(hint.host, hint.port) for hint in self._link.hints if _may_use(hint.host, version)]
                     known = [place for place in self.known_nodes if _may_use(place[0], version)]
@@ -296,6 +304,26 @@ class Discovery:
                         await self._ask_neighbour(node, place, attempt, sender)
             self._end(attempt, None if attempt.seq is not None else "no server there has it")
         except (DhtError, UnavailableError) as error:
+            self._end(attempt, str(error))
+
+    async def _ask_public(self, sender: trio.MemorySendChannel[Found]) -> None:
+        """Through a node of its own: what it hears of strangers is not remembered among the room's servers."""
+        with trio.move_on_after(PUBLIC_DELAY_S):
+            await self._is_answered.wait()
+            return
+        first = list(self._others.public_nodes)
+        attempt = self._begin("public DHT", ", ".join(f"{host}:{port}" for host, port in first[:4]))
+        try:
+            async with open_node(host="0.0.0.0", read_only=True) as node:  # noqa: S104 - asks only, from any interface
+                stream = node.get_stream(self._public_key, seeds=first)
+                async for item in stream:
+                    found = self._judge(item, attempt)
+                    if found is not None:
+                        await sender.send(found)
+                if attempt.seq is None and stream.end is not None:
+                    attempt.outcome = f"not known there; {stream.end.answered} of {stream.end.queries} nodes answered"
+            self._end(attempt)
+        except DhtError as error:
             self._end(attempt, str(error))
 
     async def _ask_neighbour(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from client.archive import FULL_HISTORY, NO_HISTORY, HistoryPolicy
@@ -10,12 +11,14 @@ from client.discovery import check_link
 from client.errors import UsageError
 from client.identity import clean_name
 from client.limits import HISTORY_DAYS_MAX
+from dht.limits import PUBLIC_BOOTSTRAP
 from wire.errors import AddressError, DecodeError, LocalError
 from wire.identity import ServerAddress, parse_node_address
 from wire.limits import NAME_CHARACTERS_MAX
 from wire.link import Link, LinkError, parse_link
 
 _DAYS: Final = re.compile("[0-9]{1,4}")
+_PORT: Final = re.compile("[0-9]{1,5}")
 
 
 def parse_room_link(text: str) -> Link:
@@ -42,6 +45,24 @@ def parse_server(text: str) -> ServerAddress:
         return parse_node_address(text)
     except AddressError as error:
         raise UsageError(f"{text!r} is no server's address: {error}") from error
+
+
+def parse_public_nodes(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Where to begin in the public DHT: `default` for the usual nodes, or HOST:PORT.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    wanted = [place for text in texts for place in (PUBLIC_BOOTSTRAP if text == "default" else (text,))]
+    return tuple(_parse_place(text) for text in wanted)
+
+
+def _parse_place(text: str) -> tuple[str, int]:
+    host, _, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not _PORT.fullmatch(port) or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"{text[:80]!r} is no node of the public DHT: say default, or HOST:PORT")
+    return host, int(port)
 
 
 def parse_history(text: str) -> HistoryPolicy:

@@ -27,6 +27,16 @@ SALT_BYTES_MAX: Final = 64
 SEQUENCE_MAX: Final = (1 << 63) - 1
 """Largest sequence number (BEP 44: signed 64 bits)."""
 
+# The public network
+
+PUBLIC_BOOTSTRAP: Final = (
+    "router.bittorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+    "router.utorrent.com:6881",
+    "dht.libtorrent.org:25401",
+)
+"""`HOST:PORT` of nodes that programs of the public network commonly begin with; asked by whoever opts in, and by nobody else."""
+
 # Routing table
 
 BUCKET_NODES_MAX: Final = 20

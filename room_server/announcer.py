@@ -23,10 +23,10 @@ from dht.node import Node, open_node
 from room_server import limits
 from room_server.announce_plan import AnnouncePlan
 from room_server.config import Endpoint, NodeConfig, parse_endpoint
+from room_server.dht_metrics import DhtMetrics
 from room_server.discovery_file import DiscoveryFile, Remembered
 from room_server.errors import StartError
 from room_server.logs import room_label
-from room_server.metrics import NodeMetrics
 from room_server.peers import Peer
 from room_server.report import DhtReport
 from room_server.rooms import HostedRoom
@@ -54,7 +54,7 @@ class Announcer:
         node: Node,
         *,
         node_key: NodeKey,
-        metrics: NodeMetrics,
+        metrics: DhtMetrics,
         random01: Callable[[], float],
         file: DiscoveryFile | None = None,
         remembered: Remembered | None = None,
@@ -118,8 +118,8 @@ class Announcer:
 
     def set_gauges(self) -> None:
         """Tell the metrics how discovery is."""
-        self._metrics.dht.follow(self._node.stats())
-        self._metrics.dht.oldest_record_age.set(self._plan.oldest_age_s(trio.current_time()))
+        self._metrics.follow(self._node.stats())
+        self._metrics.oldest_record_age.set(self._plan.oldest_age_s(trio.current_time()))
 
     async def run(self) -> None:
         """Announce rooms when they are due, until cancelled."""
@@ -215,8 +215,8 @@ class Announcer:
             log.debug("announcement_failed", room=room_label(room_id), reason=str(error))
         finally:
             slots.release()
-            self._metrics.dht.publication_duration.observe(trio.current_time() - begun_at)
-            counter = self._metrics.dht.published_ok if succeeded else self._metrics.dht.published_failed
+            self._metrics.publication_duration.observe(trio.current_time() - begun_at)
+            counter = self._metrics.published_ok if succeeded else self._metrics.published_failed
             counter.inc()
             self._plan.done(room_id, trio.current_time(), succeeded=succeeded, random01=self._random01())
             self._has_new.set()

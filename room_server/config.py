@@ -21,6 +21,7 @@ from typing import Annotated, Final, Literal, cast, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from dht.limits import PUBLIC_BOOTSTRAP
 from room_server.errors import ConfigError
 from wire import limits as wire_limits
 from wire.errors import AddressError
@@ -74,6 +75,16 @@ class DhtConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             description="Announce on the local network (multicast DNS) which records are here, for links without internet."
         ),
     ] = False
+    public: Annotated[
+        bool,
+        Meta(
+            description="Publish rooms in the public BitTorrent DHT as well, through a second node: strangers keep sealed records."
+        ),
+    ] = False
+    public_listen: Annotated[str, Meta(description="`HOST:PORT` of that node, UDP.")] = "0.0.0.0:7613"
+    public_bootstrap: Annotated[
+        tuple[str, ...], Meta(description="`HOST:PORT` of nodes to find the first neighbours there with.")
+    ] = PUBLIC_BOOTSTRAP
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -387,6 +398,8 @@ def _endpoints(config: NodeConfig) -> list[tuple[str, str]]:
     texts = [("listen", config.listen), ("advertise", config.advertise), ("metrics.listen", config.metrics.listen)]
     texts += [("dht.listen", config.dht.listen), ("dht.listen_also", config.dht.listen_also)]
     texts += [(f"dht.bootstrap[{index}]", text) for index, text in enumerate(config.dht.bootstrap)]
+    texts += [("dht.public_listen", config.dht.public_listen)] if config.dht.public else []
+    texts += [(f"dht.public_bootstrap[{index}]", text) for index, text in enumerate(config.dht.public_bootstrap)]
     return [(key, text) for key, text in texts if text or key == "listen"]
 
 

@@ -15,6 +15,8 @@ from dht.krpc import ErrorCode
 from dht.node import NodeStats
 
 Label = TypeVar("Label")
+PREFIX: Final = "samtala_dht"
+PUBLIC_PREFIX: Final = "samtala_public_dht"
 LOOKUP_RESULTS: Final = ("found", "missing", "complete")
 DISJOINT_RESULTS: Final = ("found", "missing")
 ANSWERED_METHODS: Final = ("ping", "find_node", "get", "put", "get_peers", "unknown")
@@ -26,10 +28,11 @@ DROP_REASONS: Final = (
 
 
 class DhtMetrics:
-    """The families of discovery. `publication_duration` and the counts of publications are for the announcer."""
+    """The families of one discovery network. `publication_duration` and the counts of publications are for the announcer."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, prefix: str = PREFIX) -> None:
         self._registry = registry
+        self._prefix = prefix
         self._risen: dict[Counter, int] = {}
         self.oldest_record_age = self._gauge(
             "oldest_record_age_seconds", "Since the stalest hosted room was last published"
@@ -37,7 +40,7 @@ class DhtMetrics:
         published = self._counter("publications", "Room descriptors published", "result")
         self.published_ok, self.published_failed = published.labels("ok"), published.labels("failed")
         self.publication_duration = Histogram(
-            "samtala_dht_lookup_duration_seconds", "One publication, its lookup included", registry=registry
+            f"{prefix}_lookup_duration_seconds", "One publication, its lookup included", registry=registry
         )
         self._lookups()
         self._queries()
@@ -102,7 +105,7 @@ class DhtMetrics:
         self._risen[child] = total
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"samtala_dht_{name}", text, labels, registry=self._registry)
+        return Counter(f"{self._prefix}_{name}", text, labels, registry=self._registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"samtala_dht_{name}", text, labels, registry=self._registry)
+        return Gauge(f"{self._prefix}_{name}", text, labels, registry=self._registry)

@@ -50,8 +50,8 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class DiscoveryFile:
     """The file of one node, in its data folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE_NAME
+    def __init__(self, folder: Path, name: str = FILE_NAME) -> None:
+        self.path = folder / name
 
     def load(self) -> Remembered:
         """What is in the file; nothing if there is none or it is damaged."""

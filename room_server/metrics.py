@@ -13,7 +13,7 @@ from typing import Final
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from room_server.dht_metrics import DhtMetrics
+from room_server.dht_metrics import PUBLIC_PREFIX, DhtMetrics
 from wire.errors import RefusalCode
 from wire.messages import PROTOCOL_VERSION
 
@@ -31,7 +31,14 @@ DISCONNECT_REASONS: Final = (
 class NodeMetrics:
     """All families of one node in one registry. Counters and histograms are for their owners to use directly."""
 
-    def __init__(self, *, version: str, peers: Iterable[str], registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        peers: Iterable[str],
+        registry: CollectorRegistry | None = None,
+        has_public_dht: bool = False,
+    ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there; halves the text
         self.registry = registry if registry is not None else CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self.registry)
@@ -43,6 +50,7 @@ class NodeMetrics:
         self._replication(tuple(peers))
         self._machine()
         self.dht = DhtMetrics(self.registry)
+        self.public_dht = DhtMetrics(self.registry, PUBLIC_PREFIX) if has_public_dht else None
 
     def _user_level(self) -> None:
         self.ack_duration = self._histogram("ack_duration_seconds", "Append received until durable at a majority")

@@ -56,6 +56,7 @@ from room_server.monitor import Monitor
 from room_server.moving import Moving
 from room_server.node_records import OwnRecord, PeerFinder
 from room_server.peers import MetPeer, Peer, PeerLinks
+from room_server.public_dht import Announcers, open_public_node
 from room_server.reporter import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
 from room_server.router_port import RouterPort, router_nonce
@@ -119,7 +120,9 @@ class _Node:
     def __init__(self, config: NodeConfig, identity: NodeIdentity, peers: list[Peer]) -> None:
         self.config = config
         self.identity = identity
-        self.metrics = NodeMetrics(version=software_version(), peers=[peer.name for peer in peers])
+        self.metrics = NodeMetrics(
+            version=software_version(), peers=[peer.name for peer in peers], has_public_dht=config.dht.public
+        )
         self.hosting = Hosting(
             node_key=identity.public,
             sign=partial(sign_statement, identity=identity),
@@ -141,7 +144,7 @@ class _Node:
         )
         self.addresses = Addresses(Rates.of(config.limits))
         self.replica_id = ReplicaId(b"")
-        self.announcer: Announcer | None = None
+        self.announcers: Announcers | None = None
         self.finder: PeerFinder | None = None
         self.router: RouterPort | None = None
         self.discovery_file: DiscoveryFile | None = None
@@ -159,8 +162,8 @@ class _Node:
 
     def _on_created(self, room: HostedRoom) -> None:
         self.peers.announce(room)
-        if self.announcer is not None:
-            self.announcer.add(room)
+        if self.announcers is not None:
+            self.announcers.add(room)
 
     def _on_epochs(self, room: HostedRoom) -> None:
         self.hosting.on_epochs(room)  # Whose it is becomes known when clients can be told.
@@ -180,12 +183,12 @@ class _Node:
 
     def _announce(self, room: HostedRoom, is_here: bool) -> None:
         """The owner's record of a room's servers may be another one now; or the room has left."""
-        if self.announcer is None:
+        if self.announcers is None:
             return
         if is_here:
-            self.announcer.follow_servers(room)
+            self.announcers.follow_servers(room)
         else:
-            self.announcer.drop(room)
+            self.announcers.drop(room)
 
     def open_dht(self, port: int) -> AbstractAsyncContextManager[Node]:
         """Our place in the DHT."""
@@ -197,24 +200,26 @@ class _Node:
             remembered=self.remembered.nodes,
         )
 
-    def discover(self, dht: Node, advertised: Endpoint) -> list[Callable[[], Awaitable[object]]]:
+    def discover(
+        self, dht: Node, advertised: Endpoint, public: tuple[Node, DiscoveryFile] | None
+    ) -> list[Callable[[], Awaitable[object]]]:
         """Answer for this node and its rooms from now on; returns the tasks that announce them."""
         self.finder = PeerFinder(dht)
         own = OwnRecord(dht, self.identity, advertised, wall_us=wall_us, random01=random.SystemRandom().random)
-        self.announcer = Announcer(
-            dht,
-            node_key=self.identity.public,
-            metrics=self.metrics,
-            random01=random.SystemRandom().random,
-            file=self.discovery_file,
-            remembered=self.remembered,
-        )
-        self.hosting.rooms.on_new_link = self.announcer.follow_link
+        announce = partial(Announcer, node_key=self.identity.public, random01=random.SystemRandom().random)
+        first = announce(dht, metrics=self.metrics.dht, file=self.discovery_file, remembered=self.remembered)
+        self.announcers = Announcers(first)
+        if public is not None:
+            node, file = public
+            assert self.metrics.public_dht is not None, "made with the configuration that opened it"
+            also = announce(node, metrics=self.metrics.public_dht, file=file, remembered=self.remembered)
+            self.announcers = Announcers(first, also)
+        self.hosting.rooms.on_new_link = self.announcers.follow_link
         for room in self.hosting.rooms:
-            self.announcer.add(room)
+            self.announcers.add(room)
         host, port = dht.address
-        on_lan = partial(announce_on_lan, self.announcer.targets, listen_host=host, port=port)
-        return [self.announcer.run, own.run, self.finder.run, *([on_lan] if self.config.dht.lan else [])]
+        on_lan = partial(announce_on_lan, first.targets, listen_host=host, port=port)
+        return [*self.announcers.tasks, own.run, self.finder.run, *([on_lan] if self.config.dht.lan else [])]
 
     def open_router(self, port: int) -> list[Callable[[], Awaitable[object]]]:
         """Have our port forwarded by the home router, if that is wished; returns the tasks for it."""
@@ -298,7 +303,7 @@ class _Node:
             peers=self.peers,
             clients=clients,
             not_ready_because=monitor.not_ready_because,
-            dht=lambda: None if self.announcer is None else self.announcer.report(),
+            dht=lambda: None if self.announcers is None else self.announcers.first.report(),
             router=lambda: None if self.router is None else self.router.report(),
         )
 
@@ -311,8 +316,8 @@ class _Node:
             self.metrics.send_queue_bytes.set(clients.send_queue_bytes)
             for key, peer in self.peers.peers.items():
                 self.metrics.peer_rtt[peer.name].set(self.peers.round_trip_s(key) or 0)
-            if self.announcer is not None:
-                self.announcer.set_gauges()
+            if self.announcers is not None:
+                self.announcers.set_gauges()
 
         return Monitor(
             self.metrics,
@@ -433,8 +438,11 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
     )
     async with AsyncExitStack() as stack:
         dht: Node | None = None
+        public: tuple[Node, DiscoveryFile] | None = None
         if config.dht.enabled:
             dht = await stack.enter_async_context(node.open_dht(running.port))
+            if config.dht.public:
+                public = await stack.enter_async_context(open_public_node(config))
         async with trio.open_nursery() as nursery:
             background: list[Callable[[], Awaitable[object]]] = [
                 node.peers.run,
@@ -445,7 +453,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 *node.open_router(running.port),
             ]
             if dht is not None:
-                background += node.discover(dht, advertised)
+                background += node.discover(dht, advertised, public)
             if metrics_listener is not None:
                 background.append(partial(serve_health, metrics_listener, monitor))
             if listeners.admin is not None:

@@ -36,6 +36,12 @@ class Defence(msgspec.Struct, frozen=True):
 
 DEFENCES = (
     Defence(
+        "room_server/node.py",
+        "            if config.dht.public:\n",
+        "            if True:\n",
+        "tests/client/test_public_dht.py::test_nobody_comes_near_it_unless_asked_to",
+    ),
+    Defence(
         "room_server/dial_back.py",
         "if message.port != peer.port and not limits.DIAL_BACK_PORT_MIN <= message.port <= _PORT_MAX:",
         "if False:",

@@ -88,16 +88,25 @@ _COMMANDS = {
     metavar="HOST[:PORT]",
     help="Web server that may know where rooms are; it need not be trusted.",
 )
+@click.option(
+    "--public-dht",
+    multiple=True,
+    envvar="SAMTALA_PUBLIC_DHT",
+    metavar="default|HOST:PORT",
+    help="Look in the public BitTorrent DHT as well, beginning there; strangers learn that you look for something.",
+)
 @click.pass_context
 def cli(
     context: click.Context,
+    *,
     profile: str | None,
     passphrase_file: Path | None,
     descriptor: Path | None,
     web_hosts: tuple[str, ...],
+    public_dht: tuple[str, ...],
 ) -> None:
     """Chat rooms that belong to their community."""
-    context.obj = Settings(profile, passphrase_file, descriptor=descriptor, web_hosts=web_hosts)
+    context.obj = Settings(profile, passphrase_file, descriptor=descriptor, web_hosts=web_hosts, public_dht=public_dht)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from client.discovery import OtherSources
 from client.errors import OutcomeUnknownError, SamtalaError, UnavailableError, UsageError
 from client.limits import WEB_BYTES_MAX
 from client.room import Room
+from client.typed import parse_public_nodes
 from client.well_known import parse_web_host
 from samtala.cli.settings import Settings
 
@@ -82,6 +83,7 @@ async def opened(settings: Settings, *, name: str | None = None) -> AsyncIterato
         web_hosts=tuple(parse_web_host(text) for text in settings.web_hosts),
         record=_record(settings.descriptor),
         has_lan=True,
+        public_nodes=parse_public_nodes(settings.public_dht),
     )
     passphrase = _passphrase(settings.passphrase_file)
     async with open_client(settings.profile, name=name, passphrase=passphrase, others=others) as client:

@@ -5,7 +5,7 @@ import pytest
 from client.archive import HistoryPolicy
 from client.errors import UsageError
 from client.identity import signing_key
-from client.typed import check_name, parse_history, parse_room_link, parse_server
+from client.typed import check_name, parse_history, parse_public_nodes, parse_room_link, parse_server
 from wire.link import Link
 
 
@@ -27,6 +27,18 @@ def test_what_is_no_link_is_told(text: str) -> None:
 )
 def test_histories_are_understood(text: str, days: int) -> None:
     assert parse_history(text) == HistoryPolicy(days)
+
+
+def test_nodes_of_the_public_network_are_named_or_the_usual_ones() -> None:
+    assert parse_public_nodes(["192.0.2.1:6881", "[2001:db8::1]:1"]) == (("192.0.2.1", 6881), ("2001:db8::1", 1))
+    assert ("router.bittorrent.com", 6881) in parse_public_nodes(["default"])
+    assert parse_public_nodes([]) == ()
+
+
+@pytest.mark.parametrize("text", ["", "yes", "host", ":1", "host:0", "host:65536", "host:x"])
+def test_what_is_no_node_of_the_public_network_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match="no node of the public DHT"):
+        parse_public_nodes([text])
 
 
 @pytest.mark.parametrize("text", ["", "all", "-1", "3651", "1.5", "٣", "9" * 5000])

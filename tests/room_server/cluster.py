@@ -117,6 +117,8 @@ async def cluster_of(
     names: Sequence[str] = NAMES,
     host: str = "127.0.0.1",
     lan: bool = False,
+    is_public: bool = False,
+    public_bootstrap: Sequence[str] = (),
 ) -> AsyncIterator[Cluster]:
     """Three nodes, or as many as there are names; they end with the block."""
     listeners = [(await trio.open_tcp_listeners(0, host=host))[0] for _ in names]
@@ -140,7 +142,13 @@ async def cluster_of(
             listen=f"{host}:{ports[index]}",
             replica_id=made[index].replica_id.hex(),
             peers=tuple(PeerConfig(name=names[place], address=str(made[place].address)) for place in others),
-            dht=DhtConfig(enabled=dht, lan=lan),
+            dht=DhtConfig(
+                enabled=dht,
+                lan=lan,
+                public=is_public,
+                public_listen=f"{host}:0",
+                public_bootstrap=tuple(public_bootstrap),
+            ),
             metrics=MetricsConfig(listen="127.0.0.1:0"),
         )
         nodes.append(TestNode(config, made[index].address, made[index].replica_id))

@@ -20,6 +20,14 @@ def test_fresh_node_stays_within_its_budget_of_series() -> None:
     assert len(series(metrics)) <= 300
 
 
+def test_the_public_network_has_series_of_its_own_where_it_is_used() -> None:
+    metrics = NodeMetrics(version="1", peers=["b", "c"], has_public_dht=True)
+
+    assert "samtala_public_dht_nodes[]" in series(metrics)
+    assert not any("public_dht" in name for name in series(NodeMetrics(version="1", peers=[])))
+    assert len(series(metrics)) <= 400
+
+
 def test_no_creation_times_are_exported() -> None:
     assert "_created" not in NodeMetrics(version="1", peers=[]).render().decode()
 
