@@ -1,13 +1,18 @@
-"""The admin socket: a Unix socket by which `samtala status`, `top` and `doctor` ask a running node.
+"""The admin socket: a Unix socket by which `samtala status`, `top`, `doctor` and `cluster` ask a running node.
 
     GET /status               report.NodeReport
     GET /rooms?top=N&order=O  a list of report.RoomReport, watched for a second
     GET /room?label=L         report.RoomDetail, or 404
     GET /tasks                what every trio task waits for
     GET /metrics              as on the metrics port, which may be off
+    GET /cluster              cluster_report.ClusterView
+
+    POST /cluster/create?name=N        POST /cluster/approve?node=N      POST /cluster/policy?makers=M&replicas=N
+    POST /cluster/invite?valid_s=S     POST /cluster/deny?node=N
+    POST /cluster/join?token=T         POST /cluster/remove?node=N
 
 HTTP with JSON bodies, so that `curl --unix-socket` does. Who may open the file may ask: it has mode 0600 from the moment
-it exists. It can tell, and not change. The data folder is locked by then, so a file of that name is a dead node's.
+it exists. Of rooms it can tell, and not change them. What is refused gets 409 and a sentence. The data folder is locked by then, so a file of that name is a dead node's.
 """
 
 from __future__ import annotations
@@ -15,17 +20,20 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs
 
 import msgspec
 import trio
 
 from room_server import limits
+from room_server.cluster_admin import INVITE_S, ClusterAdmin
 from room_server.config import ADMIN_SOCKET_BYTES_MAX
-from room_server.errors import StartError
+from room_server.errors import ClusterError, StartError
 from room_server.health import HealthSource, metrics_answer
 from room_server.http import JSON, Answer, Routes, serve_http
 from room_server.report import RoomOrder
@@ -61,7 +69,9 @@ def open_admin_socket(path: Path) -> trio.SocketListener:
     return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
 
 
-async def serve_admin(listener: trio.SocketListener, reporter: Reporter, health: HealthSource) -> None:
+async def serve_admin(
+    listener: trio.SocketListener, reporter: Reporter, health: HealthSource, cluster: ClusterAdmin
+) -> None:
     """Answer on `listener` until cancelled."""
     routes: Routes = {
         b"/status": partial(_status, reporter),
@@ -69,8 +79,42 @@ async def serve_admin(listener: trio.SocketListener, reporter: Reporter, health:
         b"/room": partial(_room, reporter),
         b"/tasks": _tasks,
         b"/metrics": partial(metrics_answer, health),
+        b"/cluster": partial(_cluster, cluster),
     }
-    await serve_http(listener, routes)
+    actions: Routes = {
+        b"/cluster/" + verb.encode(): partial(_act, action) for verb, action in _actions(cluster).items()
+    }
+    await serve_http(listener, routes, actions)
+
+
+async def _cluster(cluster: ClusterAdmin, _query: bytes) -> Answer:
+    return Answer(msgspec.json.encode(cluster.view()), JSON)
+
+
+_Action: TypeAlias = Callable[[Mapping[str, str]], Awaitable[object]]
+
+
+async def _act(action: _Action, query: bytes) -> Answer:
+    said = {key: values[0] for key, values in parse_qs(query.decode("ascii", "replace")).items()}
+    try:
+        done = await action(said)
+    except ClusterError as error:
+        return Answer(f"{error}\n".encode(), status=HTTPStatus.CONFLICT)
+    except ValueError:
+        return Answer(b"a number is needed\n", status=HTTPStatus.BAD_REQUEST)
+    return Answer(msgspec.json.encode(done), JSON)
+
+
+def _actions(cluster: ClusterAdmin) -> dict[str, _Action]:
+    return {
+        "create": lambda said: cluster.create(said.get("name", "")),
+        "invite": lambda said: cluster.invite(int(said.get("valid_s", INVITE_S))),
+        "join": lambda said: cluster.join(said.get("token", "")),
+        "approve": lambda said: cluster.approve(said.get("node", "")),
+        "deny": lambda said: cluster.deny(said.get("node", "")),
+        "remove": lambda said: cluster.remove(said.get("node", "")),
+        "policy": lambda said: cluster.set_policy(said.get("makers"), int(said.get("replicas", 0))),
+    }
 
 
 async def _status(reporter: Reporter, _query: bytes) -> Answer:

@@ -28,6 +28,7 @@ import msgspec
 
 from room_server.errors import BackupError
 from room_server.logs import room_label
+from room_server.roster import GENESIS_MARK
 from vr.configuration import Configuration
 from vr.errors import VRError
 from vr.log import Entry, decode_entry
@@ -125,6 +126,8 @@ def create_backup(data: str, target: Path, *, now_us: int) -> Manifest:
         with closing(History.look(f"{data}/{HISTORY_NAME}")) as history:
             notes = history.notes()
             for stored in history.groups():
+                if stored.genesis.startswith(GENESIS_MARK):
+                    continue  # A cluster's roster is its servers' of now; who is brought back joins again.
                 saved = _save_room(history, stored, notes.get(stored.group, []), target, known.get(stored.group))
                 known[stored.group] = saved
     except (OSError, VRError) as error:

@@ -7,7 +7,7 @@ one connection never leaves its task.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -19,7 +19,7 @@ from room_server.metrics import NodeMetrics
 from room_server.peers import MetPeer, PeerLinks
 from wire import limits as wire_limits
 from wire.errors import HandshakeError, PeerError
-from wire.messages import Message, PeerHello
+from wire.messages import AskCluster, Message, PeerHello
 from wire.peering import Acceptor
 from wire.tls import TlsConnection, accept
 
@@ -34,6 +34,7 @@ class Door:
         hello: makes our hello for one connection, with a fresh nonce.
         connections_max: connections at once, peers included.
         addresses: what each address may take.
+        answer_joiner: answers a server that asks to join our cluster, for as long as it stays; raises PeerError.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Door:
         metrics: NodeMetrics,
         connections_max: int,
         addresses: Addresses,
+        answer_joiner: Callable[[Conversation, AskCluster], Awaitable[None]],
     ) -> None:
         self._context = context
         self._hello = hello
@@ -54,6 +56,7 @@ class Door:
         self._metrics = metrics
         self.connections_max = connections_max
         self._addresses = addresses
+        self._answer_joiner = answer_joiner
         self._open = 0
 
     async def enter(self, stream: trio.SocketStream) -> None:
@@ -87,6 +90,8 @@ class Door:
             self._metrics.handshakes_ok.inc()
             if met is not None:
                 await self._peers.run_link(met)
+            elif isinstance(first[0], AskCluster):
+                await self._answer_joiner(conversation, first[0])
             else:
                 await self._clients.serve(tls, conversation.decoder, first, quota)
         finally:

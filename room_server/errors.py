@@ -6,6 +6,7 @@ NodeError
 ├── SnapshotError         checkpoint bytes that are no room state
 ├── HistoryGapError       stored history lacks entries that it should have
 ├── BackupError           a copy cannot be made, is damaged, or cannot be brought back here
+├── ClusterError          the cluster refuses, or cannot be asked now; the text is for its operator
 ├── RefusedError          a client's call is refused; carries the `RefusalCode`
 └── ConnectionCutError    we end a connection; `cause` is fit for a metric label
 """
@@ -37,6 +38,10 @@ class HistoryGapError(NodeError):
 
 class BackupError(NodeError):
     """A copy of a node's rooms cannot be made, is damaged, or cannot be brought back here; the text says why."""
+
+
+class ClusterError(NodeError):
+    """What an operator wants of the cluster is refused, or cannot be decided now; the text says why and what to do."""
 
 
 class RefusedError(NodeError):

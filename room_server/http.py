@@ -1,5 +1,6 @@
-"""A small HTTP/1.1 server over h11: fixed paths, GET and HEAD, everything bounded. For the metrics port and the admin socket.
+"""A small HTTP/1.1 server over h11: fixed paths, everything bounded. For the metrics port and the admin socket.
 
+GET and HEAD look; POST, where a listener has such paths, does something: all that it says is in its query.
 Requests, connections and time are bounded; a request that is no HTTP gets 400 and the connection ends. Handlers take the
 query as it came and return a whole body. No TLS and no secrets: who may connect is decided by where the listener is.
 """
@@ -35,23 +36,29 @@ Routes: TypeAlias = Mapping[bytes, Handler]
 """By path."""
 
 
-async def serve_http(listener: trio.SocketListener, routes: Routes) -> None:
-    """Answer on `listener` until cancelled."""
+class _Served(msgspec.Struct, frozen=True):
+    looks: Routes
+    actions: Routes
+
+
+async def serve_http(listener: trio.SocketListener, routes: Routes, actions: Routes | None = None) -> None:
+    """Answer on `listener` until cancelled: GET by `routes`, POST by `actions`."""
+    served = _Served(routes, actions or {})
     slots = trio.Semaphore(limits.HTTP_CONNECTIONS_MAX)
 
     async def handle(stream: trio.SocketStream) -> None:
         async with slots, stream:
-            await _serve_connection(stream, routes)
+            await _serve_connection(stream, served)
 
     await trio.serve_listeners(handle, [listener])
 
 
-async def _serve_connection(stream: trio.SocketStream, routes: Routes) -> None:
+async def _serve_connection(stream: trio.SocketStream, served: _Served) -> None:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_REQUEST_BYTES_MAX)
     while True:
         with trio.move_on_after(limits.HTTP_S_MAX) as scope:
             try:
-                again = await _serve_request(connection, stream, routes)
+                again = await _serve_request(connection, stream, served)
             except h11.RemoteProtocolError as error:
                 await _refuse(connection, stream, error)
                 return
@@ -62,7 +69,7 @@ async def _serve_connection(stream: trio.SocketStream, routes: Routes) -> None:
         connection.start_next_cycle()
 
 
-async def _serve_request(connection: h11.Connection, stream: trio.SocketStream, routes: Routes) -> bool:
+async def _serve_request(connection: h11.Connection, stream: trio.SocketStream, served: _Served) -> bool:
     """Answer one request; True if the connection may carry another."""
     request: h11.Request | None = None
     body_bytes = 0
@@ -79,7 +86,7 @@ async def _serve_request(connection: h11.Connection, stream: trio.SocketStream, 
                     raise h11.RemoteProtocolError("body too large", error_status_hint=413)
             case h11.EndOfMessage():
                 assert request is not None, "h11 orders events"
-                await _respond(connection, stream, await _answer(request, routes), body=request.method != b"HEAD")
+                await _respond(connection, stream, await _answer(request, served), body=request.method != b"HEAD")
                 return connection.our_state is h11.DONE and connection.their_state is h11.DONE
             case h11.ConnectionClosed() | h11.PAUSED:
                 return False
@@ -87,9 +94,14 @@ async def _serve_request(connection: h11.Connection, stream: trio.SocketStream, 
                 raise AssertionError(f"a server receives no {event}")
 
 
-async def _answer(request: h11.Request, routes: Routes) -> Answer:
-    if request.method not in {b"GET", b"HEAD"}:
-        return Answer(b"GET or HEAD\n", status=405)
+async def _answer(request: h11.Request, served: _Served) -> Answer:
+    match request.method:
+        case b"GET" | b"HEAD":
+            routes = served.looks
+        case b"POST" if served.actions:
+            routes = served.actions
+        case _:
+            return Answer(b"GET or HEAD\n", status=405)
     path, _, query = request.target.partition(b"?")
     handler = routes.get(path)
     return await handler(query) if handler is not None else Answer(b" ".join(routes) + b"\n", status=404)

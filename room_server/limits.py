@@ -269,3 +269,33 @@ INVITE_S_MAX: Final = 7 * 24 * 3600
 
 ROSTER_OPERATION_BYTES_MAX: Final = 2048
 """One operation of a roster: a server's record has some 500 bytes at most."""
+
+CLUSTER_VOTERS_MAX: Final = 5
+"""Servers of a cluster that decide on its roster: two may fail at once. The others are told."""
+
+ROSTER_WAIT_S_MAX: Final = 7.0
+"""Seconds for one change of a roster: an election takes one or two. Then its outcome is unknown. Less than HTTP_S_MAX."""
+
+ROSTER_RETRY_S: Final = 0.2
+"""Seconds before a change of a roster that could not be taken up is tried again."""
+
+BETWEEN_EPOCHS_S_MAX: Final = 2.0
+"""Seconds that a server may be between two epochs of the roster's group: one sync, and some for a slow disk."""
+
+CLUSTER_LOOK_S: Final = 0.5
+"""Seconds between two looks at what a cluster needs, while something is under way: a newcomer catches up meanwhile."""
+
+VITALS_S: Final = 5.0
+"""Seconds between two tellings of how a server is: a table about a cluster is as old."""
+
+ASK_S: Final = 0.5
+"""Seconds between two questions of a server that waits to be let into a cluster: a person waits, too."""
+
+ASKS_PER_CONNECTION_MAX: Final = 100_000
+"""Questions on one connection: more than a day of waiting."""
+
+LINGER_S: Final = 10.0
+"""Seconds that a link to a server which left the roster is kept: it has to learn that it did."""
+
+CLUSTER_FILE_BYTES_MAX: Final = 256 * 1024
+"""What a server remembers of its cluster: 32 servers and as many invitations take some 40 KiB."""

@@ -47,7 +47,9 @@ class NodeMetrics:
         info.labels(version, str(PROTOCOL_VERSION)).set(1)
         self._user_level()
         self._groups()
-        self._replication(tuple(peers))
+        self._replication()
+        for name in peers:
+            self.add_peer(name)
         self._machine()
         self.dht = DhtMetrics(self.registry)
         self.public_dht = DhtMetrics(self.registry, PUBLIC_PREFIX) if has_public_dht else None
@@ -69,7 +71,7 @@ class NodeMetrics:
         self.rooms_by_spare = {label: spare.labels(label) for label in SPARE_LABELS}
         self.rooms_led = self._gauge("rooms_led", "Rooms whose primary is here")
 
-    def _replication(self, peers: tuple[str, ...]) -> None:
+    def _replication(self) -> None:
         committed = self._counter("ops_committed", "Operations committed here", ("kind",))
         self.batches_committed = committed.labels("batch")
         self.batch_ops = self._histogram("batch_ops", "Blocks per committed operation", buckets=_OPS)
@@ -88,16 +90,16 @@ class NodeMetrics:
             "undecidable_rooms", "Rooms that stand still: disks lost an operation that may be committed"
         )
         self.uncommitted_ops = self._gauge("uncommitted_ops", "Operations logged here and not known committed")
-        up = self._gauge("peer_up", "1 while the link to this peer stands", ("peer",))
-        self.peer_up = {name: up.labels(name) for name in peers}
-        lag = self._gauge(
+        self._peer_up = self._gauge("peer_up", "1 while the link to this peer stands", ("peer",))
+        self._peer_lag = self._gauge(
             "peer_lag_ops_max", "Operations that this peer has not acknowledged, in the worst room", ("peer",)
         )
-        self.peer_lag_ops_max = {name: lag.labels(name) for name in peers}
-        rtt = self._gauge(
+        self._peer_rtt = self._gauge(
             "peer_rtt_seconds", "To this peer and back, as the operating system sees it; 0 while unknown", ("peer",)
         )
-        self.peer_rtt = {name: rtt.labels(name) for name in peers}
+        self.peer_up: dict[str, Gauge] = {}
+        self.peer_lag_ops_max: dict[str, Gauge] = {}
+        self.peer_rtt: dict[str, Gauge] = {}
         handshakes = self._counter("handshakes", "TLS and hello exchanges", ("result",))
         self.handshakes_ok = handshakes.labels("ok")
         self.handshakes_failed = handshakes.labels("failed")
@@ -115,6 +117,22 @@ class NodeMetrics:
         self.loop_lag = self._histogram("loop_lag_seconds", "How late the event loop is")
         self.trio_tasks = self._gauge("trio_tasks", "Living trio tasks")
         self.send_queue_bytes = self._gauge("send_queue_bytes", "Bytes waiting for all clients")
+
+    def add_peer(self, name: str) -> None:
+        """A server is a peer from now on."""
+        self.peer_up[name] = self._peer_up.labels(name)
+        self.peer_lag_ops_max[name] = self._peer_lag.labels(name)
+        self.peer_rtt[name] = self._peer_rtt.labels(name)
+
+    def remove_peer(self, name: str) -> None:
+        """It is none any more: nothing is told of it."""
+        for children, family in (
+            (self.peer_up, self._peer_up),
+            (self.peer_lag_ops_max, self._peer_lag),
+            (self.peer_rtt, self._peer_rtt),
+        ):
+            del children[name]
+            family.remove(name)
 
     def disconnected(self, cause: str) -> None:
         """Count the end of a client connection; a cause without a child of its own counts as protocol."""

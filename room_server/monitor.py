@@ -71,7 +71,8 @@ class Monitor:
         host: whose replicas and counters are told.
         set_gauges: sets those that come from elsewhere (connections, links, DHT).
         has_all_peers: links to all peers stand.
-        peer_names: how the configuration calls each peer.
+        peer_names: how each peer is called, now.
+        is_room: whether a group is a room; the cluster's own is none.
         data: the data folder.
     """
 
@@ -82,13 +83,15 @@ class Monitor:
         host: Host,
         set_gauges: Callable[[], None],
         has_all_peers: Callable[[], bool],
-        peer_names: Mapping[NodeKey, str],
+        peer_names: Callable[[], Mapping[NodeKey, str]],
+        is_room: Callable[[GroupId], bool],
         data: str,
     ) -> None:
         self._metrics = metrics
         self._host = host
         self._writes_seen = self._bytes_seen = 0
         self._peer_names = peer_names
+        self._is_room = is_room
         self._view_changes_seen = 0
         self._set_gauges = set_gauges
         self._has_all_peers = has_all_peers
@@ -98,7 +101,7 @@ class Monitor:
         self.is_draining = False
 
     def _replicas(self) -> Iterator[Replica]:
-        return (replica for _, replica in living_replicas(self._host))
+        return (replica for group, replica in living_replicas(self._host) if self._is_room(group))
 
     def not_ready_because(self) -> str | None:
         """Why this node is not ready; None when it is."""
@@ -111,7 +114,8 @@ class Monitor:
         if not self._has_all_peers() and trio.current_time() < self._started_at + _GRACE_S:
             return "not all peers joined yet"
         behind = sum(
-            replica.status is Status.RECOVERING_HEAD or is_catching_up(replica) for replica in self._replicas()
+            replica.status is Status.RECOVERING_HEAD or is_catching_up(replica)
+            for _, replica in living_replicas(self._host)  # That of the cluster, too: its vote counts as theirs do.
         )
         return f"catching up: {behind} rooms" if behind else None
 
@@ -132,7 +136,8 @@ class Monitor:
     async def _gather_rooms(self) -> None:
         states: Counter[str] = Counter()
         spares: Counter[str] = Counter()
-        lags = dict.fromkeys(self._metrics.peer_lag_ops_max, 0)
+        names = self._peer_names()
+        lags = dict.fromkeys(names.values(), 0)
         uncommitted = view_changes = undecidable = diverged = 0
         for number, replica in enumerate(self._replicas()):
             states[room_state(replica)] += 1
@@ -141,13 +146,14 @@ class Monitor:
             diverged += replica.divergence is not None
             uncommitted += max(replica.head_op - replica.commit_number, 0)
             if replica.is_primary:
-                self._note_lags(replica, lags)
+                note_lags(replica, names, lags)
                 spare = max(spare_failures(members_up(replica), replica.configuration.quorum), 0)
                 spares[SPARE_LABELS[min(spare, len(SPARE_LABELS) - 1)]] += 1
             if number % _ROOMS_AT_ONCE == _ROOMS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
         for name, lag_ops in lags.items():
-            self._metrics.peer_lag_ops_max[name].set(lag_ops)
+            if name in self._metrics.peer_lag_ops_max:  # Still a peer.
+                self._metrics.peer_lag_ops_max[name].set(lag_ops)
         for state, gauge in self._metrics.rooms.items():
             gauge.set(states[state])
         for label, gauge in self._metrics.rooms_by_spare.items():
@@ -160,13 +166,6 @@ class Monitor:
         # A room that was forgotten takes its count along, and counters never go back.
         self._metrics.view_changes.inc(max(view_changes - self._view_changes_seen, 0))
         self._view_changes_seen = view_changes
-
-    def _note_lags(self, replica: Replica, lags: dict[str, int]) -> None:
-        """Raise each peer's lag to what it is in a room led here."""
-        for key, lag_ops in member_lags(replica).items():
-            name = self._peer_names.get(key)
-            if name is not None:
-                lags[name] = max(lags[name], lag_ops)
 
     async def watch_loop(self) -> None:
         """Measure how late the loop is, until cancelled."""
@@ -188,6 +187,14 @@ class Monitor:
         ):
             while durations_s:
                 histogram.observe(durations_s.popleft())
+
+
+def note_lags(replica: Replica, names: Mapping[NodeKey, str], lags: dict[str, int]) -> None:
+    """Raise each peer's lag to what it is in a room led here."""
+    for key, lag_ops in member_lags(replica).items():
+        name = names.get(key)
+        if name is not None:
+            lags[name] = max(lags[name], lag_ops)
 
 
 def stored_bytes(data: str) -> dict[str, int]:

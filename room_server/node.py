@@ -29,6 +29,7 @@ from room_server.addresses import Addresses, Rates
 from room_server.admin import open_admin_socket, serve_admin
 from room_server.announcer import Announcer, open_discovery
 from room_server.clients import ClientServer, ClientServices
+from room_server.cluster_parts import ClusterParts
 from room_server.config import (
     ADMIN_SOCKET_BYTES_MAX,
     RELOADABLE,
@@ -65,6 +66,7 @@ from vr.host import Host, HostOptions, open_host
 from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
 from wire.certificate import sign_statement
+from wire.cluster import NodeRecord
 from wire.errors import WireError
 from wire.identity import NodeIdentity, ServerAddress
 from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, NodeAddress, PeerHello
@@ -145,6 +147,10 @@ class _Node:
         self.addresses = Addresses(Rates.of(config.limits))
         self.replica_id = ReplicaId(b"")
         self.announcers: Announcers | None = None
+        self.advertised = parse_endpoint(config.advertise or config.listen)
+        self.cluster = ClusterParts(
+            identity, own=self.own_record, hosting=self.hosting, links=self.peers, data=config.data
+        )
         self.finder: PeerFinder | None = None
         self.router: RouterPort | None = None
         self.discovery_file: DiscoveryFile | None = None
@@ -154,11 +160,18 @@ class _Node:
         """The host is open."""
         self.replica_id = host.replica_id
         self.hosting.attach(host)
+        self.cluster.attach(host)
         self.peers.attach(host, host.replica_id)
         for line in host.recovery_report:
             log.warning("log_recovered", detail=line)
         for group, reason in host.damaged.items():
             log.error("room_damaged", room=room_label(group), reason=reason)
+
+    def own_record(self) -> NodeRecord:
+        """What this server says of itself to its cluster."""
+        place = self.advertised
+        key, version = self.identity.public, software_version()
+        return NodeRecord(self.config.name, key, self.replica_id, place.host, place.port, version)
 
     def _on_created(self, room: HostedRoom) -> None:
         self.peers.announce(room)
@@ -275,6 +288,7 @@ class _Node:
             metrics=self.metrics,
             connections_max=self.config.limits.connections,
             addresses=self.addresses,
+            answer_joiner=self.cluster.answer_joiner,
         )
 
     def reload(self, door: Door, config: NodeConfig) -> list[str]:
@@ -302,6 +316,7 @@ class _Node:
             rooms=self.hosting.rooms,
             peers=self.peers,
             clients=clients,
+            is_room=self.cluster.groups.is_room,
             not_ready_because=monitor.not_ready_because,
             dht=lambda: None if self.announcers is None else self.announcers.first.report(),
             router=lambda: None if self.router is None else self.router.report(),
@@ -324,7 +339,8 @@ class _Node:
             host=host,
             set_gauges=set_gauges,
             has_all_peers=lambda: self.peers.has_all_links,
-            peer_names={peer.node_key: peer.name for peer in self.peers.peers.values()},
+            peer_names=lambda: {peer.node_key: peer.name for peer in self.peers.peers.values()},
+            is_room=self.cluster.groups.is_room,
             data=self.config.data,
         )
 
@@ -365,8 +381,8 @@ async def run_node(
         opening = open_host(
             config.data,
             node.peers,
-            node.hosting.service_of,
-            node.hosting,
+            node.cluster.groups.service_of,
+            node.cluster.groups,
             file_system=file_system,
             options=options,
         )
@@ -421,12 +437,13 @@ class _Listeners(NamedTuple):
 async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatus[RunningNode]) -> None:
     config = node.config
     listener, metrics_listener = listeners.main, listeners.metrics
-    advertised = parse_endpoint(config.advertise or config.listen)
-    if advertised.port == 0:
-        advertised = Endpoint(advertised.host, _port(listener))
+    if node.advertised.port == 0:
+        node.advertised = Endpoint(node.advertised.host, _port(listener))
+    advertised = node.advertised
     clients = node.make_clients(advertised)
     moving = node.make_moving(clients)
     monitor = node.make_monitor(clients)
+    vitals = node.cluster.make_vitals(version=software_version(), not_ready_because=monitor.not_ready_because)
     door = node.make_door(clients)
     running = RunningNode(
         address=ServerAddress(advertised.host, advertised.port, node.identity.public),
@@ -450,6 +467,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 clients.tell_conditions,
                 partial(moving.run, node.hosting.host),
                 monitor.watch_loop,
+                *node.cluster.tasks(vitals),
                 *node.open_router(running.port),
             ]
             if dht is not None:
@@ -458,7 +476,9 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 background.append(partial(serve_health, metrics_listener, monitor))
             if listeners.admin is not None:
                 reporter = node.make_reporter(clients, monitor, advertised)
-                background.append(partial(serve_admin, listeners.admin, reporter, monitor))
+                background.append(
+                    partial(serve_admin, listeners.admin, reporter, monitor, node.cluster.make_admin(vitals))
+                )
             for task in background:
                 nursery.start_soon(task)
             accepting = trio.CancelScope()

@@ -22,7 +22,19 @@ from vr.errors import PeerError as VrPeerError
 from vr.types import ReplicaId
 from wire.errors import PeerError
 from wire.frames import FrameDecoder, encode_frame
-from wire.messages import Message, PeerEpochs, PeerFrame, PeerGenesis, PeerGetGenesis, PeerRooms, Ping, decode, encode
+from wire.messages import (
+    Message,
+    PeerCluster,
+    PeerEpochs,
+    PeerFrame,
+    PeerGenesis,
+    PeerGetGenesis,
+    PeerRooms,
+    PeerVitals,
+    Ping,
+    decode,
+    encode,
+)
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -42,7 +54,9 @@ class ReplicationHost(Protocol):
 
 
 class PeerLink:
-    """A link after its hellos. `host_room` makes a room that a peer told of; called one at a time. `on_epochs`: a peer knew more of a room's servers."""
+    """A link after its hellos. `host_room` makes a room that a peer told of; called one at a time. `on_epochs`: a peer knew more of a room's servers.
+    `on_cluster` takes what a peer says of its cluster.
+    """
 
     def __init__(
         self,
@@ -55,6 +69,7 @@ class PeerLink:
         host: ReplicationHost,
         host_room: Callable[[OfferedRoom], Awaitable[None]],
         on_epochs: Callable[[HostedRoom], None],
+        on_cluster: Callable[[PeerCluster | PeerVitals], None],
     ) -> None:
         self.name = name
         self.replica_id = replica_id
@@ -64,6 +79,7 @@ class PeerLink:
         self._host = host
         self._host_room = host_room
         self._on_epochs = on_epochs
+        self._on_cluster = on_cluster
         self._outbox = Outbox(limits.PEER_QUEUE_BYTES_MAX)
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
@@ -134,6 +150,8 @@ class PeerLink:
                 room = self.sync.on_epochs(message)
                 if room is not None:
                     self._on_epochs(room)
+            case PeerCluster() | PeerVitals():
+                self._on_cluster(message)
             case Ping():
                 pass
             case _:

@@ -2,13 +2,14 @@
 
 Of two servers the one with the smaller key dials. A link that breaks is reported to the host at once, because a reset
 connection is the quickest news of a dead primary; the dialler comes back after 50 ms, then more slowly, with jitter.
-Only servers that the configuration names are peers. If a peer dials while an older link of it seems to stand, the new
+Only servers that the configuration or the cluster's roster names are peers. If a peer dials while an older link of it seems to stand, the new
 one wins: the old one is half dead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import msgspec
 import structlog
@@ -23,14 +24,14 @@ from vr.types import ReplicaId
 from wire.errors import WireError
 from wire.frames import FrameDecoder
 from wire.ids import NodeKey
-from wire.messages import Message, Ping
+from wire.messages import Message, PeerCluster, PeerVitals, Ping
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that the configuration names."""
+    """A server that the configuration names, or the roster of our cluster."""
 
     name: str
     node_key: NodeKey
@@ -86,6 +87,12 @@ class PeerLinks:
         self._replica_id = ReplicaId(b"")
         self._links: dict[ReplicaId, PeerLink] = {}
         self._replica_ids: dict[NodeKey, ReplicaId] = {}
+        self._dialling: dict[NodeKey, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self.on_link: Callable[[NodeKey], None] = lambda _: None
+        """Called when a link to a peer stands."""
+        self.on_cluster: Callable[[NodeKey, PeerCluster | PeerVitals], None] = lambda _, __: None
+        """Called with what a peer says of its cluster."""
 
     def attach(self, host: ReplicationHost, replica_id: ReplicaId) -> None:
         """Links may be made from now on."""
@@ -132,15 +139,49 @@ class PeerLinks:
             link.say(link.sync.announce([room]))
             link.say(link.sync.tell_epochs([room]))
 
+    def tell(self, node_key: NodeKey, message: Message) -> bool:
+        """Queue a message for one peer; False while there is no link to it."""
+        link = self._links.get(self._replica_ids.get(node_key, ReplicaId(b"")))
+        if link is None:
+            return False
+        link.say([message])
+        return True
+
+    def add(self, peer: Peer) -> None:
+        """Be a peer of this server from now on."""
+        assert peer.node_key not in self.peers
+        self.peers[peer.node_key] = peer
+        self._metrics.add_peer(peer.name)
+        self._begin_dialling(peer)
+
+    def remove(self, node_key: NodeKey) -> None:
+        """Be no peer of this server any more: the link ends, and it is not let in again."""
+        peer = self.peers.pop(node_key)
+        self._metrics.remove_peer(peer.name)
+        scope = self._dialling.pop(node_key, None)
+        if scope is not None:
+            scope.cancel()
+        link = self._links.get(self._replica_ids.pop(node_key, ReplicaId(b"")))
+        if link is not None:
+            link.cut()
+
     async def run(self) -> None:
         """Dial those peers that are ours to dial, and watch over all links, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._sweep)
-            for peer in self.peers.values():
-                if self._node_key < peer.node_key:
-                    nursery.start_soon(self._keep_dialling, peer)
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._sweep)
+            for peer in tuple(self.peers.values()):
+                self._begin_dialling(peer)
 
-    async def _keep_dialling(self, peer: Peer) -> None:
+    def _begin_dialling(self, peer: Peer) -> None:
+        if self._nursery is not None and self._node_key < peer.node_key:
+            scope = self._dialling[peer.node_key] = trio.CancelScope()
+            self._nursery.start_soon(self._keep_dialling, peer, scope)
+
+    async def _keep_dialling(self, peer: Peer, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._dial_again_and_again(peer)
+
+    async def _dial_again_and_again(self, peer: Peer) -> None:
         backoff_s = limits.PEER_BACKOFF_S_MIN
         while True:
             try:
@@ -155,7 +196,10 @@ class PeerLinks:
 
     async def run_link(self, met: MetPeer) -> None:
         """Carry a link from its hellos to its end, and close it."""
-        peer = self.peers[met.node_key]
+        peer = self.peers.get(met.node_key)
+        if peer is None:  # Not any more: it was removed while the hellos were exchanged.
+            await met.tls.aclose()
+            return
         if self._is_taken(met):
             log.error("peer_refused", peer=peer.name, reason="it claims the replica id of another server")
             await met.tls.aclose()
@@ -169,6 +213,7 @@ class PeerLinks:
             host=self._receiver,
             host_room=self._host_room,
             on_epochs=self._on_epochs,
+            on_cluster=partial(self.on_cluster, met.node_key),
         )
         self._enter(link, met)
         try:
@@ -194,12 +239,14 @@ class PeerLinks:
         link.say(link.sync.announce(self._rooms))
         link.say(link.sync.tell_epochs(self._rooms))
         self._receiver.peer_connected(met.replica_id)
+        self.on_link(met.node_key)
 
     def _leave(self, link: PeerLink, peer: Peer) -> None:
         if self._links.get(link.replica_id) is not link:
             return
         del self._links[link.replica_id]
-        self._metrics.peer_up[peer.name].set(0)
+        if peer.name in self._metrics.peer_up:
+            self._metrics.peer_up[peer.name].set(0)
         log.warning("peer_link_lost", peer=peer.name)
         self._receiver.peer_disconnected(link.replica_id)
 

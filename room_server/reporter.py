@@ -71,6 +71,7 @@ class Reporter:
         not_ready_because: why this node is not ready, or None.
         dht: how discovery is, or None where it is off.
         router: what the home router does for us, or None where it is not asked.
+        is_room: whether a group is a room; the cluster's own is none.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Reporter:
         not_ready_because: Callable[[], str | None],
         dht: Callable[[], DhtReport | None],
         router: Callable[[], RouterReport | None] = lambda: None,
+        is_room: Callable[[GroupId], bool] = lambda _: True,
     ) -> None:
         self._facts = facts
         self._host = host
@@ -93,6 +95,7 @@ class Reporter:
         self._not_ready_because = not_ready_because
         self._dht = dht
         self._router = router
+        self._is_room = is_room
         self._started_at = trio.current_time()
 
     async def node(self) -> NodeReport:
@@ -194,7 +197,8 @@ class Reporter:
 
     async def _replicas(self) -> AsyncIterator[tuple[GroupId, Replica]]:
         for number, (group, replica) in enumerate(living_replicas(self._host)):
-            yield group, replica
+            if self._is_room(group):
+                yield group, replica
             if number % _ROOMS_AT_ONCE == _ROOMS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
 

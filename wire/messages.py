@@ -384,6 +384,37 @@ class PeerEpochs(_Message, frozen=True, tag=53):
     epoch: int = -1
 
 
+class PeerCluster(_Message, frozen=True, tag=54):
+    """Between servers of one cluster: what it began with, who replicates its roster now, and the roster. All opaque here."""
+
+    genesis: bytes
+    configuration: bytes
+    roster: bytes
+
+
+class PeerVitals(_Message, frozen=True, tag=55):
+    """Between servers of one cluster, every few seconds: how the sender is.
+
+    `margin`: failures that the worst room led there survives, -1 none and it has stopped; NO_ROOM without one.
+    `critical`: servers without which a room led there would stop. `stopped`: rooms there without a majority.
+    `lag_ops`: the farthest that a room there is behind. `disk_free`: share of the disk, per mille.
+    """
+
+    version: str
+    protocol: int
+    reason: str
+    led: int
+    hosted: int
+    stopped: int
+    margin: int
+    lag_ops: int
+    disk_free: int
+    critical: tuple[NodeKey, ...] = ()
+
+
+NO_ROOM: Final = 127
+
+
 class PutLetter(_Message, frozen=True, tag=60):
     """Keep a sealed letter for whoever knows its box, a random number of BOX_BYTES; answered by Done. Needs no proof."""
 
@@ -438,12 +469,52 @@ class DialledBack(_Message, frozen=True, tag=64):
     host: str
 
 
+class AskCluster(_Message, frozen=True, tag=66):
+    """First and only kind of message of a server that joins a cluster; again whenever it wants to know. Needs no hello.
+
+    `secret`: of the token. `record`: `wire.cluster.NodeRecord`, encoded. `signature`: `wire.cluster.sign_ask`.
+    """
+
+    secret: bytes
+    record: bytes
+    signature: bytes
+
+
+class Asked(IntEnum):
+    """What became of a wish to join. The numbers are part of the protocol."""
+
+    WAITING = 1
+    """Somebody has to approve it."""
+    JOINED = 2
+    DENIED = 3
+    UNKNOWN = 4
+    """No such invitation: withdrawn, or long over."""
+    EXPIRED = 5
+    USED = 6
+    """Another server asked with this invitation."""
+    NAME_TAKEN = 7
+    KEY_TAKEN = 8
+    FULL = 9
+    LATER = 10
+    """The cluster's servers cannot decide now: ask again."""
+
+
+class ClusterAnswer(_Message, frozen=True, tag=67):
+    """Answer. `genesis` and `roster` as in PeerCluster, once the asker belongs to the cluster; until then empty."""
+
+    asked: Asked
+    cluster_id: bytes
+    name: str
+    genesis: bytes = b""
+    roster: bytes = b""
+
+
 Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
     | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
-    | PutLetter | TakeLetter | Letter | DialBack | DialledBack
+    | PutLetter | TakeLetter | Letter | DialBack | DialledBack | PeerCluster | PeerVitals | AskCluster | ClusterAnswer
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -119,8 +119,9 @@ async def cluster_of(
     lan: bool = False,
     is_public: bool = False,
     public_bootstrap: Sequence[str] = (),
+    strangers: bool = False,
 ) -> AsyncIterator[Cluster]:
-    """Three nodes, or as many as there are names; they end with the block."""
+    """Three nodes, or as many as there are names; they end with the block. `strangers`: no configuration names another."""
     listeners = [(await trio.open_tcp_listeners(0, host=host))[0] for _ in names]
     ports = [listener.socket.getsockname()[1] for listener in listeners]
     made = [
@@ -135,7 +136,7 @@ async def cluster_of(
     ]
     nodes = []
     for index, name in enumerate(names):
-        others = [place for place in range(len(names)) if place != index]
+        others = [place for place in range(len(names)) if place != index and not strangers]
         config = NodeConfig(
             name=name,
             data=str(folder / name / "data"),

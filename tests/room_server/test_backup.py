@@ -6,12 +6,13 @@ import pytest
 
 from room_server.backup import MANIFEST_NAME, create_backup, read_manifest, verify_backup
 from room_server.errors import BackupError
+from room_server.roster import GENESIS_MARK
 from tests.vr.storage.records import GROUP, committed
 from vr.configuration import Configuration, Member
 from vr.log import make_entry
 from vr.ready import Checkpoint, CommittedOp
 from vr.storage.history import History, StoredGroup
-from vr.types import Checksum, OpNumber, ReplicaId, ViewNumber
+from vr.types import Checksum, GroupId, OpNumber, ReplicaId, ViewNumber
 
 CONFIGURATION = Configuration(group=GROUP, members=(Member(ReplicaId(bytes(16)), b"key"),))
 
@@ -175,3 +176,14 @@ def test_a_node_that_is_none_is_an_error(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "copy") is None
     with pytest.raises(BackupError, match="no copy"):
         list(verify_backup(tmp_path))
+
+
+def test_a_cluster_s_roster_is_no_room_and_is_left_out(tmp_path: Path) -> None:
+    history = node(tmp_path / "data", chain(1, 3))
+    roster = StoredGroup(group=GroupId(b"c" * 16), configuration=b"", genesis=GENESIS_MARK + b"...")
+    history.create_group(roster)
+
+    manifest = create_backup(str(tmp_path / "data"), tmp_path / "copy", now_us=1)
+    history.close()
+
+    assert [room.group for room in manifest.rooms] == [GROUP]

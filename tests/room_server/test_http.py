@@ -110,3 +110,19 @@ async def test_connection_that_vanishes_half_way_harms_nobody() -> None:
         await stream.aclose()
 
         assert (await exchange(listener, get("/livez"))).startswith(b"HTTP/1.1 200")
+
+
+async def test_post_acts_only_where_there_are_actions() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_http, listener, {b"/look": say_ok}, {b"/act": say_ok})
+        done = await exchange(listener, get("/act?now", method="POST"))
+        looked = await exchange(listener, get("/look", method="POST"))
+        not_acted = await exchange(listener, get("/act"))
+        nursery.cancel_scope.cancel()
+
+    assert done.endswith(b"ok now")
+    assert looked.startswith(b"HTTP/1.1 404")
+    assert not_acted.startswith(b"HTTP/1.1 404")
+    async with serving() as listener:
+        assert (await exchange(listener, get("/livez", method="POST"))).startswith(b"HTTP/1.1 405")

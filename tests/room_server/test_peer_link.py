@@ -20,7 +20,7 @@ from vr.types import ReplicaId
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import PeerFrame, Ping, Pong, encode
+from wire.messages import PeerCluster, PeerFrame, PeerVitals, Ping, Pong, encode
 from wire.room import GenesisMember, encode_genesis
 from wire.tls import TlsConnection, accept, connect_over, server_context
 
@@ -55,6 +55,7 @@ class Side:
         self.tls = tls
         self.has_ended = False
         self.epochs_learnt: list[HostedRoom] = []
+        self.clusters_told: list[PeerCluster | PeerVitals] = []
         self.link = PeerLink(
             tls,
             FrameDecoder(),
@@ -64,6 +65,7 @@ class Side:
             host=self.receiver,
             host_room=self._host_room,
             on_epochs=self.epochs_learnt.append,
+            on_cluster=self.clusters_told.append,
         )
 
     async def _host_room(self, offered: OfferedRoom) -> None:

@@ -1,0 +1,421 @@
+"""This server's part in its cluster: keeps the roster with others or is told it, and acts on what it says.
+
+    admin socket, joiners ─▶ perform ─▶ the cluster's group ─▶ RosterService, the same on up to five servers
+                                                                  │ roster
+         ┌──────────────┬──────────────────┬──────────────────────┴──┐
+         ▼              ▼                  ▼                         ▼
+    links to all   cluster.bin   the group's next servers   the other servers are told (PeerCluster)
+    its servers                  (who leads it)              what the roster is, and to stand by
+
+The group's id is the cluster's: the hash of its genesis. It begins with one server; who leads it brings in the others
+(`room_server.cluster_plan`). A server that joined is told to stand by over its link, fetches the log, and votes when it has
+it. Servers trust each other with the roster: who is on it could also propose any change of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from room_server import limits
+from room_server.cluster_file import ClusterFile, RememberedCluster
+from room_server.cluster_plan import Standing, next_configuration, voters_of
+from room_server.errors import ClusterError, ConnectionCutError, SnapshotError
+from room_server.roster import (
+    ClusterGenesis,
+    Operation,
+    Renew,
+    RosterCode,
+    RosterService,
+    RosterState,
+    cluster_id,
+    decode_genesis,
+    decode_state,
+    encode_genesis,
+    encode_state,
+)
+from room_server.roster_client import RosterClient
+from vr.configuration import Configuration, Member
+from vr.errors import DecodeError as VrDecodeError
+from vr.errors import UnknownGroup
+from vr.host import Host, HostError
+from vr.log import Request
+from vr.ready import Rejected, Reply
+from vr.replica import Replica, Status
+from vr.types import ClientId, GroupId, ReplicaId, ReplicaIndex
+from wire.cluster import ClusterId, NodeRecord
+from wire.ids import NodeKey
+from wire.messages import Message, PeerCluster
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_NONCE_BYTES: Final = 16
+_RENEW_RETRY_S: Final = 30.0
+
+
+class ClusterLinks(Protocol):
+    """The links to other servers, as a cluster uses them."""
+
+    def follow(self, nodes: Iterable[NodeRecord]) -> None:
+        """Keep links to these servers from now on, and to those that are configured or share a room."""
+
+    def tell(self, node_key: NodeKey, message: Message) -> bool:
+        """Queue a message for a server; False while there is no link to it."""
+
+
+class Cluster:
+    """See the module. Made before the host; `attach` gives it the opened host.
+
+    Args:
+        own: what this server says of itself; its replica id is known once the host is open.
+        links: to the other servers.
+        file: where the cluster is remembered; None for nowhere.
+        entropy: so many random bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        own: Callable[[], NodeRecord],
+        links: ClusterLinks,
+        file: ClusterFile | None,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._own = own
+        self._links = links
+        self._file = file
+        self._entropy = entropy
+        self._host: Host | None = None
+        self.genesis = b""
+        """What the cluster began with, encoded; empty while this server belongs to none."""
+        self._told: RosterState | None = None
+        """The roster as it was told or remembered; that of the group counts, where it is kept here."""
+        self._kept: RosterState | None = None
+        self._summons: Configuration | None = None
+        self._services: dict[GroupId, RosterService] = {}
+        self._told_to: dict[NodeKey, tuple[int, int]] = {}
+        self._client = self._new_client()
+        self._woken = trio.Event()
+        self._changed = trio.Event()
+
+    def remember(self) -> None:
+        """Take back what is remembered, before links are made.
+
+        Raises:
+            StartError: it is damaged.
+        """
+        remembered = None if self._file is None else self._file.load()
+        if remembered is not None:
+            self.genesis, self._told, self._kept = remembered.genesis, remembered.roster, remembered.roster
+            self._links.follow(remembered.roster.nodes)
+
+    def attach(self, host: Host) -> None:
+        """The host is open."""
+        self._host = host
+
+    def service_of(self, group: GroupId, genesis: bytes) -> RosterService:
+        """The service of a cluster's group (`vr.host` service factory).
+
+        Raises:
+            DecodeError: the stored genesis has rotted.
+        """
+        return self._services.setdefault(group, RosterService(decode_genesis(genesis)))
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> ClusterId:
+        """What the cluster is known by."""
+        return cluster_id(self.genesis)
+
+    @property
+    def group(self) -> GroupId:
+        """The replication group that keeps the roster."""
+        return GroupId(self.id)
+
+    @property
+    def replica(self) -> Replica | None:
+        """The replica that keeps the roster here, voting or standing by; None where it is only told."""
+        replica = self._replica_of_any_epoch()
+        return None if replica is None or replica.status is Status.RETIRED else replica
+
+    def _replica_of_any_epoch(self) -> Replica | None:
+        if self._host is None or not self.genesis:
+            return None
+        try:
+            return self._host.replica(self.group)
+        except UnknownGroup:
+            return None
+
+    @property
+    def roster(self) -> RosterState | None:
+        """The roster as far as it is known here; None while this server belongs to no cluster."""
+        if not self.genesis:
+            return None
+        service = self._services.get(self.group)
+        if service is None or (self._told is not None and self._told.revision > service.revision):
+            return self._told  # One that begins to stand by knows nothing yet.
+        return service.state()
+
+    # --- what operators and joiners want -----------------------------------------------------------------------------
+
+    async def create(self, name: str) -> None:
+        """Begin a cluster with this server.
+
+        Raises:
+            ClusterError: it belongs to one already, or the disk refuses.
+            DecodeError: the name is out of bounds.
+        """
+        self._check_free()
+        genesis = encode_genesis(ClusterGenesis(name, self._own(), self._entropy(_NONCE_BYTES)))
+        decode_genesis(genesis)
+        group = GroupId(cluster_id(genesis))
+        own = self._own()
+        try:
+            await self._open_host.create_group(
+                Configuration(group=group, members=(Member(ReplicaId(own.replica_id), own.node_key),)), genesis
+            )
+        except HostError as error:
+            raise ClusterError(f"the cluster cannot be made: {error}") from error
+        await self._enter(genesis, self._services[group].state())
+        log.info("cluster_created", cluster=self.id.hex())
+
+    async def enter(self, genesis: bytes, roster: bytes) -> None:
+        """This server was let into a cluster.
+
+        Raises:
+            ClusterError: it belongs to one already.
+            DecodeError, SnapshotError: what came is no cluster, or one without this server.
+        """
+        self._check_free()
+        decode_genesis(genesis)
+        state = decode_state(roster)
+        if self._own().node_key not in {node.node_key for node in state.nodes}:
+            raise SnapshotError("the roster does not name this server")
+        await self._enter(genesis, state)
+        log.info("cluster_joined", cluster=self.id.hex(), nodes=len(state.nodes))
+
+    def _check_free(self) -> None:
+        if self.genesis:
+            raise ClusterError("this server belongs to a cluster already; `samtala cluster status` shows it")
+
+    async def _enter(self, genesis: bytes, state: RosterState) -> None:
+        self.genesis, self._told = genesis, state
+        self._client = self._new_client()
+        await self._keep()
+        self.wake()
+
+    async def perform(self, operation: Operation) -> RosterCode:
+        """Have an operation of the roster executed.
+
+        Raises:
+            ClusterError: this server does not keep the roster, or no majority of those that do answers.
+        """
+        with trio.move_on_after(limits.BETWEEN_EPOCHS_S_MAX):
+            while self.replica is None and self._replica_of_any_epoch() is not None:
+                await self._changed.wait()
+        if self.replica is None:
+            raise ClusterError(f"this server is only told the roster: ask on one of {', '.join(self.keepers())}")
+        return await self._client.perform(operation)
+
+    def keepers(self) -> list[str]:
+        """Names of the servers that keep the roster, as far as it is known here."""
+        roster = self.roster
+        configuration = self.configuration
+        if roster is None or configuration is None:
+            return []
+        return [node.name for node in roster.nodes if configuration.index_of(ReplicaId(node.replica_id)) is not None]
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """Who keeps the roster, as far as it is known here."""
+        replica = self._replica_of_any_epoch()
+        if replica is None or (replica.status is Status.RETIRED and not self._is_summoned):
+            return self._summons
+        return replica.configuration
+
+    @property
+    def _is_summoned(self) -> bool:
+        """The group counts on this server, as it was last told."""
+        return self._summons is not None and self._summons.index_of(self._open_host.replica_id) is not None
+
+    # --- what the host reports (vr.host Embedder) ----------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something is different: look what there is to do."""
+        self._woken.set()
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def on_answer(self, answer: Reply | Rejected) -> None:
+        """A request of this server was executed, or not taken up."""
+        self._client.on_answer(answer)
+
+    # --- what other servers say -----------------------------------------------------------------------------------------
+
+    def on_link(self, node_key: NodeKey) -> None:
+        """A link to a server stands."""
+        self._told_to.pop(node_key, None)
+        self.wake()
+
+    def on_told(self, node_key: NodeKey, message: PeerCluster) -> None:
+        """A server of the cluster says what the roster is, and who keeps it.
+
+        Raises:
+            ConnectionCutError: it is malformed.
+        """
+        roster = self.roster
+        if roster is None or message.genesis != self.genesis or node_key not in {one.node_key for one in roster.nodes}:
+            return
+        try:
+            state = decode_state(message.roster)
+            configuration = Configuration.from_bytes(message.configuration)
+        except (SnapshotError, VrDecodeError) as error:
+            raise ConnectionCutError("decode", f"a peer tells of a cluster: {error}") from error
+        if configuration.group != self.group:
+            raise ConnectionCutError("protocol", "a peer tells of another group")
+        if state.revision > roster.revision:
+            self._told = state
+        if self._summons is None or configuration.epoch > self._summons.epoch:
+            self._summons = configuration
+        self.wake()
+
+    # --- acting on it -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Act on the roster until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._renew)
+            while True:
+                self._woken = trio.Event()
+                await self._act()
+                with trio.move_on_after(limits.CLUSTER_LOOK_S if self._is_under_way() else float("inf")):
+                    await self._woken.wait()
+
+    async def _act(self) -> None:
+        roster = self.roster
+        if roster is None:
+            return
+        self._tell(roster)
+        is_leader = self.replica is not None and self.replica.is_primary  # Who leads brings itself out first.
+        if not is_leader and self._own().node_key not in {node.node_key for node in roster.nodes}:
+            await self._leave()
+            return
+        self._links.follow(roster.nodes)
+        await self._keep()
+        await self._stand_by()
+        self._reconfigure(roster)
+
+    async def _keep(self) -> None:
+        roster = self.roster
+        if self._file is None or roster is None or roster == self._kept:
+            return
+        await trio.to_thread.run_sync(self._file.save, RememberedCluster(self.genesis, roster))
+        self._kept = roster
+
+    def _tell(self, roster: RosterState) -> None:
+        """Each server once, and again when something is new; also those that were on the roster until now."""
+        replica = self.replica
+        if replica is None:
+            return
+        news = (roster.revision, replica.configuration.epoch)
+        message = PeerCluster(self.genesis, replica.configuration.to_bytes(), encode_state(roster))
+        for node_key in {*self._told_to, *(node.node_key for node in roster.nodes)}:
+            if self._told_to.get(node_key) != news and self._links.tell(node_key, message):
+                self._told_to[node_key] = news
+        for node_key in self._told_to.keys() - {node.node_key for node in roster.nodes}:
+            del self._told_to[node_key]
+
+    async def _leave(self) -> None:
+        log.warning("cluster_left", cluster=self.id.hex())
+        if self._file is not None:
+            await trio.to_thread.run_sync(self._file.remove)
+        self.genesis, self._told, self._kept, self._summons = b"", None, None, None
+        self._told_to.clear()
+        self._links.follow(())
+
+    async def _stand_by(self) -> None:
+        """Host the group, once its servers count on us."""
+        configuration, host = self._summons, self._open_host
+        if configuration is None or self.replica is not None:
+            return
+        index = configuration.index_of(host.replica_id)
+        if index is None or configuration.is_member(index):
+            return
+        try:
+            if self.group in set(host.groups()):  # What is here ends where this server left.
+                await host.forget_group(self.group)
+            self._services.pop(self.group, None)
+            await host.create_group(configuration, self.genesis)
+        except HostError as error:
+            log.warning("cluster_group_refused", reason=str(error))
+
+    def _reconfigure(self, roster: RosterState) -> None:
+        replica = self.replica
+        if replica is None or not replica.is_primary:
+            return
+        configuration = next_configuration(
+            replica.configuration, roster.nodes, _standing(replica), own=self._open_host.replica_id
+        )
+        if configuration is not None:
+            refusal = self._open_host.reconfigure(self.group, configuration)
+            log.info(
+                "cluster_group_changes",
+                epoch=configuration.epoch,
+                voters=configuration.size,
+                refusal=None if refusal is None else refusal.name.lower(),
+            )
+
+    def _is_under_way(self) -> bool:
+        """Something will be different that nobody tells of: a newcomer catches up."""
+        roster, replica = self.roster, self.replica
+        if roster is None or replica is None:
+            return False
+        listed = {node.replica_id for node in roster.nodes}
+        strangers = any(member.replica_id not in listed for member in replica.configuration.replicas)
+        wanted = min(len(listed), limits.CLUSTER_VOTERS_MAX)
+        is_short = len(replica.configuration.replicas) < wanted or replica.configuration.size != voters_of(len(listed))
+        return replica.is_primary and (strangers or is_short)
+
+    async def _renew(self) -> None:
+        """Say what has changed about this server, until the roster has it."""
+        while True:
+            roster, own = self.roster, self._own()
+            known = (
+                None if roster is None else next((one for one in roster.nodes if one.node_key == own.node_key), None)
+            )
+            if known is not None and known != own and self.replica is not None:
+                try:
+                    code = await self.perform(Renew(own))
+                    log.info("cluster_record_renewed", result=code.name.lower())
+                except ClusterError as error:
+                    log.warning("cluster_record_not_renewed", reason=str(error))
+            await trio.sleep(_RENEW_RETRY_S)
+
+    def _new_client(self) -> RosterClient:
+        return RosterClient(
+            ClientId(self._entropy(16)),
+            submit=self._submit,
+            forget=lambda client, session: self._open_host.forget(self.group, client, session),
+        )
+
+    def _submit(self, request: Request) -> None:
+        self._open_host.submit(self.group, [request])
+
+    @property
+    def _open_host(self) -> Host:
+        assert self._host is not None, "attach comes before use"
+        return self._host
+
+
+def _standing(replica: Replica) -> dict[ReplicaId, Standing]:
+    configuration = replica.configuration
+    standing = {}
+    for place, member in enumerate(configuration.replicas):
+        have, is_suspected = replica.peer_standing(ReplicaIndex(place)) if place != replica.index else (0, False)
+        is_close = place == replica.index or (have >= 0 and have + configuration.pipeline_ops_max >= replica.head_op)
+        standing[member.replica_id] = Standing(is_close, is_suspected)
+    return standing

@@ -1,0 +1,112 @@
+"""What a node has for its cluster, put together; `room_server.node` starts and ends it.
+
+    Hosting ─┐                       ┌─ Cluster ─ RosterLinks ─▶ PeerLinks
+    host ────┴─ GroupSwitch ─────────┤
+    joiners (Door), admin socket ────┴─ Joining, ClusterAdmin, Vitals
+
+Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from room_server.cluster import Cluster
+from room_server.cluster_admin import ClusterAdmin
+from room_server.cluster_file import ClusterFile
+from room_server.cluster_links import RosterLinks
+from room_server.group_switch import GroupSwitch
+from room_server.handshake import Conversation
+from room_server.hosting import Hosting
+from room_server.joining import Joining, answer_joiner
+from room_server.peers import PeerLinks
+from room_server.vitals import Vitals
+from vr.host import Host
+from wire.cluster import NodeRecord
+from wire.identity import NodeIdentity
+from wire.ids import NodeKey
+from wire.messages import AskCluster, PeerCluster, PeerVitals
+
+
+class ClusterParts:
+    """See the module.
+
+    Args:
+        identity: of this node.
+        own: what it says of itself; complete once the host is open and the port known.
+        hosting: its rooms.
+        links: to other servers; those that it has now are configured.
+        data: the data folder.
+    """
+
+    def __init__(
+        self, identity: NodeIdentity, *, own: Callable[[], NodeRecord], hosting: Hosting, links: PeerLinks, data: str
+    ) -> None:
+        self._identity = identity
+        self._own = own
+        self._hosting = hosting
+        self._links = links
+        self._data = data
+        self._roster_links = RosterLinks(
+            links, configured=frozenset(links.peers), node_key=identity.public, rooms=hosting.rooms
+        )
+        self.cluster = Cluster(
+            own=own, links=self._roster_links, file=ClusterFile(Path(data)), entropy=secrets.token_bytes
+        )
+        self._joining = Joining(identity, own=own, cluster=self.cluster)
+        self.groups = GroupSwitch(hosting, self.cluster)
+
+    def attach(self, host: Host) -> None:
+        """The host is open, and the data folder ours.
+
+        Raises:
+            StartError: what is remembered of the cluster is damaged.
+        """
+        self.cluster.attach(host)
+        self.cluster.remember()
+
+    def make_vitals(self, *, version: str, not_ready_because: Callable[[], str | None]) -> Vitals:
+        """What tells other servers how this one is; from now on what they tell is heard."""
+        vitals = Vitals(
+            node_key=self._identity.public,
+            version=version,
+            host=self._hosting.host,
+            is_room=self.groups.is_room,
+            not_ready_because=not_ready_because,
+            links=self._links,
+            data=self._data,
+        )
+
+        def on_cluster(node_key: NodeKey, message: PeerCluster | PeerVitals) -> None:
+            if isinstance(message, PeerVitals):
+                vitals.on_told(node_key, message)
+            else:
+                self.cluster.on_told(node_key, message)
+
+        def on_link(node_key: NodeKey) -> None:
+            vitals.on_link(node_key)
+            self.cluster.on_link(node_key)
+
+        self._links.on_link, self._links.on_cluster = on_link, on_cluster
+        return vitals
+
+    def tasks(self, vitals: Vitals) -> list[Callable[[], Awaitable[object]]]:
+        """What runs for as long as the node does."""
+        return [self.cluster.run, self._roster_links.run, self._joining.run, vitals.run]
+
+    def make_admin(self, vitals: Vitals) -> ClusterAdmin:
+        """What an operator asks of the cluster."""
+        return ClusterAdmin(
+            self.cluster,
+            self._joining,
+            own=self._own,
+            links=self._links,
+            vitals=vitals.known,
+            entropy=secrets.token_bytes,
+        )
+
+    async def answer_joiner(self, conversation: Conversation, first: AskCluster) -> None:
+        """Answer a server that asks to join; see `joining.answer_joiner`."""
+        await answer_joiner(conversation, first, self.cluster, self._identity.public)

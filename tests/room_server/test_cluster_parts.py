@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from room_server.cluster_file import FILE_NAME
+from room_server.errors import StartError
+from room_server.node import run_node
+from tests.room_server.cluster import cluster_of
+from tests.room_server.operators import do, view
+
+
+async def test_a_node_does_not_start_when_what_it_remembers_of_its_cluster_is_damaged(tmp_path: Path) -> None:
+    async with cluster_of(tmp_path, names=("a",), strangers=True) as cluster:
+        [a] = cluster.nodes
+        await do(a, "create", name="makers")
+        await cluster.kill(a)
+        (tmp_path / "a" / "data" / FILE_NAME).write_bytes(b"rotten")
+
+        with pytest.raises(StartError, match="cluster again"):
+            await run_node(a.config)
+
+        (tmp_path / "a" / "data" / FILE_NAME).unlink()
+        await cluster.start(a)
+        assert (await view(a)).cluster is None

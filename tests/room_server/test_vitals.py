@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from room_server import limits
+from room_server.errors import ConnectionCutError
+from room_server.hosting import Hosting
+from room_server.peers import PeerLinks
+from room_server.vitals import Vitals, critical_members
+from tests.room_server.test_hosting import KEY, hosting_on, record
+from tests.room_server.test_monitor import replica_of_three
+from vr.types import ReplicaIndex
+from wire.ids import NodeKey
+from wire.messages import NO_ROOM, PeerVitals
+
+PEER = NodeKey(b"p" * 32)
+TOLD = PeerVitals("0.1.0", 1, "", 1, 2, 0, 1, 0, 500)
+
+
+def vitals_of(hosting: Hosting, data: Path) -> Vitals:
+    links = PeerLinks(
+        [],
+        node_key=hosting._node_key,
+        rooms=hosting.rooms,
+        host_room=hosting.host_room,
+        on_epochs=hosting.on_epochs,
+        dial=None,  # type: ignore[arg-type]  # nobody is dialled
+        metrics=hosting._metrics,
+        random01=lambda: 0.5,
+    )
+    return Vitals(
+        node_key=KEY,
+        version="0.1.0",
+        host=hosting.host,
+        is_room=lambda _: True,
+        not_ready_because=lambda: "draining",
+        links=links,
+        data=str(data),
+    )
+
+
+async def test_a_server_tells_of_the_rooms_that_it_leads(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        vitals = vitals_of(hosting, tmp_path)
+        empty = await vitals.measure()
+        await hosting.create_room(record(hosting))
+        told = await vitals.measure()
+
+    assert (empty.led, empty.hosted, empty.margin, empty.critical) == (0, 0, NO_ROOM, ())
+    assert (told.led, told.hosted, told.stopped, told.margin, told.lag_ops) == (1, 1, 0, 0, 0)
+    assert told.critical == (KEY,)
+    assert (told.version, told.reason) == ("0.1.0", "draining")
+    assert 0 < told.disk_free <= 1000
+
+
+def test_servers_are_critical_when_no_other_may_fail() -> None:
+    replica = replica_of_three(0)
+    assert critical_members(replica, 1) == set()
+
+    replica.suspect(ReplicaIndex(2), 1.0)
+
+    assert critical_members(replica, 0) == {b"0" * 32, replica.configuration.members[1].node_key}
+
+
+async def test_what_a_peer_told_counts_while_its_link_stands(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        vitals = vitals_of(hosting, tmp_path)
+        vitals.on_told(PEER, TOLD)
+
+        assert vitals.known() == {}, "there is no link"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        PeerVitals("v" * 65, 1, "", 1, 2, 0, 1, 0, 500),
+        PeerVitals("1", 1, "\x1b[2J", 1, 2, 0, 1, 0, 500),
+        PeerVitals("1", 1, "r" * 300, 1, 2, 0, 1, 0, 500),
+        PeerVitals("1", 1, "", 1, 2, 0, 1, 0, 500, (NodeKey(b"short"),)),
+        PeerVitals("1", 1, "", 1, 2, 0, 1, 0, 500, (PEER,) * (limits.CLUSTER_NODES_MAX + 1)),
+        PeerVitals("1", 1, "", -1, 2, 0, 1, 0, 500),
+        PeerVitals("1", 1, "", 1, 2, 0, 1, 0, 1001),
+        PeerVitals("1", 1, "", 1, 2**60, 0, 1, 0, 5),
+    ],
+)
+async def test_vitals_out_of_bounds_end_the_link(tmp_path: Path, told: PeerVitals) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        with pytest.raises(ConnectionCutError):
+            vitals_of(hosting, tmp_path).on_told(PEER, told)
