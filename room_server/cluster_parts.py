@@ -58,14 +58,17 @@ class ClusterParts:
         self._joining = Joining(identity, own=own, cluster=self.cluster)
         self.groups = GroupSwitch(hosting, self.cluster)
 
-    def attach(self, host: Host) -> None:
-        """The host is open, and the data folder ours.
+    def remember(self) -> None:
+        """Take back what is remembered of the cluster, before anything runs.
 
         Raises:
-            StartError: what is remembered of the cluster is damaged.
+            StartError: it is damaged.
         """
-        self.cluster.attach(host)
         self.cluster.remember()
+
+    def attach(self, host: Host) -> None:
+        """The host is open."""
+        self.cluster.attach(host)
 
     def make_vitals(self, *, version: str, not_ready_because: Callable[[], str | None]) -> Vitals:
         """What tells other servers how this one is; from now on what they tell is heard."""

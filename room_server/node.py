@@ -375,6 +375,7 @@ async def run_node(
         VRError: the data folder must not be used, or the disk failed; the process must end.
     """
     node = _Node(config, load_identity(config), configured_peers(config))
+    node.cluster.remember()
     options = msgspec.structs.replace(host_options or HostOptions(), expected_replica_id=_expected_replica_id(config))
     async with listener if listener is not None else await _listen("listen", config.listen) as listening:
         metrics_listener = await _listen("metrics.listen", config.metrics.listen) if config.metrics.listen else None
