@@ -16,22 +16,24 @@ from wire.descriptor import Descriptor
 
 def descriptor_warning(descriptor: Descriptor) -> str | None:
     """What is to be said of the servers of a new room; None if nothing is."""
-    return public_warning([[host for host, _ in replica.addresses] for replica in descriptor.replicas])
+    return public_warning([list(replica.addresses) for replica in descriptor.replicas])
 
 
 def plan_warning(plan: MovePlan) -> str | None:
     """What is to be said of the servers that a room shall have."""
-    return public_warning([[server.host] if server.host else [] for server in plan.wanted])
+    return public_warning([[(server.host, server.port)] if server.host else [] for server in plan.wanted])
 
 
-def public_warning(servers: Sequence[Sequence[str]]) -> str | None:
-    """Judge servers by their hosts; None if enough may be public, or all are on this very machine.
+def public_warning(servers: Sequence[Sequence[tuple[str, int]]]) -> str | None:
+    """Judge servers by their hosts and ports; None if enough may be public, or all are on this very machine.
 
-    A name, or no address at all, gets the benefit of the doubt: only its owner knows what is behind it.
+    A name, or no address at all, gets the benefit of the doubt: only its owner knows what is behind it. Servers with one address
+    for several are carried by one of them (docs/adr/0021), and count as one: they are out of reach together.
     """
-    public = sum(not hosts or any(_may_be_public(host) for host in hosts) for hosts in servers)
+    public = sum(not places for places in servers)
+    public += len({frozenset(places) for places in servers if any(_may_be_public(host) for host, _ in places)})
     needed = len(servers) // 2 + 1
-    if public >= needed or all(_is_loopback(host) for hosts in servers for host in hosts):
+    if public >= needed or all(_is_loopback(host) for places in servers for host, _ in places):
         return None
     can = f"{public} of {len(servers)} servers {'has an address' if public == 1 else 'have addresses'}"
     return (

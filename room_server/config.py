@@ -112,6 +112,9 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     connections: Annotated[int, Meta(description="Connections at once, peers included.")] = 10_000
     rooms: Annotated[int, Meta(description="Rooms hosted.")] = 10_000
     ring_mb: Annotated[int, Meta(description="Recent deliveries kept in memory, MiB.")] = 256
+    relays: Annotated[
+        int, Meta(description="Connections at once that are carried for peers that name this server as their `relay`.")
+    ] = 256
     address_connections: Annotated[
         int, Meta(description="Connections at once from one address (of IPv6: one /64).")
     ] = 256
@@ -155,6 +158,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Literal["off", "auto"],
         Meta(description="`auto`: ask the home router to forward our port (PCP, NAT-PMP); for servers at home."),
     ] = "off"
+    relay: Annotated[
+        str,
+        Meta(
+            description="Name of the peer that carries connections to this server, which nobody can dial; `advertise` is its address."
+        ),
+    ] = ""
     peers: Annotated[tuple[PeerConfig, ...], Meta(description="The other servers of this cluster.")] = ()
     dht: DhtConfig = DhtConfig()
     metrics: MetricsConfig = MetricsConfig()
@@ -166,7 +175,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 RELOADABLE: Final = frozenset(
     {
         "log.level", "log.format", "limits.connections", "limits.rooms", "limits.address_connections",
-        "limits.address_connects_per_min", "limits.address_requests_per_s", "limits.exempt",
+        "limits.address_connects_per_min", "limits.address_requests_per_s", "limits.exempt", "limits.relays",
     }
 )  # fmt: skip
 """What a running node takes over on SIGHUP; the rest needs a restart."""
@@ -389,9 +398,23 @@ def _check_peers(config: NodeConfig) -> None:
             parse_node_address(peer.address)
         except AddressError as error:
             raise ConfigError(f"peers[{index}].address: {error}") from error
+    _check_relay(config)
     names = [config.name, *(peer.name for peer in config.peers)]
     if len(set(names)) != len(names):
         raise ConfigError(f"peers: names must differ from each other and from this node's: {', '.join(names)}")
+
+
+def _check_relay(config: NodeConfig) -> None:
+    if not config.relay:
+        return
+    found = [parse_node_address(peer.address) for peer in config.peers if peer.name == config.relay]
+    if not found:
+        raise ConfigError(
+            f"relay: no peer is called {config.relay!r}; known: {', '.join(p.name for p in config.peers)}"
+        )
+    place = Endpoint(found[0].host, found[0].port)
+    if parse_endpoint(config.advertise or config.listen) != place:
+        raise ConfigError(f'relay: others reach this server where {config.relay!r} is, so set advertise = "{place}"')
 
 
 def _endpoints(config: NodeConfig) -> list[tuple[str, str]]:

@@ -17,8 +17,10 @@ from room_server.clients import ClientServer
 from room_server.handshake import Conversation, answer_peer
 from room_server.metrics import NodeMetrics
 from room_server.peers import MetPeer, PeerLinks
+from room_server.relay import Relays
 from wire import limits as wire_limits
 from wire.errors import HandshakeError, PeerError
+from wire.front import Arrival, look
 from wire.messages import AskCluster, Message, PeerHello
 from wire.peering import Acceptor
 from wire.tls import TlsConnection, accept
@@ -35,6 +37,8 @@ class Door:
         connections_max: connections at once, peers included.
         addresses: what each address may take.
         answer_joiner: answers a server that asks to join our cluster, for as long as it stays; raises PeerError.
+        relays: carries those who want another server.
+        own_name: what we are called in a ClientHello.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class Door:
         connections_max: int,
         addresses: Addresses,
         answer_joiner: Callable[[Conversation, AskCluster], Awaitable[None]],
+        relays: Relays,
+        own_name: str,
     ) -> None:
         self._context = context
         self._hello = hello
@@ -57,14 +63,16 @@ class Door:
         self.connections_max = connections_max
         self._addresses = addresses
         self._answer_joiner = answer_joiner
+        self.relays = relays
+        self._own_name = own_name
         self._open = 0
 
-    async def enter(self, stream: trio.SocketStream) -> None:
-        """Serve one accepted stream to its end."""
+    async def enter(self, stream: trio.SocketStream, host: str = "") -> None:
+        """Serve one accepted stream to its end; `host` is the address that counts, if not the socket's."""
         if self._open >= self.connections_max:
             await self._close(stream, "limit")
             return
-        quota = self._addresses.enter(_host_of(stream), trio.current_time())
+        quota = self._addresses.enter(host or _host_of(stream), trio.current_time())
         if quota is None:
             await self._close(stream, "address_limit")
             return
@@ -84,7 +92,14 @@ class Door:
         await trio.aclose_forcefully(stream)
 
     async def _serve(self, stream: trio.SocketStream, quota: Quota) -> None:
-        tls = await accept(stream, self._context)
+        arrival = await self._look(stream)
+        if arrival.token:
+            await self.relays.join(stream, arrival)
+            return
+        if arrival.server_name not in {"", self._own_name}:
+            await self.relays.carry(stream, arrival)
+            return
+        tls = await accept(stream, self._context, arrival.received)
         try:
             met, conversation, first = await self._meet(tls)
             self._metrics.handshakes_ok.inc()
@@ -96,6 +111,16 @@ class Door:
                 await self._clients.serve(tls, conversation.decoder, first, quota)
         finally:
             await tls.aclose()
+
+    async def _look(self, stream: trio.SocketStream) -> Arrival:
+        is_clear = False
+        try:
+            arrival = await look(stream)
+            is_clear = True
+            return arrival
+        finally:
+            if not is_clear:
+                await trio.aclose_forcefully(stream)
 
     async def _meet(self, tls: TlsConnection) -> tuple[MetPeer | None, Conversation, tuple[Message, ...]]:
         conversation = Conversation(tls)

@@ -299,3 +299,14 @@ LINGER_S: Final = 10.0
 
 CLUSTER_FILE_BYTES_MAX: Final = 256 * 1024
 """What a server remembers of its cluster: 32 servers and as many invitations take some 40 KiB."""
+RELAY_WAIT_S_MAX: Final = 10.0
+"""Seconds until a server comes that was asked to; whoever waits has as long for its handshake."""
+
+RELAY_IDLE_S_MAX: Final = 180.0
+"""Seconds without a byte after which a carried connection ends: clients and peers say something every minute at most."""
+
+RELAYED_MAX: Final = 256
+"""Connections at once that come to this node through its relay."""
+
+RELAYED_WAITING_MAX: Final = 64
+"""Asks of the relay that wait for us to dial; beyond, people have to try again."""

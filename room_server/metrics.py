@@ -28,6 +28,9 @@ DISCONNECT_REASONS: Final = (
 )  # fmt: skip
 
 
+RELAY_REFUSALS: Final = ("stranger", "limit", "away", "token")
+
+
 class NodeMetrics:
     """All families of one node in one registry. Counters and histograms are for their owners to use directly."""
 
@@ -103,6 +106,10 @@ class NodeMetrics:
         handshakes = self._counter("handshakes", "TLS and hello exchanges", ("result",))
         self.handshakes_ok = handshakes.labels("ok")
         self.handshakes_failed = handshakes.labels("failed")
+        self.relay_connections = self._gauge("relay_connections", "Connections carried for servers nobody can dial")
+        self.relay_bytes = self._counter("relay_bytes", "Bytes carried for them, both ways")
+        unrelayed = self._counter("relays_refused", "Connections that were not carried", ("reason",))
+        self.relays_refused = {reason: unrelayed.labels(reason) for reason in RELAY_REFUSALS}
         self.peer_frames_dropped = self._counter("peer_frames_dropped", "Frames for peers dropped: down or queue full")
 
     def _machine(self) -> None:

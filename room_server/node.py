@@ -58,6 +58,7 @@ from room_server.moving import Moving
 from room_server.node_records import OwnRecord, PeerFinder
 from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.public_dht import Announcers, open_public_node
+from room_server.relay import Carried, Relays
 from room_server.reporter import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
 from room_server.router_port import RouterPort, router_nonce
@@ -68,7 +69,9 @@ from vr.types import ReplicaId
 from wire.certificate import sign_statement
 from wire.cluster import NodeRecord
 from wire.errors import WireError
+from wire.front import server_name
 from wire.identity import NodeIdentity, ServerAddress
+from wire.ids import NodeKey
 from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, NodeAddress, PeerHello
 from wire.peering import make_hello
 from wire.tls import server_context
@@ -122,6 +125,7 @@ class _Node:
     def __init__(self, config: NodeConfig, identity: NodeIdentity, peers: list[Peer]) -> None:
         self.config = config
         self.identity = identity
+        self.advertised = parse_endpoint(config.advertise or config.listen)
         self.metrics = NodeMetrics(
             version=software_version(), peers=[peer.name for peer in peers], has_public_dht=config.dht.public
         )
@@ -143,11 +147,14 @@ class _Node:
             dial=self._dial,
             metrics=self.metrics,
             random01=random.SystemRandom().random,
+            on_relay_ask=self._on_relay_ask,
+            relay=config.relay,
+            own_place=(self.advertised.host, self.advertised.port),
         )
+        self.carried: Carried | None = None
         self.addresses = Addresses(Rates.of(config.limits))
         self.replica_id = ReplicaId(b"")
         self.announcers: Announcers | None = None
-        self.advertised = parse_endpoint(config.advertise or config.listen)
         self.cluster = ClusterParts(
             identity, own=self.own_record, hosting=self.hosting, links=self.peers, data=config.data
         )
@@ -234,7 +241,7 @@ class _Node:
         on_lan = partial(announce_on_lan, first.targets, listen_host=host, port=port)
         return [*self.announcers.tasks, own.run, self.finder.run, *([on_lan] if self.config.dht.lan else [])]
 
-    def open_router(self, port: int) -> list[Callable[[], Awaitable[object]]]:
+    def _open_router(self, port: int) -> list[Callable[[], Awaitable[object]]]:
         """Have our port forwarded by the home router, if that is wished; returns the tasks for it."""
         if self.config.router == "off":
             return []
@@ -289,13 +296,26 @@ class _Node:
             connections_max=self.config.limits.connections,
             addresses=self.addresses,
             answer_joiner=self.cluster.answer_joiner,
+            relays=Relays(self.peers, connections_max=self.config.limits.relays, metrics=self.metrics),
+            own_name=server_name(self.identity.public),
         )
+
+    def be_reached(self, port: int, door: Door) -> list[Callable[[], Awaitable[object]]]:
+        """From outside: through the home router, if it listens, and through our relay, if we have one; returns the tasks."""
+        relay = next((peer for peer in self.peers.peers.values() if peer.name == self.config.relay), None)
+        self.carried = Carried(relay, enter=door.enter)
+        return [*self._open_router(port), self.carried.run]
+
+    def _on_relay_ask(self, key: NodeKey, token: bytes) -> None:
+        if self.carried is not None:
+            self.carried.on_ask(key, token)
 
     def reload(self, door: Door, config: NodeConfig) -> list[str]:
         """Take a changed configuration; returns the keys of changes that need a restart."""
         later = [key for key in changed_keys(self.config, config) if key not in RELOADABLE]
         self.hosting.rooms_max = config.limits.rooms
         door.connections_max = config.limits.connections
+        door.relays.connections_max = config.limits.relays
         self.addresses.change(Rates.of(config.limits))
         self.metrics.config_reload_success.set(1)
         return later
@@ -469,7 +489,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 partial(moving.run, node.hosting.host),
                 monitor.watch_loop,
                 *node.cluster.tasks(vitals),
-                *node.open_router(running.port),
+                *node.be_reached(running.port, door),
             ]
             if dht is not None:
                 background += node.discover(dht, advertised, public)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from collections.abc import Sequence as Many
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import structlog
 import trio
@@ -32,6 +32,7 @@ from wire.messages import (
     PeerRooms,
     PeerVitals,
     Ping,
+    RelayAsk,
     decode,
     encode,
 )
@@ -54,8 +55,8 @@ class ReplicationHost(Protocol):
 
 
 class PeerLink:
-    """A link after its hellos. `host_room` makes a room that a peer told of; called one at a time. `on_epochs`: a peer knew more of a room's servers.
-    `on_cluster` takes what a peer says of its cluster.
+    """A link after its hellos. `host_room` makes a room that a peer told of; called one at a time. `on_epochs`: a peer knew more
+    of a room's servers. `on_cluster` takes what it says of its cluster; `on_relay_ask`: it asks us to come.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class PeerLink:
         host_room: Callable[[OfferedRoom], Awaitable[None]],
         on_epochs: Callable[[HostedRoom], None],
         on_cluster: Callable[[PeerCluster | PeerVitals], None],
+        on_relay_ask: Callable[[bytes], None],
     ) -> None:
         self.name = name
         self.replica_id = replica_id
@@ -80,6 +82,7 @@ class PeerLink:
         self._host_room = host_room
         self._on_epochs = on_epochs
         self._on_cluster = on_cluster
+        self._on_relay_ask = on_relay_ask
         self._outbox = Outbox(limits.PEER_QUEUE_BYTES_MAX)
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
@@ -138,6 +141,20 @@ class PeerLink:
         match message:
             case PeerFrame():
                 self._host.receive(self.replica_id, message.data)
+            case PeerRooms() | PeerGetGenesis() | PeerGenesis() | PeerEpochs():
+                await self._exchange(message)
+            case PeerCluster() | PeerVitals():
+                self._on_cluster(message)
+            case RelayAsk():
+                self._on_relay_ask(message.token)
+            case Ping():
+                pass
+            case _:
+                raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__} from a peer")
+
+    async def _exchange(self, message: PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs) -> None:
+        """What rooms there are, and on which servers."""
+        match message:
             case PeerRooms():
                 self.say(self.sync.on_rooms(message))
             case PeerGetGenesis():
@@ -150,12 +167,8 @@ class PeerLink:
                 room = self.sync.on_epochs(message)
                 if room is not None:
                     self._on_epochs(room)
-            case PeerCluster() | PeerVitals():
-                self._on_cluster(message)
-            case Ping():
-                pass
             case _:
-                raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__} from a peer")
+                assert_never(message)
 
     async def _write(self) -> None:
         try:

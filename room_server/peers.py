@@ -49,6 +49,10 @@ class MetPeer(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...] = ()
 
 
+def _nobody_asks(_node_key: NodeKey, _token: bytes) -> None:
+    """Without a relay nobody is listened to who wants us to dial."""
+
+
 class PeerLinks:
     """All links of this node. Made before the host, which sends through it; `attach` gives it the opened host.
 
@@ -61,6 +65,9 @@ class PeerLinks:
         dial: connects to a peer and exchanges hellos; raises WireError.
         metrics: to count with.
         random01: entropy for jitter.
+        on_relay_ask: a peer asks us to come to somebody whom it carries for.
+        relay: the name of the peer that carries for us: nobody can dial us, so we dial it.
+        own_place: where others dial us: who has the same host and port is carried for by us, and dials us.
     """
 
     def __init__(
@@ -74,6 +81,9 @@ class PeerLinks:
         dial: Callable[[Peer], Awaitable[MetPeer]],
         metrics: NodeMetrics,
         random01: Callable[[], float],
+        on_relay_ask: Callable[[NodeKey, bytes], None] = _nobody_asks,
+        relay: str = "",
+        own_place: tuple[str, int] | None = None,
     ) -> None:
         self.peers = {peer.node_key: peer for peer in peers}
         self._node_key = node_key
@@ -83,6 +93,9 @@ class PeerLinks:
         self._dial = dial
         self._metrics = metrics
         self._random01 = random01
+        self._on_relay_ask = on_relay_ask
+        self._relay = relay
+        self._own_place = own_place
         self._host: ReplicationHost | None = None
         self._replica_id = ReplicaId(b"")
         self._links: dict[ReplicaId, PeerLink] = {}
@@ -173,9 +186,13 @@ class PeerLinks:
                 self._begin_dialling(peer)
 
     def _begin_dialling(self, peer: Peer) -> None:
-        if self._nursery is not None and self._node_key < peer.node_key:
+        is_ours = peer.name == self._relay or (self._node_key < peer.node_key and not self._carries_for(peer))
+        if self._nursery is not None and is_ours:
             scope = self._dialling[peer.node_key] = trio.CancelScope()
             self._nursery.start_soon(self._keep_dialling, peer, scope)
+
+    def _carries_for(self, peer: Peer) -> bool:
+        return not self._relay and (peer.host, peer.port) == self._own_place
 
     async def _keep_dialling(self, peer: Peer, scope: trio.CancelScope) -> None:
         with scope:
@@ -214,6 +231,7 @@ class PeerLinks:
             host_room=self._host_room,
             on_epochs=self._on_epochs,
             on_cluster=partial(self.on_cluster, met.node_key),
+            on_relay_ask=partial(self._on_relay_ask, met.node_key),
         )
         self._enter(link, met)
         try:

@@ -36,6 +36,24 @@ class Defence(msgspec.Struct, frozen=True):
 
 DEFENCES = (
     Defence(
+        "room_server/relay.py",
+        "if self._relay is None or key != self._relay.node_key or len(token) != TOKEN_BYTES:",
+        "if self._relay is None:",
+        "tests/room_server/test_relay.py::test_nobody_but_our_relay_has_us_dial_and_not_without_end",
+    ),
+    Defence(
+        "room_server/relay.py",
+        "elif self._open >= self.connections_max:",
+        "elif False:",
+        "tests/room_server/test_relay.py::test_as_many_are_carried_as_the_configuration_says",
+    ),
+    Defence(
+        "room_server/relay.py",
+        "leg = self._awaited.pop(arrival.token, None)",
+        "leg = self._awaited.get(arrival.token)",
+        "tests/room_server/test_relay.py::test_a_token_is_good_once_and_only_if_it_was_given_out",
+    ),
+    Defence(
         "room_server/node.py",
         "            if config.dht.public:\n",
         "            if True:\n",

@@ -50,6 +50,7 @@ TRIO_MODULES = {
     "samtala/*": "the face",
     "vr/host/*": "many replicas in one trio process",
     "wire/channel.py": "frames over TLS",
+    "wire/front.py": "first bytes of a stream",
     "wire/tls.py": "the MemoryBIO pump",
 }
 

@@ -79,3 +79,6 @@ VERSION_CHARACTERS_MAX: Final = 64
 
 COMPARISON_WORDS: Final = 3
 """Words that two people compare: 24 bits, and the attacker has one try with each invitation."""
+
+SERVER_NAMES_CACHED_MAX: Final = 256
+"""Server names that a program keeps worked out: those of its cluster, or of its rooms' servers."""

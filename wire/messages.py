@@ -55,6 +55,12 @@ class ServerHello(_Message, frozen=True, tag=2):
     wall_us: int
 
 
+class RelayAsk(_Message, frozen=True, tag=65):
+    """Between servers: somebody wants the one that is asked, and only the asker can be dialled: come, with these 16 bytes."""
+
+    token: bytes
+
+
 class PeerHello(_Message, frozen=True, tag=3):
     """First frame between two servers, both ways; who dialled speaks first and then proves itself (`wire.peering`)."""
 
@@ -515,6 +521,7 @@ Message: TypeAlias = (
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
     | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
     | PutLetter | TakeLetter | Letter | DialBack | DialledBack | PeerCluster | PeerVitals | AskCluster | ClusterAnswer
+    | RelayAsk
 )  # fmt: skip
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -27,6 +27,7 @@ import trio
 
 from wire import limits
 from wire.errors import ClosedError, HandshakeError
+from wire.front import server_name
 from wire.identity import NodeIdentity, ServerAddress, key_from_certificate, key_text
 from wire.ids import NodeKey
 
@@ -102,17 +103,18 @@ async def connect_over(
         ClosedError: the other side went away.
         HandshakeError: no TLS 1.3, another key, or too slow.
     """
-    return await _establish(TlsConnection(stream, context or _shared_client_context(), is_server=False), node_key)
+    connection = TlsConnection(stream, context or _shared_client_context(), name=server_name(node_key))
+    return await _establish(connection, node_key)
 
 
-async def accept(stream: trio.abc.Stream, context: ssl.SSLContext) -> TlsConnection:
-    """Do the server's side of the handshake on a stream, which is closed on failure.
+async def accept(stream: trio.abc.Stream, context: ssl.SSLContext, received: bytes = b"") -> TlsConnection:
+    """Do the server's side of the handshake on a stream, which is closed on failure; `received` was read from it already.
 
     Raises:
         ClosedError: the other side went away.
         HandshakeError: no TLS 1.3, or too slow.
     """
-    return await _establish(TlsConnection(stream, context, is_server=True), None)
+    return await _establish(TlsConnection(stream, context, received=received), None)
 
 
 async def _establish(connection: TlsConnection, node_key: NodeKey | None) -> TlsConnection:
@@ -137,14 +139,18 @@ class TlsConnection:
         is_broken: nothing can be sent any more, not even a goodbye.
     """
 
-    def __init__(self, stream: trio.abc.Stream, context: ssl.SSLContext, *, is_server: bool) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, context: ssl.SSLContext, *, name: str | None = None, received: bytes = b""
+    ) -> None:
+        """The client's end says whom it wants by `name` (`wire.front`); without one, it is a server's."""
         self.peer_key: NodeKey | None = None
         self.is_broken = False
         self._is_ended = False
         self._stream = stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server)
+        self._incoming.write(received)
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=name is None, server_hostname=name)
 
     @property
     def round_trip_s(self) -> float | None:

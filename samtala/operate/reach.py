@@ -43,6 +43,8 @@ async def examine_reach(config: NodeConfig, report: NodeReport | None) -> list[F
     advertised = parse_endpoint(config.advertise or config.listen)
     if report is None or advertised.port == 0:
         return []
+    if config.relay:
+        return _judge_relay(config.relay, report)
     try:
         key = load_identity(config).public
     except StartError:
@@ -59,6 +61,14 @@ async def examine_reach(config: NodeConfig, report: NodeReport | None) -> list[F
         for peer in config.peers:
             nursery.start_soon(ask, peer)
     return judge_reach(advertised, await _numeric(advertised), sorted(sightings, key=lambda one: one.peer))
+
+
+def _judge_relay(relay: str, report: NodeReport) -> list[Finding]:
+    """Of a server that is carried: it is reached as long as its link to the relay stands."""
+    if any(peer.up for peer in report.peers if peer.name == relay):
+        return []
+    why = f"not reachable from outside: people come through {relay}, and there is no link to it"
+    return [warning("relay-away", why, f"on {relay}: samtala status; or name another `relay` in node.toml")]
 
 
 async def _ask(peer: PeerConfig, key: NodeKey, port: int) -> Sighting | None:

@@ -11,6 +11,11 @@ from wire.ids import GroupEpoch, NodeKey
 PUBLIC, HOME, SHARED = ["93.184.216.34"], ["192.168.1.7"], ["100.64.0.9"]
 
 
+def placed(servers: list[list[str]]) -> list[list[tuple[str, int]]]:
+    """Each server on a port of its own."""
+    return [[(host, 7610 + number) for host in hosts] for number, hosts in enumerate(servers)]
+
+
 @pytest.mark.parametrize(
     "servers",
     [
@@ -23,7 +28,7 @@ PUBLIC, HOME, SHARED = ["93.184.216.34"], ["192.168.1.7"], ["100.64.0.9"]
     ],
 )
 def test_majority_that_may_be_public_needs_no_warning(servers: list[list[str]]) -> None:
-    assert public_warning(servers) is None
+    assert public_warning(placed(servers)) is None
 
 
 @pytest.mark.parametrize(
@@ -37,10 +42,20 @@ def test_majority_that_may_be_public_needs_no_warning(servers: list[list[str]]) 
     ],
 )
 def test_fewer_public_servers_than_a_majority_are_warned_of(servers: list[list[str]], words: str) -> None:
-    warning = public_warning(servers)
+    warning = public_warning(placed(servers))
 
     assert warning is not None
     assert words in warning
+
+
+def test_servers_that_one_of_them_carries_count_as_one() -> None:
+    carried = [[(PUBLIC[0], 7610)]] * 3
+
+    warning = public_warning(carried)
+
+    assert warning is not None
+    assert "1 of 3" in warning
+    assert public_warning([*carried[:2], [("198.41.0.4", 7610)]]) is None
 
 
 def test_new_rooms_and_moves_are_judged_alike() -> None:
@@ -49,4 +64,4 @@ def test_new_rooms_and_moves_are_judged_alike() -> None:
     servers = tuple(Server(b"", NodeKey(replica.node_key), HOME[0], 1) for replica in replicas)
     plan = MovePlan(epoch=GroupEpoch(0), names={}, now=(), wanted=servers, newcomers=())
 
-    assert descriptor_warning(descriptor) == plan_warning(plan) == public_warning([HOME] * 3) is not None
+    assert descriptor_warning(descriptor) == plan_warning(plan) == public_warning([[(HOME[0], 1)]] * 3) is not None

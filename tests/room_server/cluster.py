@@ -119,9 +119,13 @@ async def cluster_of(
     lan: bool = False,
     is_public: bool = False,
     public_bootstrap: Sequence[str] = (),
+    relayed: Sequence[str] = (),
     strangers: bool = False,
 ) -> AsyncIterator[Cluster]:
-    """Three nodes, or as many as there are names; they end with the block. `strangers`: no configuration names another."""
+    """Three nodes, or as many as there are names; they end with the block. The `relayed` ones are reached through the first.
+
+    `strangers`: no configuration names another.
+    """
     listeners = [(await trio.open_tcp_listeners(0, host=host))[0] for _ in names]
     ports = [listener.socket.getsockname()[1] for listener in listeners]
     made = [
@@ -130,7 +134,7 @@ async def cluster_of(
             name=name,
             data=folder / name / "data",
             listen=f"{host}:{port}",
-            advertise=f"{host}:{port}",
+            advertise=f"{host}:{ports[0] if name in relayed else port}",
         )
         for name, port in zip(names, ports, strict=True)
     ]
@@ -141,6 +145,8 @@ async def cluster_of(
             name=name,
             data=str(folder / name / "data"),
             listen=f"{host}:{ports[index]}",
+            advertise=f"{host}:{ports[0]}" if name in relayed else "",
+            relay=names[0] if name in relayed else "",
             replica_id=made[index].replica_id.hex(),
             peers=tuple(PeerConfig(name=names[place], address=str(made[place].address)) for place in others),
             dht=DhtConfig(

@@ -20,7 +20,7 @@ from vr.types import ReplicaId
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import PeerCluster, PeerFrame, PeerVitals, Ping, Pong, encode
+from wire.messages import PeerCluster, PeerFrame, PeerVitals, Ping, Pong, RelayAsk, encode
 from wire.room import GenesisMember, encode_genesis
 from wire.tls import TlsConnection, accept, connect_over, server_context
 
@@ -56,6 +56,7 @@ class Side:
         self.has_ended = False
         self.epochs_learnt: list[HostedRoom] = []
         self.clusters_told: list[PeerCluster | PeerVitals] = []
+        self.asked: list[bytes] = []
         self.link = PeerLink(
             tls,
             FrameDecoder(),
@@ -64,6 +65,7 @@ class Side:
             sync=GenesisSync(self.rooms, own=own, peer=peer),
             host=self.receiver,
             host_room=self._host_room,
+            on_relay_ask=self.asked.append,
             on_epochs=self.epochs_learnt.append,
             on_cluster=self.clusters_told.append,
         )
@@ -95,6 +97,14 @@ async def linked(*, lockstep: bool = False) -> AsyncIterator[tuple[Side, Side]]:
             nursery.start_soon(second.run)
         yield first, second
         nursery.cancel_scope.cancel()
+
+
+async def test_an_ask_to_come_is_handed_on() -> None:
+    async with linked() as (a, b):
+        a.link.say([RelayAsk(b"t" * 16)])
+
+        await wait_all_tasks_blocked()
+        assert b.asked == [b"t" * 16]
 
 
 async def test_frames_cross_in_order_both_ways() -> None:

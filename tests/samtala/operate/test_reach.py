@@ -11,7 +11,7 @@ from room_server.config import Endpoint, NodeConfig, PeerConfig
 from room_server.setup import init_node
 from samtala.operate.reach import Sighting, examine_reach, judge_reach
 from tests.room_server.cluster import cluster_of
-from tests.samtala.operate.reports import node_report
+from tests.samtala.operate.reports import node_report, peer
 from wire.messages import Reach
 
 OURS = Endpoint("home.example", 7400)
@@ -51,6 +51,16 @@ def test_address_that_has_changed_is_said_with_the_new_one() -> None:
     assert finding.name == "address-changed"
     assert "announces home.example:7400" in finding.why
     assert f'advertise = "{PUBLIC}:7400"' in finding.fix
+
+
+async def test_a_server_that_is_carried_is_reached_while_its_relay_is_there() -> None:
+    config = NodeConfig(name="a", data="x", listen="127.0.0.1:7610", relay="b")
+
+    assert await examine_reach(config, node_report(peers=(peer("b"),))) == []
+    [finding] = await examine_reach(config, node_report(peers=(peer("b", up=False), peer("c"))))
+
+    assert finding.name == "relay-away"
+    assert "no link to it" in finding.why
 
 
 def test_one_peer_that_gets_through_outweighs_the_others() -> None:
