@@ -121,6 +121,12 @@ class NodeMetrics:
         stored = self._gauge("storage_bytes", "Bytes on disk", ("kind",))
         self.storage_bytes = {kind: stored.labels(kind) for kind in STORAGE_KINDS}
         self.storage_free_bytes = self._gauge("storage_free_bytes", "Free space where the data folder is")
+        self.backup_made = self._gauge(
+            "backup_last_success_timestamp_seconds", "When the newest copy of the rooms was made; 0: never"
+        )
+        self.backup_verified = self._gauge(
+            "backup_verified_timestamp_seconds", "When the newest copy that was found whole was made; 0: never"
+        )
         self.loop_lag = self._histogram("loop_lag_seconds", "How late the event loop is")
         self.trio_tasks = self._gauge("trio_tasks", "Living trio tasks")
         self.send_queue_bytes = self._gauge("send_queue_bytes", "Bytes waiting for all clients")

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import trio
 
+from room_server.backup_state import read_backup_state
 from room_server.margin import member_lags, members_up
 from room_server.metrics import SPARE_LABELS, STORAGE_KINDS, NodeMetrics
 from room_server.status import spare_failures
@@ -26,6 +27,7 @@ from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
 _LAG_S: Final = 0.5
+_US: Final = 1_000_000
 _BLOCK_BYTES: Final = 512
 """What st_blocks counts, whatever the file system's own block is (POSIX stat)."""
 
@@ -131,6 +133,9 @@ class Monitor:
             self._metrics.storage_bytes[kind].set(size)
         free = os.statvfs(self._data)
         self._metrics.storage_free_bytes.set(free.f_bavail * free.f_frsize)
+        backup = read_backup_state(self._data)
+        self._metrics.backup_made.set(backup.made_us / _US)
+        self._metrics.backup_verified.set(backup.verified_us / _US)
         return self._metrics.render()
 
     async def _gather_rooms(self) -> None:

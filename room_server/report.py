@@ -45,6 +45,17 @@ class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
     full: bool
 
 
+class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Copies of the rooms, as the data folder remembers them. Ages in seconds, of the newest and of the newest found whole.
+
+    None: there never was one; `node_age_s` says for how long.
+    """
+
+    age_s: float | None
+    verified_age_s: float | None
+    node_age_s: float
+
+
 class DhtReport(msgspec.Struct, frozen=True, kw_only=True):
     """The discovery network as seen from here."""
 
@@ -84,6 +95,8 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     clients: ClientsReport
     dht: DhtReport | None
     router: RouterReport | None = None
+    backup: BackupReport | None = None
+    """None from a server older than this field."""
 
 
 class RoomReport(msgspec.Struct, frozen=True, kw_only=True):

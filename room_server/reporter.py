@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Final, assert_never
@@ -18,6 +19,7 @@ import msgspec
 import trio
 
 from room_server import limits
+from room_server.backup_state import read_backup_state
 from room_server.clients import ClientServer
 from room_server.logs import room_label
 from room_server.margin import member_lags, members_up
@@ -25,6 +27,7 @@ from room_server.metrics import ROOM_STATES
 from room_server.monitor import living_replicas, room_state, stored_bytes
 from room_server.peers import PeerLinks
 from room_server.report import (
+    BackupReport,
     ClientsReport,
     DhtReport,
     DiskReport,
@@ -38,6 +41,7 @@ from room_server.report import (
     RouterReport,
 )
 from room_server.rooms import Rooms
+from room_server.setup import IDENTITY_NAME
 from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
@@ -46,6 +50,7 @@ from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
 _MS: Final = 1e3
+_US: Final = 1e6
 
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +108,7 @@ class Reporter:
         lags = dict.fromkeys(self._peers.peers, 0)
         rooms = await self._gather_rooms(lags)
         disk = await trio.to_thread.run_sync(_disk, self._facts.data, self._host.is_disk_full)
+        backup = await trio.to_thread.run_sync(_backup, self._facts.data, time.time())
         facts = self._facts
         return NodeReport(
             name=facts.name,
@@ -128,6 +134,7 @@ class Reporter:
             clients=ClientsReport(connections=len(self._clients), waiting_bytes=self._clients.send_queue_bytes),
             dht=self._dht(),
             router=self._router(),
+            backup=backup,
         )
 
     async def rooms(self, count_max: int, order: RoomOrder, *, over_s: float = limits.RATE_OVER_S) -> list[RoomReport]:
@@ -275,3 +282,24 @@ def _disk(data: str, full: bool) -> DiskReport:
         history_bytes=stored["history"],
         full=full,
     )
+
+
+def _backup(data: str, now_s: float) -> BackupReport:
+    state = read_backup_state(data)
+    return BackupReport(
+        age_s=_age_s(state.made_us, now_s),
+        verified_age_s=_age_s(state.verified_us, now_s),
+        node_age_s=max(now_s - _born_s(data, now_s), 0.0),
+    )
+
+
+def _age_s(made_us: int, now_s: float) -> float | None:
+    return max(now_s - made_us / _US, 0.0) if made_us else None
+
+
+def _born_s(data: str, now_s: float) -> float:
+    """When the server was made: nothing writes its key again."""
+    try:
+        return os.stat(os.path.join(data, IDENTITY_NAME)).st_mtime
+    except OSError:
+        return now_s

@@ -52,9 +52,10 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
         ("Rooms by state", "short", "rooms-unavailable", [(gauge("samtala_rooms", "state"), "{{state}}")]),
         ("Servers that rooms may still lose", "short", "next-failure-stops-rooms",
          [(gauge("samtala_rooms_by_spare_failures", "spare"), "{{spare}} more")]),
-        ("Rooms that need a person", "short", "diverged-rooms",
+        ("What needs a person", "short", "diverged-rooms",
          [(gauge("samtala_diverged_rooms", "instance"), "states differ, {{instance}}"),
-          (gauge("samtala_undecidable_rooms", "instance"), "cannot decide, {{instance}}")]),
+          (gauge("samtala_undecidable_rooms", "instance"), "cannot decide, {{instance}}"),
+          (gauge("samtala_storage_full", "instance"), "disk full, {{instance}}")]),
     ]),
     ("Commit pipeline", [
         ("Operations committed", "ops", "ack-slow", [(rate("samtala_ops_committed_total", "instance"), "{{instance}}")]),
@@ -90,7 +91,9 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
     ("Disk", [
         ("Free", "bytes", "disk-full-soon", [(f"samtala_storage_free_bytes{{{NODES}}}", "{{instance}}")]),
         ("Used", "bytes", "disk-full-soon", [(gauge("samtala_storage_bytes", "kind"), "{{kind}}")]),
-        ("Refusing for want of space", "short", "storage-full", [(gauge("samtala_storage_full", "instance"), "{{instance}}")]),
+        ("Age of the copy", "s", "backup-stale",
+         [(f"time() - samtala_backup_last_success_timestamp_seconds{{{NODES}}}", "{{instance}}"),
+          (f"time() - samtala_backup_verified_timestamp_seconds{{{NODES}}}", "found whole, {{instance}}")]),
         ("Written to the log", "Bps", "fsync-slow", [(rate("samtala_wal_bytes_total", "instance"), "{{instance}}")]),
     ]),
     ("Process", [

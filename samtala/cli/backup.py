@@ -9,13 +9,15 @@ from pathlib import Path
 import click
 
 from client.errors import PreconditionError
-from room_server.backup import create_backup, read_manifest, verify_backup
-from room_server.errors import NodeError
+from room_server.backup import Manifest, create_backup, read_manifest, verify_backup
+from room_server.backup_state import note_backup
+from room_server.config import NodeConfig
+from room_server.errors import BackupError, NodeError
 from room_server.forcing import open_folder
 from room_server.restoring import RestoredRoom, restore_backup
 from room_server.setup import load_identity
 from samtala.cli.lazy import LazyGroup
-from samtala.cli.node_settings import fail, read_config, with_config
+from samtala.cli.node_settings import default_config, fail, read_config, with_config
 from samtala.cli.run import explained, with_json
 from samtala.cli.show import put, put_json, say
 from wire.identity import key_text
@@ -49,6 +51,7 @@ def create(target: Path, *, config: Path | None, as_json: bool) -> None:
         manifest = create_backup(settings.data, target, now_us=time.time_ns() // 1000)
     except NodeError as error:
         fail(error)
+    _remember(settings, manifest, is_verified=False)
     operations = sum(room.last_op for room in manifest.rooms)
     if as_json:
         put_json({"rooms": len(manifest.rooms), "operations": operations})
@@ -58,15 +61,21 @@ def create(target: Path, *, config: Path | None, as_json: bool) -> None:
 
 @click.command()
 @_with_target
+@with_config
 @with_json
-def verify(target: Path, *, as_json: bool) -> None:
-    """Check that everything in TARGET is what was saved, and one history each. Exit code 1: something is wrong."""
+def verify(target: Path, *, config: Path | None, as_json: bool) -> None:
+    """Check that everything in TARGET is what was saved, and one history each. Exit code 1: something is wrong.
+
+    On the server's own machine, `samtala status` and the metrics learn of it.
+    """
     try:
         findings = list(verify_backup(target))
         manifest = read_manifest(target)
     except NodeError as error:
         fail(error)
     assert manifest is not None, "it was verified"
+    if not findings and (config or default_config()).exists():
+        _remember(read_config(config), manifest, is_verified=True)
     age_s = max(time.time() - manifest.made_us / 1e6, 0.0)
     if as_json:
         put_json({"rooms": len(manifest.rooms), "age_s": round(age_s), "findings": findings})
@@ -100,6 +109,14 @@ def restore(target: Path, *, config: Path | None, is_accepted: bool, as_json: bo
         fail(error)
     _tell(rooms, key_text(identity.public), as_json=as_json)
     raise click.exceptions.Exit(1 if any(room.problem for room in rooms) else 0)
+
+
+def _remember(settings: NodeConfig, manifest: Manifest, *, is_verified: bool) -> None:
+    """Tell the node through its data folder. The copy is good without that, so it is only said when it fails."""
+    try:
+        note_backup(settings.data, made_us=manifest.made_us, is_verified=is_verified)
+    except BackupError as error:
+        say(f"samtala: {error}; `samtala status` will not show it")
 
 
 def _tell(rooms: list[RestoredRoom], key: str, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from room_server.report import NodeReport, RoomsReport
+from room_server.report import BackupReport, NodeReport, RoomsReport
 from samtala.cli.node_client import ask
 from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
@@ -58,6 +58,7 @@ def status_lines(report: NodeReport, findings: list[Finding]) -> list[str]:
     lines += _section("margin", [_margin(report.rooms)])
     lines += _section("peers", _peers(report))
     lines += _section("disk", [_disk(report)])
+    lines += _section("backup", [backup_text(report.backup)] if report.backup is not None else ["unknown"])
     waiting = f", {size(report.clients.waiting_bytes)} waiting for them" if report.clients.waiting_bytes else ""
     lines += _section("clients", [counted(report.clients.connections, "connection") + waiting])
     lines += _section("dht", [_dht(report)])
@@ -119,6 +120,17 @@ def _disk(report: NodeReport) -> str:
     share = disk.free_bytes / disk.total_bytes if disk.total_bytes else 0.0
     text = f"{share:.0%} free, {size(disk.free_bytes)} of {size(disk.total_bytes)}"
     return f"{_bad(text) if disk.full else text} · log {size(disk.log_bytes)}, history {size(disk.history_bytes)}"
+
+
+def backup_text(backup: BackupReport) -> str:
+    """How old the newest copy is, in words."""
+    if backup.age_s is None:
+        return "none yet"
+    if backup.verified_age_s is None:
+        return f"last {span(backup.age_s)} ago, never verified"
+    is_newest = backup.verified_age_s <= backup.age_s
+    whole = "found whole" if is_newest else f"the newest found whole is {span(backup.verified_age_s)} old"
+    return f"last {span(backup.age_s)} ago, {whole}"
 
 
 def _dht(report: NodeReport) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from room_server.report import NodeReport
-from samtala.operate.units import counted, milliseconds, size
+from samtala.operate.units import counted, milliseconds, size, span
 
 FREE_FRACTION_MIN: Final = 0.10
 """Of the disk: below, somebody should make room this week."""
@@ -21,6 +21,14 @@ RTT_MS_MAX: Final = 400.0
 """Between servers: above, every message waits noticeably (alert PeerSlow)."""
 LAG_OPS_MAX: Final = 1000
 """Operations a living peer may be behind: above, it would take seconds to take over."""
+
+
+BACKUP_AGE_S_MAX: Final = 36 * 3600.0
+"""A copy is taken every hour or every night: above, at least one night's is missing (alert BackupStale)."""
+VERIFIED_AGE_S_MAX: Final = 8 * 86_400.0
+"""Of the newest copy that was found whole: a week and a day (alert BackupUnverified)."""
+UNSAVED_S_MAX: Final = 7 * 86_400.0
+"""That a server with rooms may be without any copy (alert BackupMissing)."""
 
 
 class Severity(IntEnum):
@@ -61,7 +69,15 @@ def ranked(findings: list[Finding]) -> list[Finding]:
 def judge(report: NodeReport) -> list[Finding]:
     """Everything that is wrong, the worst first."""
     return ranked(
-        [*_rooms(report), *_disk(report), *_peers(report), *_readiness(report), *_discovery(report), *_router(report)]
+        [
+            *_rooms(report),
+            *_disk(report),
+            *_backup(report),
+            *_peers(report),
+            *_readiness(report),
+            *_discovery(report),
+            *_router(report),
+        ]
     )
 
 
@@ -91,6 +107,25 @@ def _disk(report: NodeReport) -> list[Finding]:
         return [critical("storage-full", f"new messages are refused: {left}", page("storage-full"))]
     if disk.free_bytes < disk.total_bytes * FREE_FRACTION_MIN:
         return [warning("disk-full-soon", left, f"du -xh {disk.data} | sort -h | tail; {page('disk-full-soon')}")]
+    return []
+
+
+def _backup(report: NodeReport) -> list[Finding]:
+    backup, fix = report.backup, "systemctl status samtala-backup.timer samtala-backup.service"
+    if backup is None:
+        return []
+    if backup.age_s is None:
+        if backup.node_age_s < UNSAVED_S_MAX or not report.rooms.hosted:
+            return []
+        why = f"no copy of the rooms was ever made, in {span(backup.node_age_s)}"
+        return [warning("backup-missing", why, f"samtala backup create TARGET; {page('backup-missing')}")]
+    if backup.age_s > BACKUP_AGE_S_MAX:
+        why = f"the last copy of the rooms was made {span(backup.age_s)} ago"
+        return [warning("backup-stale", why, f"{fix}; {page('backup-stale')}")]
+    unproven_s = backup.node_age_s if backup.verified_age_s is None else backup.verified_age_s
+    if unproven_s > VERIFIED_AGE_S_MAX:
+        why = "no copy of the rooms of the last week was found whole"
+        return [warning("backup-unverified", why, f"samtala backup verify TARGET; {page('backup-unverified')}")]
     return []
 
 

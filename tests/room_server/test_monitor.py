@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
+from room_server.backup_state import note_backup
 from room_server.hosting import Hosting
 from room_server.metrics import ROOM_STATES
 from room_server.monitor import (
@@ -70,6 +71,7 @@ async def test_scrape_tells_of_rooms_disk_and_loop(tmp_path: Path) -> None:
         await append(hosting, room_of(hosting), 5)
         monitor = monitor_of(hosting, data=str(tmp_path))
         monitor._draw_durations()
+        note_backup(str(tmp_path), made_us=1_700_000_000_500_000)
 
         text = (await monitor.render_metrics()).decode()
 
@@ -90,6 +92,8 @@ async def test_scrape_tells_of_rooms_disk_and_loop(tmp_path: Path) -> None:
     assert samples["samtala_commit_duration_seconds_count[]"] >= 6
     assert samples["samtala_storage_free_bytes[]"] > 0
     assert samples["samtala_storage_full[]"] == 0
+    assert samples["samtala_backup_last_success_timestamp_seconds[]"] == 1_700_000_000.5
+    assert samples["samtala_backup_verified_timestamp_seconds[]"] == 0
     assert samples["samtala_diverged_rooms[]"] == 0
     assert samples["samtala_trio_tasks[]"] > 1
 

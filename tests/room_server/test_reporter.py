@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from room_server.backup_state import note_backup
 from room_server.clients import ClientServer
 from room_server.hosting import Hosting
 from room_server.peers import PeerLinks
@@ -44,8 +45,14 @@ async def test_report_counts_rooms_and_says_what_the_worst_survives(tmp_path: Pa
         reporter = reporter_of(hosting, tmp_path)
         empty = await reporter.node()
         await hosting.create_room(record(hosting))
+        note_backup(str(tmp_path), made_us=1)
         report = await reporter.node()
 
+    assert empty.backup is not None
+    assert report.backup is not None
+    assert (empty.backup.age_s, empty.backup.node_age_s) == (None, 0.0)
+    assert (report.backup.age_s or 0.0) > 1e9
+    assert report.backup.verified_age_s is None
     assert (empty.rooms.hosted, empty.rooms.margin, empty.rooms.at_margin) == (0, None, 0)
     assert (report.rooms.hosted, report.rooms.led, report.rooms.states) == (1, 1, {"normal": 1})
     assert (report.rooms.margin, report.rooms.at_margin) == (0, 1)

@@ -42,3 +42,26 @@ def test_verify_speaks_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[st
     told = json.loads(capsys.readouterr().out)
     assert (told["rooms"], told["findings"]) == (0, [])
     assert told["age_s"] > 1_000_000
+
+
+def test_server_remembers_its_copies_and_only_those_found_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from room_server.backup_state import read_backup_state
+    from vr.storage.history import History
+
+    config, target = node(tmp_path), tmp_path / "copy"
+    data = str(tmp_path / "data")
+    History.open(f"{data}/history.db").close()
+
+    assert main(["backup", "create", str(target), "--config", config]) == 0
+    made = read_backup_state(data)
+    assert (made.made_us > 0, made.verified_us) == (True, 0)
+    assert main(["backup", "verify", str(target), "--config", config]) == 0
+    assert read_backup_state(data).verified_us == made.made_us
+
+    (tmp_path / "data" / "backup.json").unlink()
+    (target / "manifest.json").write_bytes(b"{}")
+    assert main(["backup", "verify", str(target), "--config", config]) == 1
+    assert read_backup_state(data).verified_us == 0
+    capsys.readouterr()

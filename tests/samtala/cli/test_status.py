@@ -11,7 +11,7 @@ from samtala.cli import main
 from samtala.cli.status import status_lines
 from samtala.operate.verdict import judge
 from tests.samtala.cli.admin_double import serving_answers
-from tests.samtala.operate.reports import node_report, peer, rooms
+from tests.samtala.operate.reports import backup, node_report, peer, rooms
 
 
 def screen(report: NodeReport) -> str:
@@ -27,6 +27,7 @@ def test_screen_of_a_healthy_node() -> None:
         "peers     b  up    lag 0        0.4 ms  b.example:7610\n"
         "          c  up    lag 0        0.4 ms  c.example:7610\n"
         "disk      50% free, 50 GB of 100 GB · log 64 MB, history 3.0 MB\n"
+        "backup    last 12 min 0 s ago, found whole\n"
         "clients   3 connections\n"
         "dht       2 nodes · oldest record 12 min 0 s"
     )
@@ -40,6 +41,13 @@ def test_screen_of_a_healthy_node() -> None:
         (node_report(rooms=rooms(margin=0, at_margin=2)), "margin    2 of 3 rooms would not survive another failure"),
         (node_report(rooms=rooms(margin=-1)), "margin    no room has a majority: read-only"),
         (node_report(rooms=rooms(margin=1, at_margin=2)), "margin    2 of 3 rooms survive 1 more, the others more"),
+        (node_report(backup=None), "backup    unknown"),
+        (node_report(backup=backup(None)), "backup    none yet"),
+        (node_report(backup=backup(7200.0)), "backup    last 2 h 0 min ago, never verified"),
+        (
+            node_report(backup=backup(60.0, 7200.0)),
+            "backup    last 1 min 0 s ago, the newest found whole is 2 h 0 min old",
+        ),
         (node_report(dht=None), "dht       off"),
         (node_report(peers=()), "peers     none"),
         (node_report(peers=(peer("b", up=False),)), "warning: no link to b at b.example:7610"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from room_server.report import ClientsReport, DhtReport, DiskReport, NodeReport, PeerReport, RoomsReport
+from room_server.report import BackupReport, ClientsReport, DhtReport, DiskReport, NodeReport, PeerReport, RoomsReport
 
 GB = 1_000_000_000
 
@@ -25,6 +25,10 @@ def peer(name: str = "b", *, up: bool = True, lag_ops: int = 0, rtt_ms: float | 
     return PeerReport(name=name, address=f"{name}.example:7610", up=up, lag_ops=lag_ops, rtt_ms=rtt_ms)
 
 
+def backup(age_s: float | None, verified_age_s: float | None = None, node_age_s: float = 9e6) -> BackupReport:
+    return BackupReport(age_s=age_s, verified_age_s=verified_age_s, node_age_s=node_age_s)
+
+
 def node_report(
     *,
     rooms: RoomsReport = rooms(),  # noqa: B008 - frozen
@@ -32,6 +36,7 @@ def node_report(
     free_bytes: int = 50 * GB,
     full: bool = False,
     not_ready_because: str | None = None,
+    backup: BackupReport | None = BackupReport(age_s=720.0, verified_age_s=720.0, node_age_s=9e6),  # noqa: B008 - frozen
     dht: DhtReport | None = DhtReport(nodes=2, oldest_record_age_s=720.0),  # noqa: B008 - frozen
 ) -> NodeReport:
     return NodeReport(
@@ -55,4 +60,5 @@ def node_report(
         ),
         clients=ClientsReport(connections=3, waiting_bytes=0),
         dht=dht,
+        backup=backup,
     )

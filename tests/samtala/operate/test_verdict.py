@@ -7,7 +7,7 @@ import pytest
 
 from room_server.report import DhtReport, NodeReport, RouterReport
 from samtala.operate.verdict import Severity, judge, worst
-from tests.samtala.operate.reports import GB, node_report, peer, rooms
+from tests.samtala.operate.reports import GB, backup, node_report, peer, rooms
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 LONELY = DhtReport(nodes=0, oldest_record_age_s=0.0)
@@ -22,6 +22,10 @@ FAULTS = [
     (node_report(peers=(peer("b", up=False), peer("c"))), "peer-unreachable", Severity.WARNING),
     (node_report(peers=(peer("b", lag_ops=5000),)), "peer-lagging", Severity.WARNING),
     (node_report(peers=(peer("b", rtt_ms=600.0),)), "peer-slow", Severity.WARNING),
+    (node_report(backup=backup(None)), "backup-missing", Severity.WARNING),
+    (node_report(backup=backup(40 * 3600.0)), "backup-stale", Severity.WARNING),
+    (node_report(backup=backup(60.0)), "backup-unverified", Severity.WARNING),
+    (node_report(backup=backup(60.0, 9 * 86_400.0)), "backup-unverified", Severity.WARNING),
     (node_report(not_ready_because="draining"), "not-ready", Severity.WARNING),
     (node_report(dht=LONELY), "dht-empty", Severity.WARNING),
 ]
@@ -42,6 +46,12 @@ def test_each_fault_is_found_alone_with_a_way_out(report: NodeReport, name: str,
     for word in finding.fix.split():
         if word.startswith("docs/runbooks/"):
             assert (RUNBOOKS / Path(word).name).exists(), word
+
+
+def test_new_server_or_one_without_rooms_needs_no_copy_yet() -> None:
+    assert judge(node_report(backup=backup(None, node_age_s=6 * 86_400.0))) == []
+    assert judge(node_report(backup=backup(None), rooms=rooms(hosted=0, margin=None))) == []
+    assert judge(node_report(backup=backup(60.0, node_age_s=3600.0))) == []
 
 
 def test_worst_comes_first() -> None:
