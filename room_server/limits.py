@@ -310,3 +310,15 @@ RELAYED_MAX: Final = 256
 
 RELAYED_WAITING_MAX: Final = 64
 """Asks of the relay that wait for us to dial; beyond, people have to try again."""
+
+UPNP_AFTER_S: Final = 20.0
+"""Seconds without an answer by PCP or NAT-PMP before a router is asked by UPnP."""
+
+UPNP_GOODBYE_S_MAX: Final = 4.0
+"""Seconds for giving a rule back at the end: the router has to be found again. It runs out by itself."""
+
+UPNP_DISCOVER_S: Final = 2.0
+"""Seconds for answers to one kind of search for the router; there are some four kinds."""
+
+UPNP_S_MAX: Final = 15.0
+"""Seconds for one conversation by UPnP, finding the router included."""

