@@ -95,6 +95,9 @@ class Cluster:
         """The roster as it was told or remembered; that of the group counts, where it is kept here."""
         self._kept: RosterState | None = None
         self._summons: Configuration | None = None
+        """Who keeps the roster, as others said last."""
+        self._ended: Configuration | None = None
+        """What followed the last epoch that ended here."""
         self._services: dict[GroupId, RosterService] = {}
         self._told_to: dict[NodeKey, tuple[int, int]] = {}
         self._client = self._new_client()
@@ -254,6 +257,12 @@ class Cluster:
         """A request of this server was executed, or not taken up."""
         self._client.on_answer(answer)
 
+    def on_epoch_end(self, configuration: Configuration) -> None:
+        """An epoch of the group ended here, and this one follows."""
+        if configuration.group == self.group:
+            self._ended = configuration
+        self.wake()
+
     # --- what other servers say -----------------------------------------------------------------------------------------
 
     def on_link(self, node_key: NodeKey) -> None:
@@ -340,18 +349,31 @@ class Cluster:
     async def _stand_by(self) -> None:
         """Host the group, once its servers count on us."""
         configuration, host = self._summons, self._open_host
-        if configuration is None or self.replica is not None:
+        if configuration is None or not self._may_begin(configuration):
             return
         index = configuration.index_of(host.replica_id)
         if index is None or configuration.is_member(index):
             return
         try:
-            if self.group in set(host.groups()):  # What is here ends where this server left.
+            if self._replica_of_any_epoch() is not None:
                 await host.forget_group(self.group)
             self._services.pop(self.group, None)
             await host.create_group(configuration, self.genesis)
         except HostError as error:
             log.warning("cluster_group_refused", reason=str(error))
+
+    def _may_begin(self, configuration: Configuration) -> bool:
+        """There is nothing here that anybody may need: no replica, or one that left in an epoch whose successors are at work.
+
+        A replica between two epochs that are both ours is retired for a moment, too, and has made promises.
+        """
+        replica, ended = self._replica_of_any_epoch(), self._ended
+        if replica is None:
+            return True
+        if replica.status is not Status.RETIRED or ended is None:
+            return False
+        has_left = ended.index_of(self._open_host.replica_id) is None
+        return has_left and ended.epoch == replica.configuration.epoch + 1 and configuration.epoch > ended.epoch
 
     def _reconfigure(self, roster: RosterState) -> None:
         replica = self.replica

@@ -455,7 +455,8 @@ replica_id = {quote(replica.hex())}  # this data folder's; a node with another f
 listen = {quote(listen)}  # TLS over TCP for clients and peers; the DHT uses the same port over UDP
 advertise = {quote(advertise)}  # what clients and peers dial
 
-# The other servers of this cluster, as `samtala node init` printed them there:
+# Servers of one cluster know each other by its roster: samtala cluster create, samtala cluster join.
+# Others, which belong to none or to another one, are named here, as `samtala node init` printed them there:
 # [[peers]]
 # name = "b"
 # address = "b.example:7610#…"

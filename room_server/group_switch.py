@@ -77,4 +77,7 @@ class GroupSwitch:
 
     def on_epoch_end(self, group: GroupId, end: EpochEnd) -> Sequence[tuple[int, bytes]]:
         """An epoch ended here. Of a cluster nothing is kept beside it: its servers believe each other over their links."""
-        return () if group in self._clusters else self._rooms.on_epoch_end(group, end)
+        if group not in self._clusters:
+            return self._rooms.on_epoch_end(group, end)
+        self._cluster.on_epoch_end(end.configuration)
+        return ()

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
+import pytest
 import trio
 import trio.testing
 
+from room_server.cluster import Cluster
 from room_server.cluster_report import ClusterView, Role
+from room_server.roster import RosterService, cluster_id, encode_genesis, encode_state
 from tests.room_server.cluster import cluster_of, status_when
 from tests.room_server.operators import do, joined, report, request, roles_when, view
+from tests.room_server.rosters import GENESIS, key, record
+from vr.configuration import Configuration, Member
+from vr.replica import Status
+from vr.types import GroupId, ReplicaId
 from wire.ids import RoomId
+from wire.messages import PeerCluster
 
 ROOM = RoomId(b"a room to keep..")
 
@@ -75,3 +85,67 @@ async def test_servers_of_a_cluster_host_rooms_together_and_a_restart_needs_no_c
 
             await status_when(a, ROOM, lambda status: status.status == "normal" and status.spare_failures == 1)
             await roles_when(b, *[Role.VOTER] * 3)
+
+
+class OneReplicaHost:
+    """A host of which only this is known: in which epoch its replica retired."""
+
+    replica_id = record(2).replica_id
+
+    def __init__(self, epoch: int) -> None:
+        self.calls: list[str] = []
+        self._replica = SimpleNamespace(status=Status.RETIRED, configuration=SimpleNamespace(epoch=epoch))
+
+    def replica(self, group: GroupId) -> SimpleNamespace:
+        return self._replica
+
+    async def forget_group(self, group: GroupId) -> None:
+        await trio.lowlevel.checkpoint()
+        self.calls.append("forget")
+
+    async def create_group(self, configuration: Configuration, genesis: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self.calls.append("create")
+
+
+def epoch_of(number: int, members: list[int], standbys: list[int]) -> Configuration:
+    everybody = {one: Member(ReplicaId(record(one).replica_id), key(one)) for one in (*members, *standbys)}
+    return Configuration(
+        group=GroupId(cluster_id(encode_genesis(GENESIS))),
+        epoch=number,
+        members=tuple(everybody[one] for one in members),
+        standbys=tuple(everybody[one] for one in standbys),
+        genesis=b"g" * 16,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ended", "summons", "calls"),
+    [
+        (None, epoch_of(2, [1], [2, 3]), []),
+        (epoch_of(3, [1, 2, 3], []), epoch_of(2, [1], [2, 3]), []),
+        (epoch_of(3, [1, 3, 4], []), epoch_of(3, [1, 3, 4], [2]), []),
+        (epoch_of(3, [1, 3, 4], []), epoch_of(4, [1, 3, 4], [2]), ["forget", "create"]),
+        (epoch_of(3, [1, 3, 4], []), epoch_of(4, [1, 2, 4], []), []),
+    ],
+)
+async def test_a_replica_between_two_epochs_keeps_what_it_promised(
+    ended: Configuration | None, summons: Configuration, calls: list[str]
+) -> None:
+    links = SimpleNamespace(follow=lambda _: None, tell=lambda *_: True)
+    cluster = Cluster(own=lambda: record(2), links=links, file=None, entropy=bytes)
+    host = OneReplicaHost(epoch=2)
+    state = RosterService(GENESIS).state()
+    roster = msgspec.structs.replace(state, nodes=(record(1), record(2), record(3)))
+    await cluster.enter(encode_genesis(GENESIS), encode_state(roster))
+    cluster.attach(host)  # type: ignore[arg-type]
+    cluster.on_told(key(1), PeerCluster(cluster.genesis, summons.to_bytes(), encode_state(roster)))
+    if ended is not None:
+        cluster.on_epoch_end(ended)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cluster.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert host.calls == calls
