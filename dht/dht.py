@@ -72,6 +72,7 @@ class Dht:
         self._has_fixed_id = own_id is not None
         self._entropy = entropy
         own_id = entropy(NODE_ID_BYTES) if own_id is None else own_id
+        self.admission = admission
         self.table = RoutingTable(own_id, admission=admission, now=now)
         self.storage = Storage(own_id)
         self._tokens = Tokens(entropy(_SECRET_BYTES), now)

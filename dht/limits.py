@@ -196,3 +196,6 @@ ERROR_PAUSE_S: Final = 0.1
 
 ALLOWED_MAX: Final = 4_096
 """Entries of an allow-list."""
+
+BOOTSTRAP_NODES_MAX: Final = 256
+"""Nodes to begin from that one node remembers: those of its configuration, of its last run, and those it was introduced to."""

@@ -18,6 +18,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import islice
 from typing import Self
 
 import msgspec
@@ -29,7 +30,7 @@ from dht.endpoint import Endpoint, Waiter
 from dht.errors import NodeClosed, SocketUnavailable
 from dht.events import LookupEnded, PutEnded, PutResult
 from dht.items import MutableItem
-from dht.limits import BUCKET_NODES_MAX, RESOLVE_S_MAX
+from dht.limits import BOOTSTRAP_NODES_MAX, BUCKET_NODES_MAX, RESOLVE_S_MAX
 from dht.node_id import NODE_ID_BYTES, Address
 from dht.routing_table import Admission
 from dht.storage import SignedValue
@@ -95,7 +96,7 @@ class Node:
         self.addresses: list[Address] = [endpoint.address for endpoint in endpoints]
         self.address = self.addresses[0]
         self._endpoints = endpoints
-        self._bootstrap = bootstrap
+        self._bootstrap = tuple(bootstrap)
         self._clock = clock
 
     @property
@@ -115,6 +116,19 @@ class Node:
                 for prefix in range(_WIDE_LOOKUPS):
                     await self._find(endpoint, dht.table.random_id(prefix, secrets.token_bytes(NODE_ID_BYTES)))
         return self.stats().nodes
+
+    async def introduce(self, node: tuple[str, int]) -> None:
+        """A node to begin from, too, with the next `bootstrap`; a private network lets it in from now on.
+
+        The newest come first, the oldest are forgotten.
+
+        Raises:
+            QuotaExceeded: the allow-list is too long.
+        """
+        others = (known for known in self._bootstrap if known != node)
+        self._bootstrap = (node, *islice(others, BOOTSTRAP_NODES_MAX - 1))
+        for endpoint in self._endpoints:
+            endpoint.dht.admission.allow(await _resolve([node], endpoint.family))
 
     async def get(
         self, public_key: bytes, salt: bytes = b"", *, seeds: Sequence[tuple[str, int]] = ()

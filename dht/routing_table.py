@@ -61,10 +61,10 @@ class Bucket(msgspec.Struct, kw_only=True):
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may enter tables. `allowed` lists addresses and ids of a private network; None means anyone."""
+    """Who may enter tables. `allowed` lists addresses and ids of a private network, and may grow; None means anyone."""
 
     restrict_ips: bool = True
-    allowed: frozenset[Address | bytes] | None = None
+    allowed: set[Address | bytes] | None = None
 
     @classmethod
     def of(cls, allow_list: Collection[Address | bytes] | None, *, restrict_ips: bool) -> Admission:
@@ -75,8 +75,20 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
         """
         if allow_list is not None and len(allow_list) > ALLOWED_MAX:
             raise QuotaExceeded(f"an allow-list has at most {ALLOWED_MAX} entries")
-        allowed = None if allow_list is None else frozenset(allow_list)
+        allowed = None if allow_list is None else set(allow_list)
         return cls(restrict_ips=restrict_ips, allowed=allowed)
+
+    def allow(self, entries: Collection[Address | bytes]) -> None:
+        """Let these in, too, where not everybody may come.
+
+        Raises:
+            QuotaExceeded: the list would be longer than `ALLOWED_MAX`.
+        """
+        if self.allowed is None:
+            return
+        if len(self.allowed.union(entries)) > ALLOWED_MAX:
+            raise QuotaExceeded(f"an allow-list has at most {ALLOWED_MAX} entries")
+        self.allowed.update(entries)
 
     def admits(self, node_id: bytes | None, address: Address) -> bool:
         """Whether such a node may be in a table or be asked because others named it."""

@@ -69,6 +69,8 @@ class Announcer:
         self._moved: list[HostedRoom] = []
         self._has_moved = trio.Event()
         self._has_new = trio.Event()
+        self._has_neighbour = trio.Event()
+        self._met: list[tuple[str, int]] = []
         self._file = file
         self._remembered = {} if remembered is None else remembered.items()
 
@@ -163,9 +165,27 @@ class Announcer:
     async def _stay_known(self) -> None:
         """Look for neighbours until there are some; peers may start after us, or come back."""
         while True:
-            if self._node.stats().nodes == 0:
+            self._has_neighbour = trio.Event()
+            has_new = await self._introduce()
+            if has_new or self._node.stats().nodes == 0:
                 await self._node.bootstrap()
-            await trio.sleep(limits.DHT_BOOTSTRAP_S)
+            with trio.move_on_after(limits.DHT_BOOTSTRAP_S):
+                await self._has_neighbour.wait()
+
+    async def _introduce(self) -> bool:
+        """Make peers of late known to the node; tells whether there were any."""
+        met, self._met = self._met, []
+        for place in met:
+            try:
+                await self._node.introduce(place)
+            except DhtError as error:
+                log.warning("peer_not_introduced", reason=str(error))
+        return bool(met)
+
+    def meet(self, host: str, port: int) -> None:
+        """A server that became our peer is a node to begin from."""
+        self._met = [*self._met, (host, port)][-limits.CLUSTER_NODES_MAX :]
+        self._has_neighbour.set()
 
     def follow_link(self, room: HostedRoom) -> None:
         """A new link has another place in the DHT: answer for it at once, and let the old one expire. So for new servers."""

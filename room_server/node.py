@@ -229,6 +229,7 @@ class _Node:
         announce = partial(Announcer, node_key=self.identity.public, random01=random.SystemRandom().random)
         first = announce(dht, metrics=self.metrics.dht, file=self.discovery_file, remembered=self.remembered)
         self.announcers = Announcers(first)
+        self.peers.on_added = lambda peer: first.meet(peer.host, peer.port)
         if public is not None:
             node, file = public
             assert self.metrics.public_dht is not None, "made with the configuration that opened it"

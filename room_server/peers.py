@@ -104,6 +104,10 @@ class PeerLinks:
         self._nursery: trio.Nursery | None = None
         self.on_link: Callable[[NodeKey], None] = lambda _: None
         """Called when a link to a peer stands."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when one is lost."""
+        self.on_added: Callable[[Peer], None] = lambda _: None
+        """Called with a server that is a peer from now on."""
         self.on_cluster: Callable[[NodeKey, PeerCluster | PeerVitals], None] = lambda _, __: None
         """Called with what a peer says of its cluster."""
 
@@ -165,6 +169,7 @@ class PeerLinks:
         assert peer.node_key not in self.peers
         self.peers[peer.node_key] = peer
         self._metrics.add_peer(peer.name)
+        self.on_added(peer)
         self._begin_dialling(peer)
 
     def remove(self, node_key: NodeKey) -> None:
@@ -267,6 +272,7 @@ class PeerLinks:
             self._metrics.peer_up[peer.name].set(0)
         log.warning("peer_link_lost", peer=peer.name)
         self._receiver.peer_disconnected(link.replica_id)
+        self.on_lost()
 
     async def _sweep(self) -> None:
         """Keep idle links alive and cut silent ones."""

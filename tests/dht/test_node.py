@@ -41,6 +41,18 @@ async def test_a_hint_at_a_pinning_replica_is_enough() -> None:
             assert replica.pinned() == [item()]
 
 
+@pytest.mark.parametrize("allow_list", [None, []])
+async def test_a_node_that_is_introduced_later_is_begun_from(allow_list: list[tuple[str, int]] | None) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as a, open_node(allow_list=allow_list) as b:
+            assert await b.bootstrap() == 0
+            await b.introduce(("192.0.2.1", 1))
+            await b.introduce(a.address)
+            await b.introduce(a.address)
+
+            assert await b.bootstrap() == 1
+
+
 async def test_a_community_of_servers_finds_itself_and_its_records() -> None:
     with trio.fail_after(DEADLINE_S):
         async with open_node() as a, open_node(read_only=True) as seedless:

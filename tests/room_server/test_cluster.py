@@ -10,8 +10,9 @@ import trio.testing
 
 from room_server.cluster import Cluster
 from room_server.cluster_report import ClusterView, Role
+from room_server.report import NodeReport
 from room_server.roster import RosterService, cluster_id, encode_genesis, encode_state
-from tests.room_server.cluster import cluster_of, status_when
+from tests.room_server.cluster import TestNode, cluster_of, status_when
 from tests.room_server.operators import do, joined, report, request, roles_when, view
 from tests.room_server.rosters import GENESIS, key, record
 from vr.configuration import Configuration, Member
@@ -69,10 +70,12 @@ async def test_server_beyond_five_is_told_the_roster_and_takes_the_place_of_one_
 
 async def test_servers_of_a_cluster_host_rooms_together_and_a_restart_needs_no_configuration(tmp_path: Path) -> None:
     with trio.fail_after(50):
-        async with cluster_of(tmp_path, strangers=True) as cluster:
+        async with cluster_of(tmp_path, strangers=True, dht=True) as cluster:
             a, b, c = cluster.nodes
             await do(a, "create", name="three")
             await joined(a, b, c)
+            for node in cluster.nodes:
+                await finds_others(node)
             for node in cluster.nodes:
                 await roles_when(node, *[Role.VOTER] * 3)
             await cluster.create_room(ROOM, on=[a])
@@ -85,6 +88,16 @@ async def test_servers_of_a_cluster_host_rooms_together_and_a_restart_needs_no_c
 
             await status_when(a, ROOM, lambda status: status.status == "normal" and status.spare_failures == 1)
             await roles_when(b, *[Role.VOTER] * 3)
+
+
+async def finds_others(node: TestNode) -> None:
+    """Wait until the node knows others of the discovery network."""
+    while True:
+        report = msgspec.json.decode((await request(node, "GET", "/status"))[1], type=NodeReport)
+        assert report.dht is not None
+        if report.dht.nodes:
+            return
+        await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 class OneReplicaHost:
