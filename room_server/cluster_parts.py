@@ -92,7 +92,7 @@ class ClusterParts:
             vitals.on_link(node_key)
             self.cluster.on_link(node_key)
 
-        self._links.on_link, self._links.on_cluster = on_link, on_cluster
+        self._links.on_link, self._links.on_lost, self._links.on_cluster = on_link, vitals.on_lost, on_cluster
         return vitals
 
     def tasks(self, vitals: Vitals) -> list[Callable[[], Awaitable[object]]]:

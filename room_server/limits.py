@@ -288,6 +288,9 @@ CLUSTER_LOOK_S: Final = 0.5
 VITALS_S: Final = 5.0
 """Seconds between two tellings of how a server is: a table about a cluster is as old."""
 
+VITALS_UNSETTLED_S: Final = 0.5
+"""The same for VITALS_S after a link was lost: rooms get other leaders."""
+
 ASK_S: Final = 0.5
 """Seconds between two questions of a server that waits to be let into a cluster: a person waits, too."""
 

@@ -7,6 +7,7 @@ What a server says of its rooms is about those that it leads: each room is led o
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Final
@@ -64,6 +65,8 @@ class Vitals:
         self._links = links
         self._data = data
         self._told: dict[NodeKey, PeerVitals] = {}
+        self._lost = trio.Event()
+        self._unsettled_until = -math.inf
 
     async def run(self) -> None:
         """Measure and tell, until cancelled."""
@@ -72,7 +75,16 @@ class Vitals:
             self._told[self._node_key] = own
             for node_key in tuple(self._links.peers):
                 self._links.tell(node_key, own)
-            await trio.sleep(limits.VITALS_S)
+            self._lost = trio.Event()
+            is_unsettled = trio.current_time() < self._unsettled_until
+            with trio.move_on_after(limits.VITALS_UNSETTLED_S if is_unsettled else limits.VITALS_S):
+                await self._lost.wait()
+                await trio.sleep(limits.VITALS_UNSETTLED_S)  # The host has to hear of it, too.
+
+    def on_lost(self) -> None:
+        """A link is lost: rooms survive less than they did, and get other leaders."""
+        self._unsettled_until = trio.current_time() + limits.VITALS_S
+        self._lost.set()
 
     def on_link(self, node_key: NodeKey) -> None:
         """A link to a peer stands: it need not wait."""

@@ -36,6 +36,7 @@ _COMMANDS = {
     "backup": ("samtala.cli.backup:backup", "Copies of the rooms of the server on this machine."),
     "chat": ("samtala.cli.talk:chat", "Talk in a room, line by line."),
     "check": ("samtala.cli.check:check", "One line and an exit code for monitoring systems."),
+    "cluster": ("samtala.cli.cluster:cluster", "Servers that know each other: who belongs, who may come."),
     "completion": ("samtala.cli.completion:completion", "Make a shell complete commands and options."),
     "config": ("samtala.cli.config:config", "What a server is told: check it, show it, list all options."),
     "demo": ("samtala.demo.command:demo", "Three servers, one room, two people: kill a server and watch."),

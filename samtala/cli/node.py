@@ -73,7 +73,7 @@ def init(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a server's key, data folder and node.toml; prints the address that goes to the other servers.
+    """Make a server's key, data folder and node.toml; prints its address.
 
     samtala node init --name a --listen a.example:7610
     """
@@ -94,10 +94,10 @@ def init(
         put_json({"address": str(made.address), "config": str(config_path), "replica_id": made.replica_id.hex()})
         return
     put(str(made.address))
+    say(f"That is this server's address, for who makes a room. Start it: samtala node serve --config {config_path}")
     say(
-        f"That is this server's address. Put it into {CONFIG_NAME} of the other servers, and theirs into {config_path}:"
+        "Then, for several servers: samtala cluster create NAME on the first, samtala cluster join TOKEN on each other one"
     )
-    say(f'\n  [[peers]]\n  name = "…"\n  address = "HOST:PORT#KEY"\n\nThen: samtala node serve --config {config_path}')
 
 
 @click.command()

@@ -28,8 +28,8 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def fetch(path: Path, target: str) -> bytes:
-    """Ask the node whose admin socket is at `path`.
+def fetch(path: Path, target: str, *, method: str = "GET") -> bytes:
+    """Ask the node whose admin socket is at `path`, or (POST) have it do something.
 
     Raises:
         UnavailableError: no node listens there.
@@ -39,7 +39,7 @@ def fetch(path: Path, target: str) -> bytes:
         raise UnavailableError(f"{path} is too long a name for a socket; set admin.socket in node.toml")
     connection = _Connection(path)
     try:
-        connection.request("GET", target)
+        connection.request(method, target)
         answer = connection.getresponse()
         body = answer.read()
     except PermissionError as error:
@@ -51,6 +51,8 @@ def fetch(path: Path, target: str) -> bytes:
         ) from error
     finally:
         connection.close()
+    if answer.status == http.HTTPStatus.CONFLICT:
+        raise RefusedError(body.decode(errors="replace").strip())
     if answer.status != http.HTTPStatus.OK:
         raise RefusedError(f"the node at {path} does not answer {target}: {body.decode(errors='replace').strip()}")
     return body
@@ -63,7 +65,21 @@ def ask(path: Path, target: str, kind: type[_T]) -> _T:
         UnavailableError: no node listens there, or one of another version.
         RefusedError: it may not be asked, or not that.
     """
+    return _decoded(path, fetch(path, target), kind)
+
+
+def tell(path: Path, target: str, kind: type[_T]) -> _T:
+    """Have the node do something; returns what it answers.
+
+    Raises:
+        UnavailableError: no node listens there, or one of another version.
+        RefusedError: it may not be told, or refuses; the text says why.
+    """
+    return _decoded(path, fetch(path, target, method="POST"), kind)
+
+
+def _decoded(path: Path, body: bytes, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(fetch(path, target), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise UnavailableError(f"the node at {path} is of another version than this command: {error}") from error

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from room_server import limits
 from room_server.errors import ConnectionCutError
@@ -53,6 +55,21 @@ async def test_a_server_tells_of_the_rooms_that_it_leads(tmp_path: Path) -> None
     assert told.critical == (KEY,)
     assert (told.version, told.reason) == ("0.1.0", "draining")
     assert 0 < told.disk_free <= 1000
+
+
+async def test_the_loss_of_a_link_is_told_at_once(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting, trio.open_nursery() as nursery:
+        vitals = vitals_of(hosting, tmp_path)
+        nursery.start_soon(vitals.run)
+        while KEY not in vitals.known():
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await hosting.create_room(record(hosting))
+
+        with trio.fail_after(limits.VITALS_S / 2):
+            while vitals.known()[KEY].hosted == 0:
+                vitals.on_lost()
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.cancel_scope.cancel()
 
 
 def test_servers_are_critical_when_no_other_may_fail() -> None:

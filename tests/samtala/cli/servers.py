@@ -63,15 +63,7 @@ class Community:
 
     def start(self) -> None:
         """Set up and start the servers, and wait until each says that it is ready."""
-        ports = [_free_port() for _ in "abc"]
-        self._metrics = [_free_port() for _ in "abc"]
-        for name, port, metrics in zip("abc", ports, self._metrics, strict=True):
-            done = self.samtala(
-                "node", "init", "--name", name, "--data", str(self.folder / name),
-                "--listen", f"127.0.0.1:{port}", "--metrics", f"127.0.0.1:{metrics}",
-            )  # fmt: skip
-            assert done.code == 0, done.err
-            self.addresses.append(done.out.strip())
+        self._init("abc")
         for name in "abc":
             with (self.folder / name / "node.toml").open("a") as file:
                 for peer, address in zip("abc", self.addresses, strict=True):
@@ -81,6 +73,25 @@ class Community:
             self._processes.append(self._serve(name))
         for place in range(3):
             self.wait_ready(place)
+
+    def start_strangers(self, names: str) -> None:
+        """Set up and start servers of which none knows another."""
+        self._init(names)
+        for name in names:
+            self._processes.append(self._serve(name))
+        for place in range(len(names)):
+            self.wait_ready(place)
+
+    def _init(self, names: str) -> None:
+        ports = [_free_port() for _ in names]
+        self._metrics = [_free_port() for _ in names]
+        for name, port, metrics in zip(names, ports, self._metrics, strict=True):
+            done = self.samtala(
+                "node", "init", "--name", name, "--data", str(self.folder / name),
+                "--listen", f"127.0.0.1:{port}", "--metrics", f"127.0.0.1:{metrics}",
+            )  # fmt: skip
+            assert done.code == 0, done.err
+            self.addresses.append(done.out.strip())
 
     def _serve(self, name: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
@@ -92,7 +103,7 @@ class Community:
         """Return when a server's own health check says that it is ready."""
         address = f"http://127.0.0.1:{self._metrics[place]}/readyz"
         for _ in range(START_TRIES_MAX):
-            assert self._processes[place].poll() is None, (self.folder / f"{'abc'[place]}.log").read_text()
+            assert self._processes[place].poll() is None, (self.folder / f"{'abcd'[place]}.log").read_text()
             try:
                 with urllib.request.urlopen(address, timeout=2) as answer:
                     if answer.status == 200:
@@ -160,6 +171,18 @@ def _free_port() -> int:
         stream.bind(("127.0.0.1", 0))
         datagrams.bind(stream.getsockname())
         return int(stream.getsockname()[1])
+
+
+@contextmanager
+def open_strangers(folder: Path, names: str) -> Iterator[Community]:
+    """Servers of which none knows another, for the time of the block."""
+    os.environ.pop("SAMTALA_PROFILE", None)
+    community = Community(folder)
+    try:
+        community.start_strangers(names)
+        yield community
+    finally:
+        community.end()
 
 
 @contextmanager
