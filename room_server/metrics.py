@@ -73,8 +73,13 @@ class NodeMetrics:
         spare = self._gauge("rooms_by_spare_failures", "Rooms led here by replicas that may still fail", ("spare",))
         self.rooms_by_spare = {label: spare.labels(label) for label in SPARE_LABELS}
         self.rooms_led = self._gauge("rooms_led", "Rooms whose primary is here")
+        self.rooms_cold = self._gauge("rooms_cold", "Rooms that were silent for long and keep nothing in memory")
+        self.damaged_rooms = self._gauge(
+            "damaged_rooms", "Rooms that do not run here: this server's disk lost what it had promised in them"
+        )
 
     def _replication(self) -> None:
+        self._repair()
         committed = self._counter("ops_committed", "Operations committed here", ("kind",))
         self.batches_committed = committed.labels("batch")
         self.batch_ops = self._histogram("batch_ops", "Blocks per committed operation", buckets=_OPS)
@@ -103,6 +108,10 @@ class NodeMetrics:
         self.peer_up: dict[str, Gauge] = {}
         self.peer_lag_ops_max: dict[str, Gauge] = {}
         self.peer_rtt: dict[str, Gauge] = {}
+        self._peer_clock_offset = self._gauge(
+            "peer_clock_offset_seconds", "How far the clock of this peer is ahead of ours; 0 while unknown", ("peer",)
+        )
+        self.peer_clock_offset: dict[str, Gauge] = {}
         handshakes = self._counter("handshakes", "TLS and hello exchanges", ("result",))
         self.handshakes_ok = handshakes.labels("ok")
         self.handshakes_failed = handshakes.labels("failed")
@@ -111,6 +120,22 @@ class NodeMetrics:
         unrelayed = self._counter("relays_refused", "Connections that were not carried", ("reason",))
         self.relays_refused = {reason: unrelayed.labels(reason) for reason in RELAY_REFUSALS}
         self.peer_frames_dropped = self._counter("peer_frames_dropped", "Frames for peers dropped: down or queue full")
+
+    def _repair(self) -> None:
+        snapshots = self._counter("snapshots", "States handed to servers that were far behind", ("direction",))
+        epochs = self._counter("reconfigurations", "Rooms here that began an epoch with other servers")
+        sent = self._counter("peer_bytes_sent", "Bytes of replication handed to the links")
+        self.host_totals: dict[str, Counter] = {
+            "snapshots_offered": snapshots.labels("sent"),
+            "snapshots_installed": snapshots.labels("received"),
+            "epochs_begun": epochs,
+            "bytes_sent": sent,
+            "checkpoints": self._counter("checkpoints", "Checkpoints made durable"),
+            "groups_cooled": self._counter("rooms_cooled", "Rooms that gave up their memory"),
+            "submits_refused": self._counter("submits_refused", "Requests refused for want of space or of queue"),
+            "frames_dropped_inbox_full": self._counter("peer_frames_refused", "Frames of peers dropped: too many wait"),
+        }
+        """Totals since start that `vr.host.HostStatistics` keeps under these names."""
 
     def _machine(self) -> None:
         self.config_reload_success = self._gauge("config_reload_success", "0 while the configuration file is refused")
@@ -136,6 +161,7 @@ class NodeMetrics:
         self.peer_up[name] = self._peer_up.labels(name)
         self.peer_lag_ops_max[name] = self._peer_lag.labels(name)
         self.peer_rtt[name] = self._peer_rtt.labels(name)
+        self.peer_clock_offset[name] = self._peer_clock_offset.labels(name)
 
     def remove_peer(self, name: str) -> None:
         """It is none any more: nothing is told of it."""
@@ -143,6 +169,7 @@ class NodeMetrics:
             (self.peer_up, self._peer_up),
             (self.peer_lag_ops_max, self._peer_lag),
             (self.peer_rtt, self._peer_rtt),
+            (self.peer_clock_offset, self._peer_clock_offset),
         ):
             del children[name]
             family.remove(name)

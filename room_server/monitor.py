@@ -92,6 +92,7 @@ class Monitor:
         self._metrics = metrics
         self._host = host
         self._writes_seen = self._bytes_seen = 0
+        self._totals_seen = dict.fromkeys(metrics.host_totals, 0)
         self._peer_names = peer_names
         self._is_room = is_room
         self._view_changes_seen = 0
@@ -102,8 +103,8 @@ class Monitor:
         self.is_listening = False
         self.is_draining = False
 
-    def _replicas(self) -> Iterator[Replica]:
-        return (replica for group, replica in living_replicas(self._host) if self._is_room(group))
+    def _replicas(self) -> Iterator[tuple[GroupId, Replica]]:
+        return ((group, replica) for group, replica in living_replicas(self._host) if self._is_room(group))
 
     def not_ready_because(self) -> str | None:
         """Why this node is not ready; None when it is."""
@@ -143,8 +144,9 @@ class Monitor:
         spares: Counter[str] = Counter()
         names = self._peer_names()
         lags = dict.fromkeys(names.values(), 0)
-        uncommitted = view_changes = undecidable = diverged = 0
-        for number, replica in enumerate(self._replicas()):
+        uncommitted = view_changes = undecidable = diverged = cold = 0
+        for number, (group, replica) in enumerate(self._replicas()):
+            cold += self._host.is_cold(group)
             states[room_state(replica)] += 1
             view_changes += replica.view_changes
             undecidable += replica.undecided is not None and replica.undecided.is_final
@@ -164,6 +166,8 @@ class Monitor:
         for label, gauge in self._metrics.rooms_by_spare.items():
             gauge.set(spares[label])
         self._metrics.rooms_led.set(sum(spares.values()))
+        self._metrics.rooms_cold.set(cold)
+        self._metrics.damaged_rooms.set(len(self._host.damaged))
         self._metrics.uncommitted_ops.set(uncommitted)
         self._metrics.undecidable_rooms.set(undecidable)
         self._metrics.diverged_rooms.set(diverged)
@@ -186,6 +190,10 @@ class Monitor:
         metrics.wal_writes.inc(statistics.writes - self._writes_seen)
         metrics.wal_bytes.inc(statistics.bytes_written - self._bytes_seen)
         self._writes_seen, self._bytes_seen = statistics.writes, statistics.bytes_written
+        for name, counter in metrics.host_totals.items():
+            total: int = getattr(statistics, name)
+            counter.inc(total - self._totals_seen[name])
+            self._totals_seen[name] = total
         for durations_s, histogram in (
             (statistics.writes_s, metrics.wal_fsync_duration),
             (statistics.view_changes_s, metrics.view_change_duration),

@@ -147,6 +147,7 @@ class _Node:
             dial=self._dial,
             metrics=self.metrics,
             random01=random.SystemRandom().random,
+            wall_us=wall_us,
             on_relay_ask=self._on_relay_ask,
             relay=config.relay,
             own_place=(self.advertised.host, self.advertised.port),
@@ -352,6 +353,7 @@ class _Node:
             self.metrics.send_queue_bytes.set(clients.send_queue_bytes)
             for key, peer in self.peers.peers.items():
                 self.metrics.peer_rtt[peer.name].set(self.peers.round_trip_s(key) or 0)
+                self.metrics.peer_clock_offset[peer.name].set(self.peers.clock_offset_s(key) or 0)
             if self.announcers is not None:
                 self.announcers.set_gauges()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from collections.abc import Sequence as Many
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import structlog
 import trio
@@ -38,6 +38,8 @@ from wire.messages import (
 )
 from wire.tls import TlsConnection
 
+_US: Final = 1e6
+
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
@@ -57,6 +59,7 @@ class ReplicationHost(Protocol):
 class PeerLink:
     """A link after its hellos. `host_room` makes a room that a peer told of; called one at a time. `on_epochs`: a peer knew more
     of a room's servers. `on_cluster` takes what it says of its cluster; `on_relay_ask`: it asks us to come.
+    `wall_us`: the clock, unix microseconds.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class PeerLink:
         on_epochs: Callable[[HostedRoom], None],
         on_cluster: Callable[[PeerCluster | PeerVitals], None],
         on_relay_ask: Callable[[bytes], None],
+        wall_us: Callable[[], int],
     ) -> None:
         self.name = name
         self.replica_id = replica_id
@@ -83,6 +87,9 @@ class PeerLink:
         self._on_epochs = on_epochs
         self._on_cluster = on_cluster
         self._on_relay_ask = on_relay_ask
+        self._wall_us = wall_us
+        self.clock_offset_s: float | None = None
+        """How far the peer's clock is ahead of ours, as good as half a round trip; None until it says."""
         self._outbox = Outbox(limits.PEER_QUEUE_BYTES_MAX)
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
@@ -148,7 +155,9 @@ class PeerLink:
             case RelayAsk():
                 self._on_relay_ask(message.token)
             case Ping():
-                pass
+                if message.id:
+                    on_way_us = (self.round_trip_s or 0.0) / 2 * _US
+                    self.clock_offset_s = (message.id + on_way_us - self._wall_us()) / _US
             case _:
                 raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__} from a peer")
 

@@ -65,6 +65,7 @@ class PeerLinks:
         dial: connects to a peer and exchanges hellos; raises WireError.
         metrics: to count with.
         random01: entropy for jitter.
+        wall_us: the clock, unix microseconds; peers are told, to compare.
         on_relay_ask: a peer asks us to come to somebody whom it carries for.
         relay: the name of the peer that carries for us: nobody can dial us, so we dial it.
         own_place: where others dial us: who has the same host and port is carried for by us, and dials us.
@@ -81,6 +82,7 @@ class PeerLinks:
         dial: Callable[[Peer], Awaitable[MetPeer]],
         metrics: NodeMetrics,
         random01: Callable[[], float],
+        wall_us: Callable[[], int],
         on_relay_ask: Callable[[NodeKey, bytes], None] = _nobody_asks,
         relay: str = "",
         own_place: tuple[str, int] | None = None,
@@ -93,6 +95,7 @@ class PeerLinks:
         self._dial = dial
         self._metrics = metrics
         self._random01 = random01
+        self._wall_us = wall_us
         self._on_relay_ask = on_relay_ask
         self._relay = relay
         self._own_place = own_place
@@ -135,6 +138,11 @@ class PeerLinks:
         """Seconds to a peer and back as the operating system measures them; None while the link is down or it cannot say."""
         link = self._links.get(self._replica_ids.get(node_key, ReplicaId(b"")))
         return None if link is None else link.round_trip_s
+
+    def clock_offset_s(self, node_key: NodeKey) -> float | None:
+        """How far a peer's clock is ahead of ours; None while the link is down or the peer has not said."""
+        link = self._links.get(self._replica_ids.get(node_key, ReplicaId(b"")))
+        return None if link is None else link.clock_offset_s
 
     def replica_id(self, node_key: NodeKey) -> bytes:
         """A peer's replica id as it last said it; empty while unknown."""
@@ -237,6 +245,7 @@ class PeerLinks:
             on_epochs=self._on_epochs,
             on_cluster=partial(self.on_cluster, met.node_key),
             on_relay_ask=partial(self._on_relay_ask, met.node_key),
+            wall_us=self._wall_us,
         )
         self._enter(link, met)
         try:
@@ -280,5 +289,5 @@ class PeerLinks:
             await trio.sleep(limits.PEER_PING_S)
             now = trio.current_time()
             for link in tuple(self._links.values()):
-                link.say([Ping(0)])
+                link.say([Ping(self._wall_us())])
                 link.sweep(now)

@@ -19,6 +19,8 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     up: bool
     lag_ops: int
     rtt_ms: float | None
+    clock_offset_s: float | None = None
+    """How far its clock is ahead of ours; None if unknown."""
 
 
 class RoomsReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,10 @@ class RoomsReport(msgspec.Struct, frozen=True, kw_only=True):
     """Rooms that survive no more than `margin`."""
     diverged: int
     undecidable: int
+    cold: int = 0
+    """Rooms that were silent for long and keep nothing in memory (docs/adr/0015)."""
+    damaged: int = 0
+    """Rooms that do not run here, because this disk lost what was promised in them."""
 
 
 class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +139,7 @@ class RoomDetail(msgspec.Struct, frozen=True, kw_only=True):
     applied: int
     view_changes: int
     members: tuple[MemberReport, ...]
+    cold: bool = False
 
 
 class RoomOrder(StrEnum):

@@ -127,6 +127,7 @@ class Reporter:
                     up=self._peers.is_up(key),
                     lag_ops=lags[key],
                     rtt_ms=_milliseconds(self._peers.round_trip_s(key)),
+                    clock_offset_s=self._peers.clock_offset_s(key),
                 )
                 for key, peer in self._peers.peers.items()
             ),
@@ -179,6 +180,7 @@ class Reporter:
             applied=replica.applied_op,
             view_changes=replica.view_changes,
             members=tuple(members),
+            cold=self._host.is_cold(group),
         )
 
     def _published(self, group: GroupId) -> int:
@@ -213,9 +215,10 @@ class Reporter:
         """Count rooms; raises each peer's lag in `lags` to what it is in a room led here."""
         states: Counter[str] = Counter()
         margins: Counter[int] = Counter()
-        led = diverged = undecidable = 0
-        async for _, replica in self._replicas():
+        led = diverged = undecidable = cold = 0
+        async for group, replica in self._replicas():
             states[room_state(replica)] += 1
+            cold += self._host.is_cold(group)
             if replica.status is Status.RETIRED:
                 continue  # The room is elsewhere now, and its margin is told there.
             margins[_margin(replica)] += 1
@@ -235,6 +238,8 @@ class Reporter:
             at_margin=at_worst,
             diverged=diverged,
             undecidable=undecidable,
+            cold=cold,
+            damaged=len(self._host.damaged),
         )
 
 

@@ -85,7 +85,7 @@ class PeerFrame(_Message, frozen=True, tag=4):
 
 
 class Ping(_Message, frozen=True, tag=5):
-    """Are you there?"""
+    """Are you there? Between servers nobody answers, and `id` is the sender's clock, unix microseconds; 0: it does not say."""
 
     id: int
 

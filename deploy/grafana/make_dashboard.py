@@ -55,7 +55,8 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
         ("What needs a person", "short", "diverged-rooms",
          [(gauge("samtala_diverged_rooms", "instance"), "states differ, {{instance}}"),
           (gauge("samtala_undecidable_rooms", "instance"), "cannot decide, {{instance}}"),
-          (gauge("samtala_storage_full", "instance"), "disk full, {{instance}}")]),
+          (gauge("samtala_storage_full", "instance"), "disk full, {{instance}}"),
+          (gauge("samtala_damaged_rooms", "instance"), "damaged, {{instance}}")]),
     ]),
     ("Commit pipeline", [
         ("Operations committed", "ops", "ack-slow", [(rate("samtala_ops_committed_total", "instance"), "{{instance}}")]),
@@ -69,7 +70,9 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
         ("Length of a view change", "s", "view-changes-frequent", quantiles("samtala_view_change_duration_seconds")),
         ("Recovering or catching up", "short", "repair-stalled",
          [(gauge("samtala_rooms", "instance, state", ',state=~"recovering|catching_up"'), "{{instance}} {{state}}")]),
-        ("Rooms led", "short", "view-changes-frequent", [(gauge("samtala_rooms_led", "instance"), "{{instance}}")]),
+        ("Rooms led, and rooms asleep", "short", "view-changes-frequent",
+         [(gauge("samtala_rooms_led", "instance"), "led, {{instance}}"),
+          (gauge("samtala_rooms_cold", "instance"), "cold, {{instance}}")]),
     ]),
     ("Peers", [
         ("Links that stand", "short", "peer-unreachable", [(f"samtala_peer_up{{{NODES}}}", "{{instance}} to {{peer}}")]),

@@ -40,7 +40,7 @@ def detail_lines(detail: RoomDetail) -> list[str]:
     margin = "no majority" if room.margin < 0 else f"survives {room.margin} more"
     lines = [
         f"room {room.room}  {room.state.replace('_', ' ')} · view {view_name(room.view)} · {margin}",
-        f"operations   {room.op} logged, {room.commit} committed, {detail.applied} applied",
+        f"operations   {room.op} logged, {room.commit} committed, {detail.applied} applied{_warmth(detail)}",
         f"view changes {detail.view_changes} since this server started",
     ]
     width = max(len(member.name) for member in detail.members) + 1
@@ -48,6 +48,10 @@ def detail_lines(detail: RoomDetail) -> list[str]:
     if detail.why_not_progressing is not None:
         lines.append(click.style("stands still: ", fg="red", bold=True) + detail.why_not_progressing)
     return lines
+
+
+def _warmth(detail: RoomDetail) -> str:
+    return " · cold: silent for long, nothing of them is in memory" if detail.cold else ""
 
 
 def _member_line(member: MemberReport, width: int) -> str:

@@ -81,7 +81,8 @@ def _section(label: str, lines: list[str]) -> list[str]:
 
 def _rooms(rooms: RoomsReport) -> str:
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in rooms.states.items())
-    return f"{rooms.hosted} hosted, {rooms.led} led here" + (f" · {states}" if states else "")
+    cold = f" · {rooms.cold} cold" if rooms.cold else ""
+    return f"{rooms.hosted} hosted, {rooms.led} led here" + (f" · {states}" if states else "") + cold
 
 
 def margin_text(rooms: RoomsReport) -> str:

@@ -19,6 +19,8 @@ FREE_FRACTION_MIN: Final = 0.10
 """Of the disk: below, somebody should make room this week."""
 RTT_MS_MAX: Final = 400.0
 """Between servers: above, every message waits noticeably (alert PeerSlow)."""
+CLOCK_OFFSET_S_MAX: Final = 0.5
+"""Between servers: above, messages stand in an order that surprises people (alert ClockOffset)."""
 LAG_OPS_MAX: Final = 1000
 """Operations a living peer may be behind: above, it would take seconds to take over."""
 
@@ -89,6 +91,9 @@ def _rooms(report: NodeReport) -> list[Finding]:
     if rooms.undecidable:
         why = f"{counted(rooms.undecidable, 'room')} cannot go on: disks lost an operation that may be committed"
         found.append(critical("rooms-undecidable", why, page("rooms-undecidable")))
+    if rooms.damaged:
+        why = f"{counted(rooms.damaged, 'room')} cannot run here: this disk lost what was promised in them"
+        found.append(warning("rooms-damaged", why, page("rooms-damaged")))
     if rooms.margin is not None and rooms.margin < 0:
         why = f"{counted(rooms.at_margin, 'room')} without a majority of the servers: read-only"
         found.append(
@@ -142,6 +147,11 @@ def _peers(report: NodeReport) -> list[Finding]:
         if peer.up and peer.rtt_ms is not None and peer.rtt_ms > RTT_MS_MAX:
             why = f"{milliseconds(peer.rtt_ms)} to {peer.name} and back: every message waits for that"
             found.append(warning("peer-slow", why, f"mtr {peer.address.rpartition(':')[0]}; {page('peer-slow')}"))
+        if peer.clock_offset_s is not None and abs(peer.clock_offset_s) > CLOCK_OFFSET_S_MAX:
+            side = "ahead of" if peer.clock_offset_s > 0 else "behind"
+            why = f"the clock of {peer.name} is {abs(peer.clock_offset_s):.1f} s {side} ours"
+            fix = f"timedatectl, here and on {peer.name}; {page('clock-offset')}"
+            found.append(warning("clock-offset", why, fix, subject=peer.name))
     return found
 
 

@@ -34,6 +34,7 @@ class Links:
             dial=self._dial,
             metrics=NodeMetrics(version="0", peers=["configured"]),
             random01=lambda: 0.5,
+            wall_us=lambda: 0,
         )
         self.roster = RosterLinks(self.links, configured={key(8)}, node_key=key(1), rooms=self.rooms)
 

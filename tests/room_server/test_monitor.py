@@ -70,6 +70,7 @@ async def test_scrape_tells_of_rooms_disk_and_loop(tmp_path: Path) -> None:
         await hosting.create_room(record(hosting))
         await append(hosting, room_of(hosting), 5)
         monitor = monitor_of(hosting, data=str(tmp_path))
+        hosting.host.statistics.snapshots_installed = 2
         monitor._draw_durations()
         note_backup(str(tmp_path), made_us=1_700_000_000_500_000)
 
@@ -82,6 +83,9 @@ async def test_scrape_tells_of_rooms_disk_and_loop(tmp_path: Path) -> None:
     }
     assert samples["samtala_rooms['normal']"] == 1
     assert samples["samtala_rooms_led[]"] == 1
+    assert samples["samtala_rooms_cold[]"] == 0
+    assert samples["samtala_damaged_rooms[]"] == 0
+    assert samples["samtala_snapshots_total['received']"] == 2
     assert samples["samtala_rooms_by_spare_failures['0']"] == 1
     assert samples["samtala_ops_committed_total['batch']"] == 6
     assert samples["samtala_wal_writes_total[]"] >= 6

@@ -68,6 +68,7 @@ class Side:
             on_relay_ask=self.asked.append,
             on_epochs=self.epochs_learnt.append,
             on_cluster=self.clusters_told.append,
+            wall_us=lambda: 5_000_000,
         )
 
     async def _host_room(self, offered: OfferedRoom) -> None:
@@ -188,3 +189,18 @@ async def test_peers_tell_each_other_what_they_signed() -> None:
 
         assert b.epochs_learnt == [other]
         assert len(other.book.certificates) == 1
+
+
+async def test_clock_of_a_peer_that_tells_it_is_compared() -> None:
+    async with linked() as (a, b):
+        b.link.say([Ping(0)])
+        await wait_all_tasks_blocked()
+        assert a.link.clock_offset_s is None
+
+        b.link.say([Ping(5_750_000)])
+        await wait_all_tasks_blocked()
+        assert a.link.clock_offset_s == 0.75
+
+        a.link.say([Ping(3_000_000)])
+        await wait_all_tasks_blocked()
+        assert b.link.clock_offset_s == -2.0

@@ -135,6 +135,7 @@ def links(*peers: Peer) -> PeerLinks:
     return PeerLinks(
         peers, node_key=NodeKey(b"o" * 32), rooms=Rooms(RingBudget()), host_room=never, on_epochs=lambda room: None,
         dial=never, metrics=NodeMetrics(version="0", peers=[peer.name for peer in peers]), random01=lambda: 0.5,
+        wall_us=lambda: 0,
     )  # type: ignore[arg-type]  # nobody is dialled  # fmt: skip
 
 

@@ -27,6 +27,7 @@ def reporter_of(hosting: Hosting, data: Path) -> Reporter:
         dial=None,  # type: ignore[arg-type]  # nobody is dialled
         metrics=hosting._metrics,
         random01=lambda: 0.5,
+        wall_us=lambda: 0,
     )
     clients = ClientServer(None, None, nonce=bytes)  # type: ignore[arg-type]  # nobody connects
     return Reporter(
@@ -89,3 +90,17 @@ def test_worst_room_is_what_counts() -> None:
     assert worst_margin(Counter({1: 40, 0: 2, 2: 7})) == (0, 2)
     assert worst_margin(Counter({-1: 1, 1: 5})) == (-1, 1)
     assert worst_margin(Counter()) == (None, 0)
+
+
+async def test_room_that_gave_up_its_memory_is_told(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        await hosting.create_room(record(hosting))
+        reporter = reporter_of(hosting, tmp_path)
+        [group] = hosting.host.groups()
+        warm = reporter.room(group.hex())
+        hosting.host._hosted(group).is_cold = True
+        cold, report = reporter.room(group.hex()), await reporter.node()
+
+    assert warm is not None
+    assert cold is not None
+    assert (warm.cold, cold.cold, report.rooms.cold) == (False, True, 1)

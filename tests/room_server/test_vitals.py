@@ -31,6 +31,7 @@ def vitals_of(hosting: Hosting, data: Path) -> Vitals:
         dial=None,  # type: ignore[arg-type]  # nobody is dialled
         metrics=hosting._metrics,
         random01=lambda: 0.5,
+        wall_us=lambda: 0,
     )
     return Vitals(
         node_key=KEY,

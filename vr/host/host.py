@@ -124,6 +124,10 @@ class Host:
         """How many groups keep operations in memory (`vr.host.cooling`)."""
         return len(self._loop.cooling)
 
+    def is_cold(self, group: GroupId) -> bool:
+        """Whether a group was silent for long and keeps nothing in memory. Raises UnknownGroup, GroupDamaged."""
+        return self._hosted(group).is_cold
+
     def replica(self, group: GroupId) -> Replica:
         """A replica, to look at. Raises UnknownGroup, GroupDamaged."""
         return self._hosted(group).replica

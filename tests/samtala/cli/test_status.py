@@ -37,6 +37,7 @@ def test_screen_of_a_healthy_node() -> None:
     ("report", "line"),
     [
         (node_report(rooms=rooms(hosted=0, margin=None)), "margin    no room yet"),
+        (node_report(rooms=rooms(cold=2)), "rooms     3 hosted, 1 led here · 3 normal · 2 cold"),
         (node_report(rooms=rooms(margin=0)), "margin    no room survives another failure"),
         (node_report(rooms=rooms(margin=0, at_margin=2)), "margin    2 of 3 rooms would not survive another failure"),
         (node_report(rooms=rooms(margin=-1)), "margin    no room has a majority: read-only"),

@@ -8,7 +8,14 @@ GB = 1_000_000_000
 
 
 def rooms(
-    *, hosted: int = 3, margin: int | None = 1, at_margin: int | None = None, diverged: int = 0, undecidable: int = 0
+    *,
+    hosted: int = 3,
+    margin: int | None = 1,
+    at_margin: int | None = None,
+    diverged: int = 0,
+    undecidable: int = 0,
+    cold: int = 0,
+    damaged: int = 0,
 ) -> RoomsReport:
     return RoomsReport(
         hosted=hosted,
@@ -18,11 +25,22 @@ def rooms(
         at_margin=hosted if at_margin is None else at_margin,
         diverged=diverged,
         undecidable=undecidable,
+        cold=cold,
+        damaged=damaged,
     )
 
 
-def peer(name: str = "b", *, up: bool = True, lag_ops: int = 0, rtt_ms: float | None = 0.4) -> PeerReport:
-    return PeerReport(name=name, address=f"{name}.example:7610", up=up, lag_ops=lag_ops, rtt_ms=rtt_ms)
+def peer(
+    name: str = "b",
+    *,
+    up: bool = True,
+    lag_ops: int = 0,
+    rtt_ms: float | None = 0.4,
+    clock_offset_s: float | None = 0.001,
+) -> PeerReport:
+    return PeerReport(
+        name=name, address=f"{name}.example:7610", up=up, lag_ops=lag_ops, rtt_ms=rtt_ms, clock_offset_s=clock_offset_s
+    )
 
 
 def backup(age_s: float | None, verified_age_s: float | None = None, node_age_s: float = 9e6) -> BackupReport:

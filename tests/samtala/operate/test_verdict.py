@@ -26,6 +26,8 @@ FAULTS = [
     (node_report(backup=backup(40 * 3600.0)), "backup-stale", Severity.WARNING),
     (node_report(backup=backup(60.0)), "backup-unverified", Severity.WARNING),
     (node_report(backup=backup(60.0, 9 * 86_400.0)), "backup-unverified", Severity.WARNING),
+    (node_report(rooms=rooms(damaged=1)), "rooms-damaged", Severity.WARNING),
+    (node_report(peers=(peer("b", clock_offset_s=-0.6), peer("c"))), "clock-offset", Severity.WARNING),
     (node_report(not_ready_because="draining"), "not-ready", Severity.WARNING),
     (node_report(dht=LONELY), "dht-empty", Severity.WARNING),
 ]
