@@ -173,7 +173,7 @@ class Client:
         if not nodes:
             raise UsageError("a room needs servers: give the address of one, as `samtala node init` printed it")
         identity = self._identity_for_room(my_name)
-        roster = await ask_roster([parse_server(text) for text in nodes])
+        roster = (await ask_roster([parse_server(text) for text in nodes])).for_new_room()
         now_us, entropy = time.time_ns() // 1000, secrets.token_bytes
         new = found_room(
             name, roster.nodes, identity, by_approval=by_approval, history=history, entropy=entropy, now_us=now_us

@@ -26,10 +26,15 @@ REPLICAS_MAX = 7
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
-    """The servers for a new room, and why others are not among them."""
+    """The servers that there are, and why others are not among them. `room_servers`: so many a new room should have, 0: all."""
 
     nodes: tuple[NodeAddress, ...]
     left_out: tuple[str, ...]
+    room_servers: int = 0
+
+    def for_new_room(self) -> Roster:
+        """Those that a new room gets: as many as the cluster says, the first that was asked at the front."""
+        return msgspec.structs.replace(self, nodes=self.nodes[: self.room_servers or None])
 
 
 async def ask_roster(addresses: Sequence[ServerAddress]) -> Roster:
@@ -49,16 +54,21 @@ async def ask_roster(addresses: Sequence[ServerAddress]) -> Roster:
     places = [ServerAddress(node.host, node.port, node.node_key) for node in list(known.values())[:REPLICAS_MAX]]
     selves = await ask_all([functools.partial(_node_info, place) for place in places])
     nodes: list[NodeAddress] = []
+    silent: list[NodeAddress] = []
     left_out: list[str] = []
     for place, answer in zip(places, selves, strict=True):
         node = _itself(answer, place) if isinstance(answer, NodeInfo) else known[place.node_key]
-        if node.replica_id:
+        if isinstance(answer, NodeInfo) and node.replica_id:
             nodes.append(node)
+        elif node.replica_id:
+            silent.append(node)
         else:
             left_out.append(f"{node.name} at {place.host}:{place.port}: {answer}")
+    nodes += silent
     if 2 * len(nodes) <= len(places):
         raise UnavailableError("most servers of this cluster have never been met; start them first:", tuple(left_out))
-    return Roster(nodes=tuple(nodes), left_out=tuple(left_out))
+    wanted = max(answer.room_servers for answer in answers if isinstance(answer, NodeInfo))
+    return Roster(nodes=tuple(nodes), left_out=tuple(left_out), room_servers=max(wanted, 0))
 
 
 async def host_room(nodes: Sequence[NodeAddress], genesis: bytes) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from room_server.handshake import Conversation
 from room_server.hosting import Hosting
 from room_server.joining import Joining, answer_joiner
 from room_server.peers import PeerLinks
+from room_server.roster import RoomMakers
 from room_server.vitals import Vitals
 from vr.host import Host
 from wire.cluster import NodeRecord
@@ -69,6 +70,16 @@ class ClusterParts:
     def attach(self, host: Host) -> None:
         """The host is open."""
         self.cluster.attach(host)
+        self._hosting.may_create = self._may_create
+
+    def room_servers(self) -> int:
+        """How many servers a new room should have, as the cluster's policy has it; 0 without a cluster."""
+        roster = self.cluster.roster
+        return 0 if roster is None else roster.policy.replicas
+
+    def _may_create(self) -> bool:
+        roster = self.cluster.roster
+        return roster is None or roster.policy.makers is RoomMakers.EVERYBODY
 
     def make_vitals(self, *, version: str, not_ready_because: Callable[[], str | None]) -> Vitals:
         """What tells other servers how this one is; from now on what they tell is heard."""

@@ -26,10 +26,19 @@ def wall_us() -> int:
 
 
 class NodeFace:
-    """See `rooms.Backend`. `own` is this server as clients dial it; its replica id is known once the host is open."""
+    """See `rooms.Backend`. `own` is this server as clients dial it; its replica id is known once the host is open.
+
+    `room_servers`: how many a new room should have, 0 if nobody says.
+    """
 
     def __init__(
-        self, *, own: NodeAddress, hosting: Hosting, peers: Callable[[], PeerLinks], metrics: NodeMetrics
+        self,
+        *,
+        own: NodeAddress,
+        hosting: Hosting,
+        peers: Callable[[], PeerLinks],
+        metrics: NodeMetrics,
+        room_servers: Callable[[], int],
     ) -> None:
         self.name = own.name
         self.node_key: NodeKey = own.node_key
@@ -39,6 +48,7 @@ class NodeFace:
         self._own = own
         self._hosting = hosting
         self._peers = peers
+        self._room_servers = room_servers
 
     def submit(self, room: HostedRoom, requests: list[Request]) -> None:
         """Hand requests to replication; see `Hosting.submit`."""
@@ -62,7 +72,7 @@ class NodeFace:
             )
             for peer in links.peers.values()
         )
-        return NodeInfo(call, (self._own, *others))
+        return NodeInfo(call, (self._own, *others), self._room_servers())
 
     def room_status(self, call: int, room: HostedRoom) -> RoomStatus:
         """How a room is, seen from here."""

@@ -69,6 +69,8 @@ class Hosting:
         self._host: Host | None = None
         self.on_epochs: Callable[[HostedRoom], None] = lambda _: None
         """Called when more is known of how a room came to its servers."""
+        self.may_create: Callable[[], bool] = lambda: True
+        """Whether clients may make rooms here now."""
         self._one_at_a_time = trio.Lock()
 
     @property
@@ -201,7 +203,7 @@ class Hosting:
         """Host a room durably; the same genesis again is harmless.
 
         Raises:
-            RefusedError: MALFORMED, NOT_REPLICA, ROOM_CONFLICT, LIMIT or UNAVAILABLE.
+            RefusedError: MALFORMED, NOT_REPLICA, FORBIDDEN, ROOM_CONFLICT, LIMIT or UNAVAILABLE.
         """
         try:
             genesis = decode_genesis(encoded)
@@ -209,6 +211,8 @@ class Hosting:
             raise RefusedError(RefusalCode.MALFORMED, str(error)) from error
         if not names(genesis, self._node_key, self.host.replica_id):
             raise RefusedError(RefusalCode.NOT_REPLICA, "the genesis does not name this node with this data folder")
+        if self.rooms.get(genesis.room_id) is None and not self.may_create():
+            raise RefusedError(RefusalCode.FORBIDDEN, "this cluster takes no new rooms (its operators' policy)")
         async with self._one_at_a_time:
             await self._create(genesis, encoded)
         return genesis.room_id

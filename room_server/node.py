@@ -277,7 +277,13 @@ class _Node:
         own = NodeAddress(
             self.config.name, self.identity.public, self.replica_id, advertised.host, advertised.port, True
         )
-        face = NodeFace(own=own, hosting=self.hosting, peers=lambda: self.peers, metrics=self.metrics)
+        face = NodeFace(
+            own=own,
+            hosting=self.hosting,
+            peers=lambda: self.peers,
+            metrics=self.metrics,
+            room_servers=self.cluster.room_servers,
+        )
         hosting = self.hosting
         services = ClientServices(
             create_room=hosting.create_room,

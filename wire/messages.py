@@ -123,10 +123,11 @@ class NodeAddress(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class NodeInfo(_Message, frozen=True, tag=11):
-    """The servers that this one knows, itself first."""
+    """The servers that this one knows, itself first. `room_servers`: so many a new room should have, 0 if nobody says."""
 
     id: int
     nodes: tuple[NodeAddress, ...]
+    room_servers: int = 0
 
 
 class CreateRoom(_Message, frozen=True, tag=12):

@@ -33,6 +33,18 @@ async def test_one_server_tells_of_all(tmp_path: Path) -> None:
         assert roster.left_out == ()
 
 
+async def test_a_new_room_gets_as_many_servers_as_the_cluster_says_those_that_answer_first(tmp_path: Path) -> None:
+    async with community(tmp_path) as cluster:
+        await ask_roster([cluster.nodes[0].address])
+        await cluster.kill(cluster.nodes[1])
+        roster = await ask_roster([cluster.nodes[0].address])
+
+        assert [node.name for node in roster.nodes] == ["a", "c", "b"]
+        assert roster.for_new_room() == roster
+        few = msgspec.structs.replace(roster, room_servers=2).for_new_room()
+        assert [node.name for node in few.nodes] == ["a", "c"]
+
+
 async def test_a_room_begins_on_a_majority_and_says_who_misses_it(tmp_path: Path) -> None:
     async with community(tmp_path) as cluster:
         roster = await ask_roster([cluster.nodes[0].address])

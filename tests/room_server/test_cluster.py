@@ -13,13 +13,14 @@ from room_server.cluster_report import ClusterView, Role
 from room_server.report import NodeReport
 from room_server.roster import RosterService, cluster_id, encode_genesis, encode_state
 from tests.room_server.cluster import TestNode, cluster_of, status_when
+from tests.room_server.network import network_client
 from tests.room_server.operators import do, joined, report, request, roles_when, view
 from tests.room_server.rosters import GENESIS, key, record
 from vr.configuration import Configuration, Member
 from vr.replica import Status
 from vr.types import GroupId, ReplicaId
 from wire.ids import RoomId
-from wire.messages import PeerCluster
+from wire.messages import GetNodeInfo, NodeInfo, PeerCluster
 
 ROOM = RoomId(b"a room to keep..")
 
@@ -78,6 +79,12 @@ async def test_servers_of_a_cluster_host_rooms_together_and_a_restart_needs_no_c
                 await finds_others(node)
             for node in cluster.nodes:
                 await roles_when(node, *[Role.VOTER] * 3)
+            async with network_client(a.address) as client:
+                assert (await client.call(GetNodeInfo(1), NodeInfo)).room_servers == 3
+            await do(a, "policy", makers="nobody")
+            with pytest.raises(AssertionError, match="takes no new rooms"):
+                await cluster.create_room(ROOM, on=[a])
+            await do(a, "policy", makers="everybody")
             await cluster.create_room(ROOM, on=[a])
             await status_when(a, ROOM, lambda status: status.status == "normal" and status.spare_failures == 1)
             for node in cluster.nodes:
