@@ -6,6 +6,9 @@
     GET /tasks                what every trio task waits for
     GET /metrics              as on the metrics port, which may be off
     GET /cluster              cluster_report.ClusterView
+    GET /drain                draining.DrainReport
+
+    POST /drain               lead nothing from now on      POST /undrain   as before
 
     POST /cluster/create?name=N        POST /cluster/approve?node=N      POST /cluster/policy?makers=M&replicas=N
     POST /cluster/invite?valid_s=S     POST /cluster/deny?node=N
@@ -33,9 +36,10 @@ import trio
 from room_server import limits
 from room_server.cluster_admin import INVITE_S, ClusterAdmin
 from room_server.config import ADMIN_SOCKET_BYTES_MAX
+from room_server.draining import Draining, DrainReport
 from room_server.errors import ClusterError, StartError
 from room_server.health import HealthSource, metrics_answer
-from room_server.http import JSON, Answer, Routes, serve_http
+from room_server.http import JSON, Answer, Handler, Routes, serve_http
 from room_server.report import RoomOrder
 from room_server.reporter import Reporter
 from room_server.tasks import task_tree
@@ -70,7 +74,12 @@ def open_admin_socket(path: Path) -> trio.SocketListener:
 
 
 async def serve_admin(
-    listener: trio.SocketListener, reporter: Reporter, health: HealthSource, cluster: ClusterAdmin
+    listener: trio.SocketListener,
+    reporter: Reporter,
+    health: HealthSource,
+    *,
+    cluster: ClusterAdmin,
+    draining: Draining,
 ) -> None:
     """Answer on `listener` until cancelled."""
     routes: Routes = {
@@ -80,11 +89,17 @@ async def serve_admin(
         b"/tasks": _tasks,
         b"/metrics": partial(metrics_answer, health),
         b"/cluster": partial(_cluster, cluster),
+        b"/drain": partial(_drain, draining.report),
     }
-    actions: Routes = {
+    actions: dict[bytes, Handler] = {
         b"/cluster/" + verb.encode(): partial(_act, action) for verb, action in _actions(cluster).items()
     }
+    actions |= {b"/drain": partial(_drain, draining.begin), b"/undrain": partial(_drain, draining.end)}
     await serve_http(listener, routes, actions)
+
+
+async def _drain(act: Callable[[], DrainReport], _query: bytes) -> Answer:
+    return Answer(msgspec.json.encode(act()), JSON)
 
 
 async def _cluster(cluster: ClusterAdmin, _query: bytes) -> Answer:

@@ -325,3 +325,6 @@ UPNP_DISCOVER_S: Final = 2.0
 
 UPNP_S_MAX: Final = 15.0
 """Seconds for one conversation by UPnP, finding the router included."""
+
+DRAIN_LOOK_S: Final = 1.0
+"""Seconds between looks at whether a drained node was elected to lead something again."""

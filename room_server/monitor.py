@@ -101,14 +101,18 @@ class Monitor:
         self._data = data
         self._started_at = trio.current_time()
         self.is_listening = False
-        self.is_draining = False
+        self._is_draining = False
 
     def _replicas(self) -> Iterator[tuple[GroupId, Replica]]:
         return ((group, replica) for group, replica in living_replicas(self._host) if self._is_room(group))
 
+    def drain(self, is_draining: bool) -> None:
+        """This node is about to stop; or not, after all."""
+        self._is_draining = is_draining
+
     def not_ready_because(self) -> str | None:
         """Why this node is not ready; None when it is."""
-        if self.is_draining:
+        if self._is_draining:
             return "draining"
         if not self.is_listening:
             return "not listening yet"

@@ -43,6 +43,7 @@ from room_server.config import (
 from room_server.dial_back import DialBacks
 from room_server.discovery_file import DiscoveryFile, Remembered
 from room_server.door import Door
+from room_server.draining import Draining
 from room_server.errors import StartError
 from room_server.face import NodeFace, wall_us
 from room_server.feed import RingBudget
@@ -63,6 +64,7 @@ from room_server.reporter import NodeFacts, Reporter
 from room_server.rooms import HostedRoom
 from room_server.router_port import RouterPort, router_nonce
 from room_server.setup import configured_peers, load_identity
+from room_server.vitals import Vitals
 from vr.host import Host, HostOptions, open_host
 from vr.storage.file_system import FileSystem
 from vr.types import ReplicaId
@@ -328,13 +330,23 @@ class _Node:
         self.metrics.config_reload_success.set(1)
         return later
 
-    def make_reporter(self, clients: ClientServer, monitor: Monitor, address: Endpoint) -> Reporter:
-        """What the admin socket tells."""
+    def serve_operators(
+        self, listener: trio.SocketListener, clients: ClientServer, monitor: Monitor, vitals: Vitals
+    ) -> list[Callable[[], Awaitable[object]]]:
+        """What the admin socket tells and does; returns the tasks for it."""
+        draining = Draining(self.hosting.host, tell=monitor.drain)
+        serve = partial(
+            serve_admin, listener, self._make_reporter(clients, monitor), monitor,
+            cluster=self.cluster.make_admin(vitals), draining=draining,
+        )  # fmt: skip
+        return [serve, draining.run]
+
+    def _make_reporter(self, clients: ClientServer, monitor: Monitor) -> Reporter:
         facts = NodeFacts(
             name=self.config.name,
             version=software_version(),
             protocol=PROTOCOL_VERSION,
-            address=str(address),
+            address=str(self.advertised),
             replica_id=self.replica_id.hex(),
             data=self.config.data,
         )
@@ -505,10 +517,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
             if metrics_listener is not None:
                 background.append(partial(serve_health, metrics_listener, monitor))
             if listeners.admin is not None:
-                reporter = node.make_reporter(clients, monitor, advertised)
-                background.append(
-                    partial(serve_admin, listeners.admin, reporter, monitor, node.cluster.make_admin(vitals))
-                )
+                background += node.serve_operators(listeners.admin, clients, monitor, vitals)
             for task in background:
                 nursery.start_soon(task)
             accepting = trio.CancelScope()
@@ -518,7 +527,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
             task_status.started(running)
             await running.drain_begun()
             log.info("node_drain_begun", connections=len(clients))
-            monitor.is_draining = True
+            monitor.drain(is_draining=True)
             accepting.cancel()
             log.info("groups_handed_over", left=await hand_over(node.hosting.host))
             with trio.move_on_after(limits.DRAIN_S_MAX):

@@ -38,6 +38,8 @@ _WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - refused, not bound
 @click.group(
     cls=LazyGroup,
     lazy_commands={
+        "drain": ("samtala.cli.drain:drain", "Have a server lead no room any more, before it is stopped."),
+        "health": ("samtala.cli.drain:health", "Tell in one line whether a server is ready."),
         "init": ("samtala.cli.node:init", "Make a server's key, data folder and configuration."),
         "serve": ("samtala.cli.node:serve", "Run the server."),
         "wait-ready": ("samtala.cli.node:wait_ready", "Wait until a server has joined the others and caught up."),

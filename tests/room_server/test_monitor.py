@@ -114,7 +114,7 @@ async def test_readiness_says_what_is_missing(tmp_path: Path) -> None:
         assert monitor.not_ready_because() is None
         hosting.host._loop.writer.free_bytes = -1
         assert monitor.not_ready_because() == "the disk is nearly full"
-        monitor.is_draining = True
+        monitor.drain(is_draining=True)
         assert monitor.not_ready_because() == "draining"
 
 
