@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 import trio
@@ -24,9 +25,9 @@ import trio
 from room_server import limits
 from room_server.metrics import NodeMetrics
 from room_server.peers import Peer, PeerLinks
-from wire.front import TOKEN_BYTES, Arrival, relay_leg, server_name
+from wire.front import AWAY, NOT_HERE, TOKEN_BYTES, Arrival, relay_leg, server_name
 from wire.ids import NodeKey
-from wire.limits import RECEIVE_BYTES
+from wire.limits import CLOSE_S_MAX, RECEIVE_BYTES
 from wire.messages import RelayAsk
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -68,9 +69,9 @@ class Relays:
         try:
             key = self._wanted(arrival.server_name)
             if key is None:
-                self._metrics.relays_refused["stranger"].inc()
+                await self._refuse(stream, "stranger", NOT_HERE)
             elif self._open >= self.connections_max:
-                self._metrics.relays_refused["limit"].inc()
+                await self._refuse(stream, "limit", AWAY)
             else:
                 self._open += 1
                 self._metrics.relay_connections.set(self._open)
@@ -90,17 +91,22 @@ class Relays:
         self._awaited[token] = leg
         try:
             if not self._peers.tell(key, RelayAsk(token)):
-                self._metrics.relays_refused["away"].inc()
+                await self._refuse(stream, "away", AWAY)
                 return
             with trio.move_on_after(limits.RELAY_WAIT_S_MAX):
                 await leg.has_come.wait()
             if leg.stream is None:
-                self._metrics.relays_refused["away"].inc()
+                await self._refuse(stream, "away", AWAY)
                 return
             await self._splice(stream, leg.stream, received)
         finally:
             self._awaited.pop(token, None)
             leg.is_over.set()
+
+    async def _refuse(self, stream: trio.abc.Stream, reason: str, alert: bytes) -> None:
+        self._metrics.relays_refused[reason].inc()
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(CLOSE_S_MAX):
+            await stream.send_all(alert)
 
     async def join(self, stream: trio.abc.Stream, arrival: Arrival) -> None:
         """A server comes because it was asked to; returns when it is needed no more. The stream is closed then."""

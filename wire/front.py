@@ -25,6 +25,10 @@ from wire.ids import NodeKey
 RELAY_MARK: Final = b"samtala relay\x01"
 """No TLS record begins so: their first byte is 22."""
 TOKEN_BYTES: Final = 16
+NOT_HERE: Final = bytes((21, 3, 3, 0, 2, 2, 112))
+"""A TLS alert (RFC 8446 6.2), fatal: unrecognized_name. The server that is meant is another one, which we do not carry for."""
+AWAY: Final = bytes((21, 3, 3, 0, 2, 2, 80))
+"""The same: internal_error. We carry for it, and it does not come."""
 _NAME_BYTES: Final = 16
 
 

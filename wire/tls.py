@@ -39,6 +39,13 @@ _SLICE_BYTES: Final = 2 * _RECORD_BYTES
 """Goes through OpenSSL's memory buffers at a time: they never give back what they once held, on each connection."""
 
 
+_REFUSALS: Final = {
+    "TLSV1_UNRECOGNIZED_NAME": "the server there has another key, and carries for none with this one",
+    "TLSV1_ALERT_INTERNAL_ERROR": "the server is reached through another one, and does not come",
+}
+"""What the other side's alerts mean (`wire.front`)."""
+
+
 @functools.cache
 def _shared_client_context() -> ssl.SSLContext:
     """One for all connections of the program: it holds nothing of any of them, and takes 0.1 ms and 40 KiB."""
@@ -193,7 +200,7 @@ class TlsConnection:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            raise HandshakeError(f"TLS failed: {error.reason}") from error
+            raise HandshakeError(_REFUSALS.get(error.reason, f"TLS failed: {error.reason}")) from error
         return True
 
     async def send(self, data: bytes | Sequence[bytes]) -> None:

@@ -67,7 +67,7 @@ def test_messages_as_json() -> None:
     assert value == {
         "type": "message", "sequence": 7, "time": "1970-01-01T00:00:00+00:00",
         "sender": {"name": "bob", "key": "ab" * 32, "verified": True}, "text": "hej", "mine": False,
-        "message_id": "01" * 16,
+        "message_id": "01" * 16, "history": False,
     }  # fmt: skip
 
 
