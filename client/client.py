@@ -32,7 +32,7 @@ from client.facts import current_link, keys_of
 from client.founding import NewRoom, Owner, admin_seed_of, found_room
 from client.identity import Identity, clean_name, key_fingerprint
 from client.membership import Newcomer
-from client.moving import MovePlan, Mover, prepare_move, vouched
+from client.moving import MovePlan, Mover, prepare_move, prepare_replacement, vouched
 from client.places import places_of, with_moved
 from client.portable import Luggage, identity_of, pack_rooms, restored, unpacked
 from client.profile import open_profile, profile_folder
@@ -238,6 +238,16 @@ class Client:
         known = await self._believed(stored.room_id, await (await self._search(link, stored.descriptor)).first())
         return await prepare_move(
             link, known, nodes, root_seed=stored.record.root_seed, now_s=int(time.time()), report=report
+        )
+
+    async def plan_replacement(
+        self, which: str, old: str, new: str, report: Callable[[str], None]
+    ) -> tuple[MovePlan, Mover] | None:
+        """The same for one server in another's place; None if the room is not on that one. See `prepare_replacement`."""
+        stored, link, _ = await self._owned(which)
+        known = await self._believed(stored.room_id, await (await self._search(link, stored.descriptor)).first())
+        return await prepare_replacement(
+            link, known, old, new, root_seed=stored.record.root_seed, now_s=int(time.time()), report=report
         )
 
     async def vouch(self, which: str, server: ServerAddress, epoch: int) -> bytes:

@@ -306,3 +306,44 @@ async def prepare_move(
     plan = plan_move(status, wanted, [*known.servers, *roster])
     sign = functools.partial(sign_servers, root_seed, link_secret=link.secret, now_s=now_s)
     return plan, Mover(link.room_id, plan, known=known, admin_seed=admin_seed_of(root_seed), sign=sign, report=report)
+
+
+async def prepare_replacement(
+    link: Link, known: RoomServers, old: str, new: str, *, root_seed: bytes, now_s: int, report: Callable[[str], None]
+) -> tuple[MovePlan, Mover] | None:
+    """What it takes to put one server in another's place, which may be dead; None if the room is not on that one.
+
+    Args:
+        link: of the room.
+        known: its servers, as far as this device knows.
+        old: the one that goes: a name that the room's servers know, or its key.
+        new: the one that comes: such a name, or HOST:PORT#KEY.
+        root_seed: the owner's.
+        now_s: unix seconds.
+        report: told each step.
+
+    Raises:
+        UsageError: `new` is neither a known name nor an address.
+        RefusedError: the new one serves the room already, so it would have fewer.
+        UnavailableError: see `find_servers`.
+    """
+    try:
+        status, [comes], roster = await find_servers(link.room_id, known, [new])
+    except AddressError as error:
+        raise UsageError(str(error)) from error
+    if not any(old in {replica.name, key_text(replica.node_key)} for replica in status.replicas):
+        return None
+    stay = [replica for replica in status.replicas if old not in {replica.name, key_text(replica.node_key)}]
+    if any(replica.node_key == comes.node_key for replica in stay):
+        raise RefusedError(f"{comes.name} serves the room already: without {old} it would survive less")
+    everywhere: list[NodeAddress | Server] = [*known.servers, *roster]
+    places = {node.node_key: (node.host, node.port) for node in everywhere}
+    plan = plan_move(status, [*(_node(replica, places) for replica in stay), comes], everywhere)
+    sign = functools.partial(sign_servers, root_seed, link_secret=link.secret, now_s=now_s)
+    mover = Mover(link.room_id, plan, known=known, admin_seed=admin_seed_of(root_seed), sign=sign, report=report)
+    return plan, mover
+
+
+def _node(replica: ReplicaStatus, places: dict[NodeKey, tuple[str, int]]) -> NodeAddress:
+    host, port = places.get(replica.node_key, ("", 1))
+    return NodeAddress(replica.name, replica.node_key, replica.replica_id, host, port, replica.up)

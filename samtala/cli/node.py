@@ -41,6 +41,10 @@ _WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - refused, not bound
         "drain": ("samtala.cli.drain:drain", "Have a server lead no room any more, before it is stopped."),
         "health": ("samtala.cli.drain:health", "Tell in one line whether a server is ready."),
         "init": ("samtala.cli.node:init", "Make a server's key, data folder and configuration."),
+        "replace": (
+            "samtala.cli.replace:replace",
+            "Put another server in the place of one, in all rooms that are yours.",
+        ),
         "serve": ("samtala.cli.node:serve", "Run the server."),
         "wait-ready": ("samtala.cli.node:wait_ready", "Wait until a server has joined the others and caught up."),
     },
