@@ -103,6 +103,8 @@ class Cluster:
         self._client = self._new_client()
         self._woken = trio.Event()
         self._changed = trio.Event()
+        self._keeping = trio.Lock()
+        self._entering = trio.Lock()
 
     def remember(self) -> None:
         """Take back what is remembered, before links are made.
@@ -172,33 +174,34 @@ class Cluster:
             ClusterError: it belongs to one already, or the disk refuses.
             DecodeError: the name is out of bounds.
         """
-        self._check_free()
         genesis = encode_genesis(ClusterGenesis(name, self._own(), self._entropy(_NONCE_BYTES)))
         decode_genesis(genesis)
         group = GroupId(cluster_id(genesis))
         own = self._own()
-        try:
-            await self._open_host.create_group(
-                Configuration(group=group, members=(Member(ReplicaId(own.replica_id), own.node_key),)), genesis
-            )
-        except HostError as error:
-            raise ClusterError(f"the cluster cannot be made: {error}") from error
-        await self._enter(genesis, self._services[group].state())
+        first = Configuration(group=group, members=(Member(ReplicaId(own.replica_id), own.node_key),))
+        async with self._entering:
+            self._check_free()
+            try:
+                await self._open_host.create_group(first, genesis)
+            except HostError as error:
+                raise ClusterError(f"the cluster cannot be made: {error}") from error
+            await self._enter(genesis, self._services[group].state())
         log.info("cluster_created", cluster=self.id.hex())
 
     async def enter(self, genesis: bytes, roster: bytes) -> None:
         """This server was let into a cluster.
 
         Raises:
-            ClusterError: it belongs to one already.
+            ClusterError: it belongs to one already, or the disk refuses.
             DecodeError, SnapshotError: what came is no cluster, or one without this server.
         """
-        self._check_free()
         decode_genesis(genesis)
         state = decode_state(roster)
         if self._own().node_key not in {node.node_key for node in state.nodes}:
             raise SnapshotError("the roster does not name this server")
-        await self._enter(genesis, state)
+        async with self._entering:
+            self._check_free()
+            await self._enter(genesis, state)
         log.info("cluster_joined", cluster=self.id.hex(), nodes=len(state.nodes))
 
     def _check_free(self) -> None:
@@ -208,7 +211,13 @@ class Cluster:
     async def _enter(self, genesis: bytes, state: RosterState) -> None:
         self.genesis, self._told = genesis, state
         self._client = self._new_client()
-        await self._keep()
+        try:
+            await self._keep()
+        except ClusterError:
+            self.genesis, self._told = b"", None
+            raise
+        for node in state.nodes:  # Who was linked before has told us while we could not make anything of it.
+            self._links.tell(node.node_key, PeerCluster(genesis, b"", b""))
         self.wake()
 
     async def perform(self, operation: Operation) -> RosterCode:
@@ -279,6 +288,9 @@ class Cluster:
         roster = self.roster
         if roster is None or message.genesis != self.genesis or node_key not in {one.node_key for one in roster.nodes}:
             return
+        if not message.roster:
+            self.on_link(node_key)
+            return
         try:
             state = decode_state(message.roster)
             configuration = Configuration.from_bytes(message.configuration)
@@ -314,16 +326,25 @@ class Cluster:
             await self._leave()
             return
         self._links.follow(roster.nodes)
-        await self._keep()
+        try:
+            await self._keep()
+        except ClusterError as error:
+            log.warning("cluster_not_remembered", reason=str(error))
         await self._stand_by()
         self._reconfigure(roster)
 
     async def _keep(self) -> None:
-        roster = self.roster
-        if self._file is None or roster is None or roster == self._kept:
-            return
-        await trio.to_thread.run_sync(self._file.save, RememberedCluster(self.genesis, roster))
-        self._kept = roster
+        """Write what is new into the file; one after the other, because who joins writes, too.
+
+        Raises:
+            ClusterError: the disk refuses.
+        """
+        async with self._keeping:
+            roster = self.roster
+            if self._file is None or roster is None or roster == self._kept:
+                return
+            await trio.to_thread.run_sync(self._file.save, RememberedCluster(self.genesis, roster))
+            self._kept = roster
 
     def _tell(self, roster: RosterState) -> None:
         """Each server once, and again when something is new; also those that were on the roster until now."""
@@ -340,9 +361,10 @@ class Cluster:
 
     async def _leave(self) -> None:
         log.warning("cluster_left", cluster=self.id.hex())
-        if self._file is not None:
-            await trio.to_thread.run_sync(self._file.remove)
-        self.genesis, self._told, self._kept, self._summons = b"", None, None, None
+        async with self._keeping:
+            if self._file is not None:
+                await trio.to_thread.run_sync(self._file.remove)
+            self.genesis, self._told, self._kept, self._summons = b"", None, None, None
         self._told_to.clear()
         self._links.follow(())
 

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from room_server import limits
-from room_server.errors import NodeError, SnapshotError, StartError
+from room_server.errors import ClusterError, SnapshotError, StartError
 from room_server.roster import RosterState, decode_genesis, decode_state, encode_state
 from wire.errors import DecodeError
 
@@ -68,7 +68,7 @@ class ClusterFile:
         """Replace the file.
 
         Raises:
-            NodeError: the disk refuses.
+            ClusterError: the disk refuses.
         """
         body = msgspec.msgpack.encode(_Stored(genesis=remembered.genesis, roster=encode_state(remembered.roster)))
         draft = self.path.with_suffix(".new")
@@ -79,7 +79,7 @@ class ClusterFile:
                 os.fsync(file.fileno())
             draft.replace(self.path)
         except OSError as error:
-            raise NodeError(f"{self.path} cannot be written: {error}") from error
+            raise ClusterError(f"{self.path} cannot be written: {error}") from error
 
     def remove(self) -> None:
         """The server belongs to no cluster any more."""

@@ -77,6 +77,10 @@ class ClusterParts:
         roster = self.cluster.roster
         return 0 if roster is None else roster.policy.replicas
 
+    def _fellows(self) -> tuple[NodeKey, ...]:
+        roster = self.cluster.roster
+        return () if roster is None else tuple(node.node_key for node in roster.nodes)
+
     def _may_create(self) -> bool:
         roster = self.cluster.roster
         return roster is None or roster.policy.makers is RoomMakers.EVERYBODY
@@ -90,6 +94,7 @@ class ClusterParts:
             is_room=self.groups.is_room,
             not_ready_because=not_ready_because,
             links=self._links,
+            fellows=self._fellows,
             data=self._data,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import trio
@@ -43,6 +43,7 @@ class Vitals:
         is_room: whether a group is one.
         not_ready_because: why this node is not ready, or None.
         links: to tell, and to know whom to believe still.
+        fellows: the other servers of the cluster. Peers that are none may be of a version that knows no such message.
         data: the data folder, to look at its disk.
     """
 
@@ -55,6 +56,7 @@ class Vitals:
         is_room: Callable[[GroupId], bool],
         not_ready_because: Callable[[], str | None],
         links: PeerLinks,
+        fellows: Callable[[], Collection[NodeKey]],
         data: str,
     ) -> None:
         self._node_key = node_key
@@ -63,6 +65,7 @@ class Vitals:
         self._is_room = is_room
         self._not_ready_because = not_ready_because
         self._links = links
+        self._fellows = fellows
         self._data = data
         self._told: dict[NodeKey, PeerVitals] = {}
         self._lost = trio.Event()
@@ -73,7 +76,7 @@ class Vitals:
         while True:
             own = await self.measure()
             self._told[self._node_key] = own
-            for node_key in tuple(self._links.peers):
+            for node_key in self._fellows():
                 self._links.tell(node_key, own)
             self._lost = trio.Event()
             is_unsettled = trio.current_time() < self._unsettled_until
@@ -89,7 +92,7 @@ class Vitals:
     def on_link(self, node_key: NodeKey) -> None:
         """A link to a peer stands: it need not wait."""
         own = self._told.get(self._node_key)
-        if own is not None:
+        if own is not None and node_key in self._fellows():
             self._links.tell(node_key, own)
 
     def on_told(self, node_key: NodeKey, vitals: PeerVitals) -> None:

@@ -392,7 +392,10 @@ class PeerEpochs(_Message, frozen=True, tag=53):
 
 
 class PeerCluster(_Message, frozen=True, tag=54):
-    """Between servers of one cluster: what it began with, who replicates its roster now, and the roster. All opaque here."""
+    """Between servers of one cluster: what it began with, who replicates its roster now, and the roster. All opaque here.
+
+    Without configuration and roster it is a question: the sender has just come in, over a link that stood before.
+    """
 
     genesis: bytes
     configuration: bytes

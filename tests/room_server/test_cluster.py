@@ -169,3 +169,22 @@ async def test_a_replica_between_two_epochs_keeps_what_it_promised(
         nursery.cancel_scope.cancel()
 
     assert host.calls == calls
+
+
+async def test_servers_that_were_linked_before_and_one_that_comes_back_keep_the_roster(tmp_path: Path) -> None:
+    with trio.fail_after(50):
+        async with cluster_of(tmp_path) as cluster:
+            a, b, c = cluster.nodes
+            await do(a, "create", name="three")
+            await joined(a, b, c)
+            for node in cluster.nodes:
+                await roles_when(node, *[Role.VOTER] * 3)
+
+            await do(a, "remove", node="a")
+
+            await roles_when(b, Role.VOTER, Role.STANDBY)
+            while (await view(a)).cluster is not None:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            await joined(b, a)
+            for node in cluster.nodes:
+                await roles_when(node, *[Role.VOTER] * 3)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from room_server.cluster_file import ClusterFile, RememberedCluster
-from room_server.errors import NodeError, StartError
+from room_server.errors import ClusterError, StartError
 from room_server.roster import RosterService, encode_genesis
 from tests.room_server.rosters import GENESIS
 
@@ -36,5 +36,5 @@ def test_a_damaged_file_keeps_the_server_from_starting(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
-    with pytest.raises(NodeError, match="cannot be written"):
+    with pytest.raises(ClusterError, match="cannot be written"):
         ClusterFile(tmp_path / "missing").save(REMEMBERED)

@@ -40,6 +40,7 @@ def vitals_of(hosting: Hosting, data: Path) -> Vitals:
         is_room=lambda _: True,
         not_ready_because=lambda: "draining",
         links=links,
+        fellows=tuple,
         data=str(data),
     )
 
