@@ -10,7 +10,7 @@ ROUNDS ?= 200
 SEED ?= $(shell date +%s)
 MINUTES ?= 10
 MEMBERS ?= 200
-.PHONY: help demo test lint fix bench soak defences simulate multihost interop docs dist requirements clean
+.PHONY: help demo test lint fix bench soak defences simulate multihost interop docs dist deb requirements clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -74,6 +74,9 @@ docs: $(VENV)/.dev ## the manual in dist/docs; a warning is an error
 
 dist: $(VENV)/.dev ## wheel and source distribution in dist/
 	$(BIN)/python -m build --no-isolation
+
+deb: $(VENV)/bin/python ## Debian package in dist/, for this machine's Debian
+	PIP_PYTHON=$(BIN)/python deploy/debian/build dist
 
 COMPILE := $(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --allow-unsafe --no-header \
   --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
