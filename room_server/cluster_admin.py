@@ -294,6 +294,7 @@ def _vitals_report(vitals: PeerVitals, names: Mapping[NodeKey, str]) -> VitalsRe
         margin=None if vitals.margin == NO_ROOM else vitals.margin,
         lag_ops=vitals.lag_ops,
         disk_free=vitals.disk_free / 1000,
+        backup_age_s=None if vitals.backup_age_s < 0 else vitals.backup_age_s,
         critical=tuple(sorted(names.get(key, key.hex()[:8]) for key in vitals.critical)),
     )
 

@@ -17,6 +17,7 @@ from room_server.cluster import Cluster
 from room_server.cluster_admin import ClusterAdmin
 from room_server.cluster_file import ClusterFile
 from room_server.cluster_links import RosterLinks
+from room_server.face import wall_us
 from room_server.group_switch import GroupSwitch
 from room_server.handshake import Conversation
 from room_server.hosting import Hosting
@@ -96,6 +97,7 @@ class ClusterParts:
             links=self._links,
             fellows=self._fellows,
             data=self._data,
+            wall_us=wall_us,
         )
 
         def on_cluster(node_key: NodeKey, message: PeerCluster | PeerVitals) -> None:

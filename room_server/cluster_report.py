@@ -19,7 +19,7 @@ class VitalsReport(msgspec.Struct, frozen=True, kw_only=True):
     """How a server is, as it says itself. `margin`: as in RoomsReport, of the rooms that it leads; None: it leads none.
 
     `reason`: why it is not ready, or empty. `critical`: servers without which a room that it leads would stop.
-    `stopped`: rooms there without a majority. `disk_free`: share, 0 to 1.
+    `stopped`: rooms there without a majority. `disk_free`: share, 0 to 1. `backup_age_s`: of its newest copy, None: none.
     """
 
     version: str
@@ -32,6 +32,7 @@ class VitalsReport(msgspec.Struct, frozen=True, kw_only=True):
     lag_ops: int
     disk_free: float
     critical: tuple[str, ...]
+    backup_age_s: int | None
 
 
 class ClusterNodeReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 from room_server import limits
+from room_server.backup_state import read_backup_state
 from room_server.errors import ConnectionCutError
 from room_server.margin import member_lags, members_up
 from room_server.monitor import living_replicas
@@ -44,7 +45,8 @@ class Vitals:
         not_ready_because: why this node is not ready, or None.
         links: to tell, and to know whom to believe still.
         fellows: the other servers of the cluster. Peers that are none may be of a version that knows no such message.
-        data: the data folder, to look at its disk.
+        data: the data folder, to look at its disk and for copies.
+        wall_us: the clock, unix microseconds.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Vitals:
         links: PeerLinks,
         fellows: Callable[[], Collection[NodeKey]],
         data: str,
+        wall_us: Callable[[], int],
     ) -> None:
         self._node_key = node_key
         self._version = version
@@ -67,6 +70,7 @@ class Vitals:
         self._links = links
         self._fellows = fellows
         self._data = data
+        self._wall_us = wall_us
         self._told: dict[NodeKey, PeerVitals] = {}
         self._lost = trio.Event()
         self._unsettled_until = -math.inf
@@ -107,6 +111,7 @@ class Vitals:
             any(not 0 <= number < _NUMBERS_MAX for number in numbers)
             or not -1 <= vitals.margin <= NO_ROOM
             or vitals.disk_free > 1000
+            or not -1 <= vitals.backup_age_s < _NUMBERS_MAX
             or len(vitals.critical) > limits.CLUSTER_NODES_MAX
             or any(len(key) != NODE_KEY_BYTES for key in vitals.critical)
             or any(len(text) > _REASON_CHARACTERS_MAX or not text.isprintable() for text in texts)
@@ -149,7 +154,13 @@ class Vitals:
             lag_ops=lag_ops,
             disk_free=space.f_bavail * 1000 // max(space.f_blocks, 1),
             critical=tuple(sorted(critical))[: limits.CLUSTER_NODES_MAX],
+            backup_age_s=_backup_age_s(self._data, self._wall_us()),
         )
+
+
+def _backup_age_s(data: str, now_us: int) -> int:
+    made_us = read_backup_state(data).made_us
+    return max(now_us - made_us, 0) // 1_000_000 if made_us else -1
 
 
 def critical_members(replica: Replica, spare: int) -> set[NodeKey]:

@@ -36,6 +36,24 @@ class Defence(msgspec.Struct, frozen=True):
 
 DEFENCES = (
     Defence(
+        "room_server/roster.py",
+        "if invitation.asked is not None and invitation.asked.node_key != record.node_key:",
+        "if False:",
+        "tests/room_server/test_roster.py::test_a_token_is_for_the_first_that_asks_with_it",
+    ),
+    Defence(
+        "room_server/joining.py",
+        "    verify_ask(record, message.signature, token=token_hash(message.secret), asked=own)\n",
+        "",
+        "tests/room_server/test_joining.py::test_nobody_asks_in_the_name_of_another_key",
+    ),
+    Defence(
+        "room_server/vitals.py",
+        "            or any(len(key) != NODE_KEY_BYTES for key in vitals.critical)\n",
+        "",
+        "tests/room_server/test_vitals.py::test_vitals_out_of_bounds_end_the_link",
+    ),
+    Defence(
         "room_server/relay.py",
         "if self._relay is None or key != self._relay.node_key or len(token) != TOKEN_BYTES:",
         "if self._relay is None:",

@@ -407,7 +407,8 @@ class PeerVitals(_Message, frozen=True, tag=55):
 
     `margin`: failures that the worst room led there survives, -1 none and it has stopped; NO_ROOM without one.
     `critical`: servers without which a room led there would stop. `stopped`: rooms there without a majority.
-    `lag_ops`: the farthest that a room there is behind. `disk_free`: share of the disk, per mille.
+    `lag_ops`: the farthest that a room there is behind. `disk_free`: share of the disk, per mille. `backup_age_s`: of the
+    newest copy of its rooms, seconds; -1: there is none.
     """
 
     version: str
@@ -420,6 +421,7 @@ class PeerVitals(_Message, frozen=True, tag=55):
     lag_ops: int
     disk_free: int
     critical: tuple[NodeKey, ...] = ()
+    backup_age_s: int = -1
 
 
 NO_ROOM: Final = 127

@@ -25,13 +25,13 @@ from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
 from samtala.cli.show import drawn, put, put_json, say
 from samtala.operate.cluster import headline, judge_upgrade, rooms_of, state_of
-from samtala.operate.units import counted, milliseconds
+from samtala.operate.units import counted, milliseconds, span
 
 _T = TypeVar("_T")
 _POLL_S = 0.2
 _LINKS_S = 3.0
 _NO_CLUSTER = "this server belongs to no cluster: `samtala cluster create NAME`, or `samtala cluster join TOKEN`"
-_COLUMNS = ("NODE", "VERSION", "STATE", "LEADS", "REPLICAS", "LAG", "RTT", "DISK-FREE", "ROSTER")
+_COLUMNS = ("NODE", "VERSION", "STATE", "LEADS", "REPLICAS", "LAG", "RTT", "DISK-FREE", "BACKUP", "ROSTER")
 _with_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -281,9 +281,10 @@ def _row(node: ClusterNodeReport, report: ClusterReport) -> tuple[str, ...]:
     common = (name, node.version, state_of(node))
     rtt = "-" if node.here else milliseconds(node.rtt_ms)
     if vitals is None:
-        return (*common, "", "", "", rtt, "", node.role.value)
+        return (*common, "", "", "", rtt, "", "", node.role.value)
     counts = (str(vitals.led), str(vitals.hosted), str(vitals.lag_ops))
-    return (*common, *counts, rtt, f"{vitals.disk_free:.0%}", node.role.value)
+    copy = "never" if vitals.backup_age_s is None else f"{span(vitals.backup_age_s)} ago"
+    return (*common, *counts, rtt, f"{vitals.disk_free:.0%}", copy, node.role.value)
 
 
 def _waiting(path: Path, node: str | None, wait_s: float) -> WaitingReport:

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from room_server import limits
+from room_server.backup_state import note_backup
 from room_server.errors import ConnectionCutError
 from room_server.hosting import Hosting
 from room_server.peers import PeerLinks
@@ -41,6 +42,7 @@ def vitals_of(hosting: Hosting, data: Path) -> Vitals:
         not_ready_because=lambda: "draining",
         links=links,
         fellows=tuple,
+        wall_us=lambda: 10_000_000,
         data=str(data),
     )
 
@@ -50,8 +52,10 @@ async def test_a_server_tells_of_the_rooms_that_it_leads(tmp_path: Path) -> None
         vitals = vitals_of(hosting, tmp_path)
         empty = await vitals.measure()
         await hosting.create_room(record(hosting))
+        note_backup(str(tmp_path), made_us=7_000_000)
         told = await vitals.measure()
 
+    assert (empty.backup_age_s, told.backup_age_s) == (-1, 3)
     assert (empty.led, empty.hosted, empty.margin, empty.critical) == (0, 0, NO_ROOM, ())
     assert (told.led, told.hosted, told.stopped, told.margin, told.lag_ops) == (1, 1, 0, 0, 0)
     assert told.critical == (KEY,)
@@ -102,6 +106,7 @@ async def test_what_a_peer_told_counts_while_its_link_stands(tmp_path: Path) -> 
         PeerVitals("1", 1, "", -1, 2, 0, 1, 0, 500),
         PeerVitals("1", 1, "", 1, 2, 0, 1, 0, 1001),
         PeerVitals("1", 1, "", 1, 2**60, 0, 1, 0, 5),
+        PeerVitals("1", 1, "", 1, 2, 0, 1, 0, 5, (), -2),
     ],
 )
 async def test_vitals_out_of_bounds_end_the_link(tmp_path: Path, told: PeerVitals) -> None:

@@ -36,14 +36,19 @@ def joining(**changes: object) -> dict[str, bytes]:
 
 
 def test_screen_shows_each_server_and_what_rooms_survive() -> None:
-    seen = report(node("a", vitals(led=15)), node("b", vitals(led=27)), node("c", None, up=False), waiting=(OTTER,))
+    seen = report(
+        node("a", vitals(led=15)),
+        node("b", vitals(led=27, backup_age_s=7200)),
+        node("c", None, up=False),
+        waiting=(OTTER,),
+    )
 
     assert status_lines(seen) == [
         "Malmö makers   3 nodes, 42 rooms   all rooms survive 1 failure",
-        "NODE  VERSION  STATE  LEADS  REPLICAS  LAG  RTT     DISK-FREE  ROSTER",
-        "a*    0.4.1    ok     15     3         0    -       61%        voter",
-        "b     0.4.1    ok     27     3         0    0.4 ms  61%        voter",
-        "c     0.4.1    DOWN                         0.4 ms             voter",
+        "NODE  VERSION  STATE  LEADS  REPLICAS  LAG  RTT     DISK-FREE  BACKUP         ROSTER",
+        "a*    0.4.1    ok     15     3         0    -       61%        never          voter",
+        "b     0.4.1    ok     27     3         0    0.4 ms  61%        2 h 0 min ago  voter",
+        "c     0.4.1    DOWN                         0.4 ms                            voter",
         "d (d.example:7610) asks to join: samtala cluster approve",
     ]
 

@@ -13,10 +13,11 @@ def vitals(
     reason: str = "",
     critical: tuple[str, ...] = (),
     protocol: int = 1,
+    backup_age_s: int | None = None,
 ) -> VitalsReport:
     return VitalsReport(
         version="0.4.1", protocol=protocol, reason=reason, led=led, hosted=3, stopped=stopped, margin=margin, lag_ops=0,
-        disk_free=0.61, critical=critical,
+        disk_free=0.61, critical=critical, backup_age_s=backup_age_s,
     )  # fmt: skip
 
 
