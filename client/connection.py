@@ -177,6 +177,20 @@ class RoomConnection:
         """The session as it stands, to be given to a later `open_room_connection`."""
         return self._window.state
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncIterator[Event]]:
+        """`events` for the length of a block, after which the connection is closed. They are read to their end then, so that the
+        generator leaves nothing for the garbage collector to complain about.
+        """
+        events = self.events()
+        try:
+            yield events
+        finally:
+            self.close()
+            with trio.move_on_after(limits.CLOSE_S_MAX, shield=True):
+                async for _ in events:
+                    continue
+
     @property
     def servers(self) -> list[ServerAddress]:
         """Those that are tried."""

@@ -76,3 +76,6 @@ STANDSTILL_RETRY_S: Final = 5.0
 
 SERVERS_MAX: Final = 16
 """Servers that are tried in turn: a room has at most seven, some may be listed by more than one address."""
+
+CLOSE_S_MAX: Final = 1.0
+"""Seconds for tidying up while closing; nothing in it waits for anybody."""

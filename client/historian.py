@@ -37,7 +37,7 @@ _FORGET_S: Final = 3600.0
 """Seconds between two looks at what has become too old to be kept."""
 
 
-class _ReadKeys:
+class ReadKeys:
     """The keys of a member who only reads (`client.connection.Keys`)."""
 
     def __init__(self, keys: Keys) -> None:
@@ -82,7 +82,7 @@ class Historian:
     ) -> None:
         self._core = core
         self._store = store
-        self._keys = _ReadKeys(keys)
+        self._keys = ReadKeys(keys)
         self._give = give
         self._servers = servers
         self._answering, self._asking = Plan(), Plan()
@@ -208,16 +208,9 @@ class Historian:
 
 
 async def _read_through(connection: RoomConnection, reading: Reading) -> None:
-    events = connection.events()
-    try:
+    async with connection.reading() as events:
         async for event in events:
             if isinstance(event, Deliveries):
                 await trio.to_thread.run_sync(reading.feed, event.deliveries)
                 if reading.is_done:
                     return
-    finally:
-        # Read to its end, the generator leaves nothing for the garbage collector to complain about.
-        connection.close()
-        with trio.move_on_after(limits.CLOSE_S_MAX, shield=True):
-            async for _ in events:
-                continue

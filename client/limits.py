@@ -151,9 +151,6 @@ DEVICE_CERTIFICATE_S: Final = 2 * 365 * 86_400
 PROFILE_WAIT_S_MAX: Final = 5.0
 """Seconds that a store waits for a lock on its file before it gives up."""
 
-CLOSE_S_MAX: Final = 1.0
-"""Seconds for tidying up while closing; nothing in it waits for anybody."""
-
 CREDENTIALS_CACHED_MAX: Final = 8192
 """Credentials whose certificate is not verified again: every device of a full room, 4 MB."""
 
@@ -232,3 +229,6 @@ LINK_ARCHIVE_BYTES_MAX: Final = 512 * 1024
 
 LINK_SAID_BYTES_MAX: Final = 1024 * 1024
 """Bytes of messages that go to a linked device: some four thousand, in all rooms together."""
+
+VERIFY_SILENT_S: Final = 10.0
+"""Seconds without a word from a server whose log is read for comparison, after which it counts as silent."""

@@ -108,7 +108,7 @@ async def survey(room_id: RoomId, places: Sequence[ServerAddress]) -> RoomStatus
     Raises:
         UnavailableError: none of these servers knows the room.
     """
-    answers = await ask_all([functools.partial(_status, place, room_id) for place in places])
+    answers = await ask_all([functools.partial(ask_status, place, room_id) for place in places])
     found = [
         (answer.group_epoch, answer.primary == place.node_key, answer.view, number)
         for number, (answer, place) in enumerate(zip(answers, places, strict=True))
@@ -121,7 +121,8 @@ async def survey(room_id: RoomId, places: Sequence[ServerAddress]) -> RoomStatus
     return best
 
 
-async def _status(address: ServerAddress, room_id: RoomId) -> Message:
+async def ask_status(address: ServerAddress, room_id: RoomId) -> Message:
+    """What one server says of a room; or that it says nothing (`Refused`)."""
     async with open_channel(address, agent="samtala-client") as channel:
         return await channel.call(GetRoomStatus(1, room_id))
 

@@ -34,6 +34,7 @@ from client.room_driver import RoomDriver
 from client.room_readers import EventReader, MessageReader, StateReader
 from client.room_state import Outgoing, Phase, QuestState
 from client.store_access import StoreAccess
+from client.verification import Agreement, Verdict, ask_where, judge
 from wire.errors import DecodeError
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.link import Link
@@ -193,6 +194,30 @@ class Room:
         except DecodeError as error:
             raise RefusedError(f"the archive of {self.name!r} cannot be read: {error}") from error
         await self._driver.inherit(archive)
+
+    async def verify(self, *, deep: bool = False) -> list[Verdict]:
+        """Ask each of the room's servers by itself whether it holds what this device has read (`client.verification`).
+
+        Args:
+            deep: read all of its log from each, instead of comparing one hash.
+        """
+        connection = self._driver.connection
+        if connection is None:
+            raise UnavailableError("the room is closed")
+        servers = connection.servers
+        answers = await ask_where(self.room_id, servers)
+        await self.caught_up()
+        memory = await self._store.run(lambda store: store.memory(self.room_id))
+        chains = {mark.sequence: mark.chain for mark in memory.marks}
+        verdicts = judge(servers, answers, chains)
+        if not deep:
+            return verdicts
+        return [
+            await self._driver.read_all(verdict, chains[Sequence(verdict.sequence)])
+            if verdict.agreement is Agreement.SAME
+            else verdict
+            for verdict in verdicts
+        ]
 
     async def status(self) -> RoomStatus:
         """How the servers are, as ours sees them.

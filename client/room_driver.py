@@ -33,7 +33,7 @@ from client.connection import (
     open_room_connection,
 )
 from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
-from client.historian import Historian
+from client.historian import Historian, ReadKeys
 from client.letting_in import Knock
 from client.pending import PendingChange, PendingMessage
 from client.plan import Act, Plan
@@ -42,6 +42,7 @@ from client.room_state import Effects, Outgoing, Phase, QuestState
 from client.seals import EpochSecrets
 from client.store import StoreError
 from client.store_access import StoreAccess
+from client.verification import Verdict, read_all
 from wire.certificate import RoomServers
 from wire.identity import ServerAddress
 from wire.ids import CLIENT_ID_BYTES, ClientId, RoomEpoch, Sequence
@@ -198,6 +199,10 @@ class RoomDriver:
     async def inherit(self, grant: bytes) -> None:
         """Take what another device of ours kept; returns when it is stored."""
         await self._stepped(lambda: self._core.past.inherit(grant))
+
+    async def read_all(self, verdict: Verdict, chain: bytes) -> Verdict:
+        """Read all of one server's log (`client.verification.read_all`)."""
+        return await read_all(self.room_id, verdict, ReadKeys(self._keys), chain=chain, known=self._known)
 
     async def _stepped(self, act: Act) -> None:
         """Act, and return after the step that stores what came of it."""
@@ -430,19 +435,12 @@ class RoomDriver:
     # Beside the owner
 
     async def _listen(self, connection: RoomConnection, nursery: trio.Nursery) -> None:
-        events = connection.events()
-        try:
+        async with connection.reading() as events:
             async for event in events:
                 await self._take_event(event)
                 if connection.state is ConnectionState.LIVE and not self._is_awaiting_level:
                     self._is_awaiting_level = True
                     nursery.start_soon(self._await_level, connection)
-        finally:
-            # Read to its end, the generator leaves nothing for the garbage collector to complain about.
-            connection.close()
-            with trio.move_on_after(limits.CLOSE_S_MAX, shield=True):
-                async for _ in events:
-                    continue
 
     async def _take_event(self, event: Event) -> None:
         if isinstance(event, Deliveries):

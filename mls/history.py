@@ -30,11 +30,10 @@ from mls.framing import (
 )
 from mls.group import ApplicationMessage, Group
 from mls.key_schedule import GroupContext, confirmed_transcript_hash, interim_transcript_hash
-from mls.nodes import Extension
 from mls.proposals import Commit
 from mls.protection import open_private, verify_content
 from mls.ratchet_tree import RatchetTree
-from mls.receiving import check_target, remember_proposal, signer_key
+from mls.receiving import check_target, signer_key
 from mls.secret_tree import RatchetType, SecretTree
 from mls.signed import SignedMessage
 from mls.state import PublicState, member_of
@@ -90,11 +89,6 @@ class PublicGroup:
         return self._state.context.epoch
 
     @property
-    def extensions(self) -> tuple[Extension, ...]:
-        """What the group agreed on beside its members."""
-        return self._state.context.extensions
-
-    @property
     def context(self) -> bytes:
         """The encoded GroupContext (RFC 9420 8.1): equal for those in the same epoch, with the same members, who came there
         by the same commits.
@@ -116,14 +110,6 @@ class PublicGroup:
         confirmed = confirmed_transcript_hash(state.interim_transcript_hash, message.confirmed_transcript_input())
         context = msgspec.structs.replace(provisional, confirmed_transcript_hash=confirmed)
         return PublicGroup(_public_state(context, followed.applied.tree, message.auth.confirmation_tag or b""))
-
-    def take_proposal(self, proposal: bytes) -> None:
-        """Keep a proposal (an MLSMessage) that a later commit of this epoch may name.
-
-        Raises:
-            PeerError: it is malformed, of another group or epoch, not signed by its sender, or one too many.
-        """
-        remember_proposal(self._state, self._authentic(proposal))
 
     def _authentic(self, encoded: bytes) -> AuthenticatedContent:
         wire_format, body = open_envelope(encoded)

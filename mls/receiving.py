@@ -152,7 +152,7 @@ def proposal_reference(message: AuthenticatedContent) -> bytes:
     return ref_hash(b"MLS 1.0 Proposal Reference", message.encode())
 
 
-def remember_proposal(state: PublicState, message: AuthenticatedContent) -> bytes:
+def remember_proposal(state: GroupState, message: AuthenticatedContent) -> bytes:
     """Keep an authentic proposal for a later commit; returns its reference.
 
     Raises:

@@ -57,6 +57,7 @@ MOVE_S = 600.0
         "move": ("samtala.cli.room:move", "Give a room other servers, while people write."),
         "publish": ("samtala.cli.publish:publish", "Write where a room is as a file for a web server, or to hand on."),
         "recover": ("samtala.cli.recover:recover", "Go on by force on a server that is left; for those who run it."),
+        "verify": ("samtala.cli.verify:verify", "Ask all servers of a room whether they hold what you have read."),
         "vouch": ("samtala.cli.recover:vouch", "Say that a room of yours was recovered on one server that is left."),
         "rescue": ("samtala.cli.room:rescue", "Take back a change of members after which nobody can write."),
         "evidence": ("samtala.cli.room:evidence", "What proves that servers lied about a room's history."),
