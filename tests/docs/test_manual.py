@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+import samtala
 from samtala.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +64,26 @@ def test_commands_and_flags_that_a_page_names_exist(page: Path) -> None:
 def test_files_that_a_page_names_exist(page: Path) -> None:
     for name in re.findall(r"`((?:deploy|docs|tests|vr|wire|room_server)/[\w./-]+)`", page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    return [
+        (path.name, block)
+        for path in WRITTEN
+        for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), python_blocks(), ids=lambda value: value if value.endswith(".md") else "")
+def test_python_compiles_and_asks_for_names_that_exist(page: str, block: str) -> None:
+    tree = compile(block, page, "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    owners = {
+        "samtala": samtala, "me": samtala.Client, "room": samtala.Room, "message": samtala.Message,
+        "event": samtala.Notice, "member": samtala.RoomMember, "pending": samtala.PendingMessage,
+    }  # fmt: skip
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in owners:
+            owner = owners[node.value.id]
+            known = {*dir(owner), *getattr(owner, "__struct_fields__", ()), "message_id"}
+            assert node.attr in known, f"{page}: {node.value.id}.{node.attr}"

@@ -31,6 +31,12 @@ def steps(page: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+def write_programs(page: str, folder: Path) -> None:
+    """Save each block of Python whose first line names a file, as the reader is told to."""
+    for name, text in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", page, re.DOTALL):
+        (folder / name).write_text(text)
+
+
 def script_of(commands: list[str]) -> str:
     """One shell for all, as for a reader; it stops at the first failure, and ends what it started."""
     lines = ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
@@ -44,6 +50,9 @@ def run(folder: Path, script: str) -> str:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m samtala "$@"\n')
     program.chmod(0o755)
+    python = program.with_name("python3")
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment |= {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "NO_COLOR": "1"}
     done = subprocess.run(
@@ -61,6 +70,7 @@ def test_reader_who_types_what_the_page_says_sees_what_it_says(page: Path, tmp_p
     ports = {port: str(free_port()) for port in set(re.findall(r"\b76[12]\d\b", script))}
     script = re.sub(r"\b76[12]\d\b", lambda port: ports[port[0]], script)
 
+    write_programs(page.read_text(), tmp_path)
     outputs = run(tmp_path, script).split(MARK)
 
     assert len(outputs) == len(found) + 1
