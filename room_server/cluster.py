@@ -23,6 +23,7 @@ import trio
 from room_server import limits
 from room_server.cluster_file import ClusterFile, RememberedCluster
 from room_server.cluster_plan import Standing, next_configuration, voters_of
+from room_server.errands import Errands
 from room_server.errors import ClusterError, ConnectionCutError, SnapshotError
 from room_server.roster import (
     ClusterGenesis,
@@ -48,7 +49,7 @@ from vr.replica import Replica, Status
 from vr.types import ClientId, GroupId, ReplicaId, ReplicaIndex
 from wire.cluster import ClusterId, NodeRecord
 from wire.ids import NodeKey
-from wire.messages import Message, PeerCluster
+from wire.messages import Message, PeerCluster, PeerErrand
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -101,6 +102,7 @@ class Cluster:
         self._services: dict[GroupId, RosterService] = {}
         self._told_to: dict[NodeKey, tuple[int, int]] = {}
         self._client = self._new_client()
+        self.errands = Errands(tell=links.tell, perform=self._perform_for_another)
         self._woken = trio.Event()
         self._changed = trio.Event()
         self._keeping = trio.Lock()
@@ -224,22 +226,23 @@ class Cluster:
         """Have an operation of the roster executed.
 
         Raises:
-            ClusterError: this server does not keep the roster, or no majority of those that do answers.
+            ClusterError: no majority of those that keep the roster answers; it may still be executed.
         """
         with trio.move_on_after(limits.BETWEEN_EPOCHS_S_MAX):
             while self.replica is None and self._replica_of_any_epoch() is not None:
                 await self._changed.wait()
         if self.replica is None:
-            raise ClusterError(f"this server is only told the roster: ask on one of {', '.join(self.keepers())}")
+            return await self.errands.ask(self._keepers(), operation)
         return await self._client.perform(operation)
 
-    def keepers(self) -> list[str]:
-        """Names of the servers that keep the roster, as far as it is known here."""
-        roster = self.roster
+    async def _perform_for_another(self, operation: Operation) -> RosterCode:
+        if self.replica is None:
+            raise ClusterError("this server is only told the roster, too")
+        return await self._client.perform(operation)
+
+    def _keepers(self) -> list[NodeKey]:
         configuration = self.configuration
-        if roster is None or configuration is None:
-            return []
-        return [node.name for node in roster.nodes if configuration.index_of(ReplicaId(node.replica_id)) is not None]
+        return [] if configuration is None else [NodeKey(member.node_key) for member in configuration.replicas]
 
     @property
     def configuration(self) -> Configuration | None:
@@ -279,6 +282,16 @@ class Cluster:
         self._told_to.pop(node_key, None)
         self.wake()
 
+    def on_errand(self, node_key: NodeKey, errand: PeerErrand) -> None:
+        """A server of the cluster that does not keep the roster wants an operation executed.
+
+        Raises:
+            ConnectionCutError: it is malformed.
+        """
+        roster = self.roster
+        if roster is not None and node_key in {node.node_key for node in roster.nodes}:
+            self.errands.on_errand(node_key, errand)
+
     def on_told(self, node_key: NodeKey, message: PeerCluster) -> None:
         """A server of the cluster says what the roster is, and who keeps it.
 
@@ -310,6 +323,7 @@ class Cluster:
         """Act on the roster until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew)
+            nursery.start_soon(self.errands.run)
             while True:
                 self._woken = trio.Event()
                 await self._act()
@@ -431,7 +445,7 @@ class Cluster:
             known = (
                 None if roster is None else next((one for one in roster.nodes if one.node_key == own.node_key), None)
             )
-            if known is not None and known != own and self.replica is not None:
+            if known is not None and known != own:
                 try:
                     code = await self.perform(Renew(own))
                     log.info("cluster_record_renewed", result=code.name.lower())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import assert_never
 
 from room_server.cluster import Cluster
 from room_server.cluster_admin import ClusterAdmin
@@ -29,7 +30,7 @@ from vr.host import Host
 from wire.cluster import NodeRecord
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import AskCluster, PeerCluster, PeerVitals
+from wire.messages import AskCluster, ClusterMessage, PeerCluster, PeerErrand, PeerErrandDone, PeerVitals
 
 
 class ClusterParts:
@@ -100,11 +101,18 @@ class ClusterParts:
             wall_us=wall_us,
         )
 
-        def on_cluster(node_key: NodeKey, message: PeerCluster | PeerVitals) -> None:
-            if isinstance(message, PeerVitals):
-                vitals.on_told(node_key, message)
-            else:
-                self.cluster.on_told(node_key, message)
+        def on_cluster(node_key: NodeKey, message: ClusterMessage) -> None:
+            match message:
+                case PeerVitals():
+                    vitals.on_told(node_key, message)
+                case PeerCluster():
+                    self.cluster.on_told(node_key, message)
+                case PeerErrand():
+                    self.cluster.on_errand(node_key, message)
+                case PeerErrandDone():
+                    self.cluster.errands.on_done(message)
+                case _:
+                    assert_never(message)
 
         def on_link(node_key: NodeKey) -> None:
             vitals.on_link(node_key)

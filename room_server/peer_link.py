@@ -23,9 +23,12 @@ from vr.types import ReplicaId
 from wire.errors import PeerError
 from wire.frames import FrameDecoder, encode_frame
 from wire.messages import (
+    ClusterMessage,
     Message,
     PeerCluster,
     PeerEpochs,
+    PeerErrand,
+    PeerErrandDone,
     PeerFrame,
     PeerGenesis,
     PeerGetGenesis,
@@ -73,7 +76,7 @@ class PeerLink:
         host: ReplicationHost,
         host_room: Callable[[OfferedRoom], Awaitable[None]],
         on_epochs: Callable[[HostedRoom], None],
-        on_cluster: Callable[[PeerCluster | PeerVitals], None],
+        on_cluster: Callable[[ClusterMessage], None],
         on_relay_ask: Callable[[bytes], None],
         wall_us: Callable[[], int],
     ) -> None:
@@ -150,7 +153,7 @@ class PeerLink:
                 self._host.receive(self.replica_id, message.data)
             case PeerRooms() | PeerGetGenesis() | PeerGenesis() | PeerEpochs():
                 await self._exchange(message)
-            case PeerCluster() | PeerVitals():
+            case PeerCluster() | PeerVitals() | PeerErrand() | PeerErrandDone():
                 self._on_cluster(message)
             case RelayAsk():
                 self._on_relay_ask(message.token)

@@ -24,7 +24,7 @@ from vr.types import ReplicaId
 from wire.errors import WireError
 from wire.frames import FrameDecoder
 from wire.ids import NodeKey
-from wire.messages import Message, PeerCluster, PeerVitals, Ping
+from wire.messages import ClusterMessage, Message, Ping
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -111,7 +111,7 @@ class PeerLinks:
         """Called when one is lost."""
         self.on_added: Callable[[Peer], None] = lambda _: None
         """Called with a server that is a peer from now on."""
-        self.on_cluster: Callable[[NodeKey, PeerCluster | PeerVitals], None] = lambda _, __: None
+        self.on_cluster: Callable[[NodeKey, ClusterMessage], None] = lambda _, __: None
         """Called with what a peer says of its cluster."""
 
     def attach(self, host: ReplicationHost, replica_id: ReplicaId) -> None:

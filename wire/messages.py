@@ -427,6 +427,24 @@ class PeerVitals(_Message, frozen=True, tag=55):
 NO_ROOM: Final = 127
 
 
+class PeerErrand(_Message, frozen=True, tag=56):
+    """Between servers of one cluster: have this operation of the roster executed, because the sender does not keep it."""
+
+    id: int
+    operation: bytes
+
+
+class PeerErrandDone(_Message, frozen=True, tag=57):
+    """Answer: what became of it (`room_server.roster.RosterCode`); -1: it could not be decided, and may still be executed."""
+
+    id: int
+    code: int
+
+
+ClusterMessage: TypeAlias = PeerCluster | PeerVitals | PeerErrand | PeerErrandDone
+"""What servers of one cluster tell each other about it."""
+
+
 class PutLetter(_Message, frozen=True, tag=60):
     """Keep a sealed letter for whoever knows its box, a random number of BOX_BYTES; answered by Done. Needs no proof."""
 
@@ -526,7 +544,7 @@ Message: TypeAlias = (
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
     | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
-    | PutLetter | TakeLetter | Letter | DialBack | DialledBack | PeerCluster | PeerVitals | AskCluster | ClusterAnswer
+    | PutLetter | TakeLetter | Letter | DialBack | DialledBack | ClusterMessage | AskCluster | ClusterAnswer
     | RelayAsk
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from vr.types import ReplicaId
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import PeerCluster, PeerFrame, PeerVitals, Ping, Pong, RelayAsk, encode
+from wire.messages import ClusterMessage, PeerFrame, Ping, Pong, RelayAsk, encode
 from wire.room import GenesisMember, encode_genesis
 from wire.tls import TlsConnection, accept, connect_over, server_context
 
@@ -55,7 +55,7 @@ class Side:
         self.tls = tls
         self.has_ended = False
         self.epochs_learnt: list[HostedRoom] = []
-        self.clusters_told: list[PeerCluster | PeerVitals] = []
+        self.clusters_told: list[ClusterMessage] = []
         self.asked: list[bytes] = []
         self.link = PeerLink(
             tls,
