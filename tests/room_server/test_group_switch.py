@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from room_server.cluster import Cluster
@@ -28,7 +30,8 @@ def switch() -> GroupSwitch:
         on_created=lambda _: None,
         wall_us=lambda: 0,
     )
-    cluster = Cluster(own=lambda: record(1), links=None, file=None, entropy=bytes)  # type: ignore[arg-type]
+    links = SimpleNamespace(follow=lambda _: None, tell=lambda *_: False)
+    cluster = Cluster(own=lambda: record(1), links=links, file=None, entropy=bytes)
     return GroupSwitch(rooms, cluster)
 
 
