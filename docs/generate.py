@@ -26,7 +26,7 @@ from room_server import config, config_reference, limits, process
 from room_server.metrics import NodeMetrics
 from samtala.operate.probe import ProbeMetrics
 from wire import errors as wire_errors
-from wire import frames, messages, room
+from wire import frames, messages, room, versions
 from wire import limits as wire_limits
 
 WIDTH = 100
@@ -195,7 +195,7 @@ def wire_page() -> str:
     parts = [
         "# Wire protocol",
         "",
-        f"Protocol version {messages.PROTOCOL_VERSION}, over TLS 1.3. This page is made from `wire/frames.py`,"
+        f"Protocol version {versions.PROTOCOL_VERSION}, over TLS 1.3. This page is made from `wire/frames.py`,"
         " `wire/messages.py`, `wire/room.py`, `wire/errors.py` and `wire/limits.py`.",
         "",
         "## Frames",

@@ -24,12 +24,11 @@ from room_server.feed import CatchUp, Subscription
 from room_server.outbox import Outbox
 from room_server.rooms import Backend, HostedRoom
 from wire import limits as wire_limits
-from wire.errors import RefusalCode
+from wire.errors import HandshakeError, RefusalCode
 from wire.frames import encode_frame
 from wire.ids import RoomId, Sequence
 from wire.messages import (
     NONCE_BYTES,
-    PROTOCOL_VERSION,
     Append,
     Done,
     GetJoinBundle,
@@ -59,6 +58,7 @@ from wire.messages import (
     Unsubscribe,
     encode,
 )
+from wire.versions import common_version
 
 
 class ClientEdge:
@@ -168,14 +168,16 @@ class ClientEdge:
     def _on_hello(self, message: Hello) -> None:
         if self._client_nonce is not None:
             raise ConnectionCutError("out_of_order", "second Hello")
-        if message.version != PROTOCOL_VERSION:
-            self.refuse(0, RefusedError(RefusalCode.VERSION, f"this server speaks version {PROTOCOL_VERSION}"))
-            raise ConnectionCutError("version", "another protocol version")
+        try:
+            version = common_version(message.version, message.oldest)
+        except HandshakeError as error:
+            self.refuse(0, RefusedError(RefusalCode.VERSION, str(error)))
+            raise ConnectionCutError("version", "another protocol version") from error
         if len(message.nonce) != NONCE_BYTES:
             raise ConnectionCutError("handshake", "nonce of a wrong size")
         self._client_nonce = message.nonce
         backend = self._backend
-        self.reply(ServerHello(PROTOCOL_VERSION, self._nonce, backend.node_key, backend.name, backend.wall_us()))
+        self.reply(ServerHello(version, self._nonce, backend.node_key, backend.name, backend.wall_us()))
 
     def _on_ping(self, message: Ping) -> None:
         self.reply(Pong(message.id))

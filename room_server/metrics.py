@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from room_server.dht_metrics import PUBLIC_PREFIX, DhtMetrics
 from wire.errors import RefusalCode
-from wire.messages import PROTOCOL_VERSION
+from wire.versions import PROTOCOL_VERSION
 
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPS: Final = (1, 2, 4, 8, 16, 32, 64, 128)

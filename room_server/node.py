@@ -74,9 +74,10 @@ from wire.errors import WireError
 from wire.front import server_name
 from wire.identity import NodeIdentity, ServerAddress
 from wire.ids import NodeKey
-from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, NodeAddress, PeerHello
+from wire.messages import NONCE_BYTES, NodeAddress, PeerHello
 from wire.peering import make_hello
 from wire.tls import server_context
+from wire.versions import PROTOCOL_VERSION
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

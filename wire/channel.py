@@ -23,7 +23,6 @@ from wire.identity import ServerAddress
 from wire.ids import NodeKey, RoomEpoch, RoomId
 from wire.messages import (
     NONCE_BYTES,
-    PROTOCOL_VERSION,
     Hello,
     Message,
     Prove,
@@ -35,6 +34,7 @@ from wire.messages import (
 )
 from wire.room import Purpose
 from wire.tls import TlsConnection, connect
+from wire.versions import PROTOCOL_OLDEST, PROTOCOL_VERSION
 
 _CALLS_AWAITED_MAX: Final = 10_000
 """Messages that `call` passes over before it gives up on an answer."""
@@ -105,11 +105,11 @@ class ClientChannel(MessageChannel):
             HandshakeError: it answers something else, another version or another key.
             ClosedError: it ended the connection.
         """
-        await self.send(Hello(PROTOCOL_VERSION, self._nonce, agent))
+        await self.send(Hello(PROTOCOL_VERSION, self._nonce, agent, PROTOCOL_OLDEST))
         hello, *self.early = await self.receive()
         if isinstance(hello, Refused):
             raise HandshakeError(f"refused: {hello.text}")
-        if not isinstance(hello, ServerHello) or hello.version != PROTOCOL_VERSION:
+        if not isinstance(hello, ServerHello) or not PROTOCOL_OLDEST <= hello.version <= PROTOCOL_VERSION:
             raise HandshakeError("no server of this protocol version")
         if hello.node_key != node_key or len(hello.nonce) != NONCE_BYTES:
             raise HandshakeError("the server's hello names another key than its certificate, or has no nonce")

@@ -26,7 +26,6 @@ from wire.errors import DecodeError, RefusalCode
 from wire.ids import ClientId, GroupEpoch, NodeKey, RoomEpoch, RoomId, Sequence
 from wire.room import MALFORMED, Delivery, Purpose
 
-PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 32
 BOX_BYTES: Final = 16
 _PROOF_LABEL: Final = b"samtala/proof/v1"
@@ -43,10 +42,12 @@ class Hello(_Message, frozen=True, tag=1):
     version: int
     nonce: bytes
     agent: str = ""
+    oldest: int = 0
+    """The oldest version that it speaks (`wire.versions`); 0: `version` is the only one."""
 
 
 class ServerHello(_Message, frozen=True, tag=2):
-    """First frame of a server to a client. `wall_us` is its clock, unix microseconds."""
+    """First frame of a server to a client. `version` is the one that they speak; `wall_us` its clock, unix microseconds."""
 
     version: int
     nonce: bytes
@@ -70,6 +71,8 @@ class PeerHello(_Message, frozen=True, tag=3):
     software: str
     node_key: NodeKey
     nonce: bytes
+    oldest: int = 0
+    """As in `Hello`."""
 
 
 class PeerProof(_Message, frozen=True, tag=8):

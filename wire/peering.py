@@ -22,7 +22,8 @@ import nacl.signing
 from wire.errors import HandshakeError
 from wire.identity import NodeIdentity, key_text
 from wire.ids import NODE_KEY_BYTES, NodeKey
-from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, PeerHello, PeerProof, peer_proof_message
+from wire.messages import NONCE_BYTES, PeerHello, PeerProof, peer_proof_message
+from wire.versions import PROTOCOL_OLDEST, PROTOCOL_VERSION, common_version
 
 REPLICA_ID_BYTES_MAX = 64
 
@@ -100,12 +101,11 @@ class Acceptor:
 def make_hello(identity: NodeIdentity, *, nonce: bytes, replica_id: bytes, name: str, software: str) -> PeerHello:
     """Our hello on one connection; `nonce` is 32 fresh random bytes."""
     assert len(nonce) == NONCE_BYTES
-    return PeerHello(PROTOCOL_VERSION, replica_id, name, software, identity.public, nonce)
+    return PeerHello(PROTOCOL_VERSION, replica_id, name, software, identity.public, nonce, PROTOCOL_OLDEST)
 
 
 def _check(hello: PeerHello) -> None:
-    if hello.version != PROTOCOL_VERSION:
-        raise HandshakeError(f"the peer speaks version {hello.version}, we speak {PROTOCOL_VERSION}")
+    common_version(hello.version, hello.oldest)
     if len(hello.node_key) != NODE_KEY_BYTES or len(hello.nonce) != NONCE_BYTES:
         raise HandshakeError("key or nonce of a wrong size")
     if not 0 < len(hello.replica_id) <= REPLICA_ID_BYTES_MAX:

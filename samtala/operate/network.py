@@ -15,8 +15,9 @@ from samtala.operate.verdict import Finding, critical, page, warning
 from wire.errors import ClosedError, HandshakeError, PeerError
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import parse_node_address
-from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, Hello, ServerHello, decode, encode
+from wire.messages import NONCE_BYTES, Hello, ServerHello, decode, encode
 from wire.tls import TlsConnection, connect
+from wire.versions import PROTOCOL_OLDEST, PROTOCOL_VERSION
 
 DIAL_S_MAX: Final = 4.0
 """Seconds for one peer: longer than a handshake over a bad line."""
@@ -110,7 +111,9 @@ async def _clock_offset_s(tls: TlsConnection) -> float:
     """How far a server's clock is ahead of ours, half the round trip allowed for."""
     decoder = FrameDecoder()
     asked_at = time.time()
-    await tls.send(encode_frame(encode(Hello(PROTOCOL_VERSION, secrets.token_bytes(NONCE_BYTES)))))
+    await tls.send(
+        encode_frame(encode(Hello(PROTOCOL_VERSION, secrets.token_bytes(NONCE_BYTES), oldest=PROTOCOL_OLDEST)))
+    )
     while True:
         data = await tls.receive_some()
         if not data:

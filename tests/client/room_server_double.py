@@ -20,7 +20,6 @@ from wire.errors import DecodeError, PeerError, RefusalCode
 from wire.identity import NodeIdentity, ServerAddress
 from wire.ids import RoomEpoch, RoomId, Sequence
 from wire.messages import (
-    PROTOCOL_VERSION,
     Append,
     Appended,
     AppendRefused,
@@ -58,6 +57,7 @@ from wire.room import (
     encode_result,
 )
 from wire.tls import accept, server_context
+from wire.versions import PROTOCOL_VERSION
 
 ROOM_ID = RoomId(b"r" * 16)
 NONCE = b"n" * 32

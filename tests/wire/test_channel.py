@@ -14,7 +14,6 @@ from wire.frames import encode_frame
 from wire.identity import NodeIdentity, ServerAddress
 from wire.ids import NodeKey, RoomEpoch, RoomId
 from wire.messages import (
-    PROTOCOL_VERSION,
     GetNodeInfo,
     Hello,
     Message,
@@ -28,6 +27,7 @@ from wire.messages import (
 )
 from wire.room import Purpose
 from wire.tls import accept, server_context
+from wire.versions import PROTOCOL_VERSION
 
 SERVER = NodeIdentity(b"s" * 32)
 CONTEXT = server_context(SERVER)

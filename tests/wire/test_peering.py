@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from wire.errors import HandshakeError
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import PROTOCOL_VERSION, PeerHello, PeerProof
+from wire.messages import PeerHello, PeerProof
 from wire.peering import Acceptor, Dialer, make_hello
+from wire.versions import PROTOCOL_VERSION
 
 ALICE, BOB, MALLORY = (NodeIdentity(letter * 32) for letter in (b"a", b"b", b"m"))
 ROSTER = {ALICE.public, BOB.public, MALLORY.public}

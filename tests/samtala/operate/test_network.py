@@ -14,8 +14,9 @@ from tests.samtala.operate.reports import node_report, peer
 from wire.errors import PeerError
 from wire.frames import encode_frame
 from wire.identity import NodeIdentity, ServerAddress
-from wire.messages import NONCE_BYTES, PROTOCOL_VERSION, ServerHello, encode
+from wire.messages import NONCE_BYTES, ServerHello, encode
 from wire.tls import accept, server_context
+from wire.versions import PROTOCOL_VERSION
 
 IDENTITY = NodeIdentity.generate()
 STRANGER = NodeIdentity.generate()
