@@ -183,7 +183,8 @@ class PeerLinks:
     def remove(self, node_key: NodeKey) -> None:
         """Be no peer of this server any more: the link ends, and it is not let in again."""
         peer = self.peers.pop(node_key)
-        self._metrics.remove_peer(peer.name)
+        if all(other.name != peer.name for other in self.peers.values()):
+            self._metrics.remove_peer(peer.name)
         scope = self._dialling.pop(node_key, None)
         if scope is not None:
             scope.cancel()

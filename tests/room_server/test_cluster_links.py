@@ -25,6 +25,7 @@ class Links:
     def __init__(self) -> None:
         self.rooms = Rooms(RingBudget())
         self.dialled: list[str] = []
+        self.metrics = NodeMetrics(version="0", peers=["configured"])
         self.links = PeerLinks(
             [CONFIGURED],
             node_key=bytes(32),  # type: ignore[arg-type]  # the smallest key: all are ours to dial
@@ -32,7 +33,7 @@ class Links:
             host_room=None,  # type: ignore[arg-type]  # nobody tells of rooms
             on_epochs=lambda _: None,
             dial=self._dial,
-            metrics=NodeMetrics(version="0", peers=["configured"]),
+            metrics=self.metrics,
             random01=lambda: 0.5,
             wall_us=lambda: 0,
         )
@@ -91,6 +92,22 @@ async def test_who_left_is_linked_a_while_longer_or_for_as_long_as_it_shares_a_r
 
         assert links.names == ({"configured", "n2"} if shares else {"configured"})
         nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_another_server_has_by_now_is_still_measured(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    links = Links()
+    links.roster.follow([record(2, "b")])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(links.roster.run)
+        links.roster.follow([record(3, "b"), record(4, "configured")])
+        await trio.sleep(limits.LINGER_S + 1)
+        links.roster.follow([record(3, "b")])
+        await trio.sleep(limits.LINGER_S + 1)
+        nursery.cancel_scope.cancel()
+
+    assert set(links.metrics.peer_up) == links.names == {"configured", "b"}
 
 
 async def test_who_came_back_in_time_stays(autojump_clock: trio.testing.MockClock) -> None:
