@@ -160,3 +160,16 @@ async def test_room_that_is_forgotten_between_scrapes_takes_nothing_down(tmp_pat
 
         assert list(replicas) == []
         assert b"samtala_view_changes_total 0.0" in await monitor.render_metrics()
+
+
+async def test_rooms_that_sleep_or_cannot_run_are_counted(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        await hosting.create_room(record(hosting))
+        [group] = hosting.host.groups()
+        hosting.host._hosted(group).is_cold = True
+        hosting.host._damaged[GroupId(b"d" * 16)] = "promises were lost"
+
+        text = (await monitor_of(hosting, data=str(tmp_path)).render_metrics()).decode()
+
+    assert "samtala_rooms_cold 1.0" in text
+    assert "samtala_damaged_rooms 1.0" in text

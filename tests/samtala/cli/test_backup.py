@@ -65,3 +65,20 @@ def test_server_remembers_its_copies_and_only_those_found_whole(
     assert main(["backup", "verify", str(target), "--config", config]) == 1
     assert read_backup_state(data).verified_us == 0
     capsys.readouterr()
+
+
+def test_damaged_copy_is_not_remembered_as_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from room_server.backup_state import read_backup_state
+    from tests.room_server.test_backup import chain
+    from tests.room_server.test_backup import node as with_history
+
+    config, target = node(tmp_path), tmp_path / "copy"
+    data = tmp_path / "data"
+    with_history(data, chain(1, 5)).close()
+    assert main(["backup", "create", str(target), "--config", config]) == 0
+    [operations] = target.glob("*/operations-*")
+    operations.write_bytes(operations.read_bytes()[:-1])
+
+    assert main(["backup", "verify", str(target), "--config", config]) == 1
+    assert "damaged" in capsys.readouterr().out
+    assert read_backup_state(str(data)).verified_us == 0
