@@ -245,7 +245,12 @@ class Newcomer:
         return True
 
     async def _bundle(self, connection: RoomConnection) -> JoinBundle:
-        answer = await connection.call(lambda number: GetJoinBundle(number, self._link.room_id))
+        try:
+            answer = await connection.call(lambda number: GetJoinBundle(number, self._link.room_id))
+        except RefusedError as error:
+            if error.code is RefusalCode.NOT_PROVEN:
+                raise RefusedError("the link was replaced while you were joining by it: ask for the new one") from error
+            raise
         if not isinstance(answer, JoinBundle):
             raise UnavailableError("the server answers something else than a join bundle")
         return answer

@@ -1,9 +1,12 @@
 """A big room that never rests: `make soak MINUTES=10`, or `python -m tests.soak --minutes 10 --members 200 --seed 7`.
 
-Three real server processes; all members in this process, each with its own profile, keys, store and connection. They
-join, speak, leave, crash (dropped in the middle of whatever they do) and come back, change keys and are removed; at the end
-everybody catches up. One JSON object is printed; the exit code is 0 only if nothing was lost, doubled, undecryptable or
-alarming, and all members agree on the room's code.
+Three real server processes, of which one is killed (SIGKILL) every half minute and started again; all members in this process,
+each with its own profile, keys, store and connection. Several things happen at once: members join in storms, speak, leave, are
+removed, change keys; and whatever they are just doing, some are dropped in the middle of it and come back. At the end everybody
+catches up, and what each of them has is compared with what the founder has, place by place.
+
+One JSON object is printed; the exit code is 0 only if nothing was lost, doubled, reordered, undecryptable or alarming for anybody,
+who left included, everybody who should be there is, and all agree on the room's code.
 """
 
 from __future__ import annotations
@@ -19,16 +22,24 @@ from pathlib import Path
 
 import trio
 
-from client.client import open_client
-from client.errors import SamtalaError
+from client.client import Client, open_client
+from client.errors import OutcomeUnknownError, RefusedError, SamtalaError, UnavailableError
 from client.room import Room
 from tests.samtala.cli.servers import Community, open_community
 
-JOINS_AT_ONCE = 4
-"""People who come in together: each join is a commit that everybody follows."""
-SETTLE_S_MAX = 120.0
-ACTS = ("speak", "leave", "crash", "renew", "remove")
-WEIGHTS = (90, 3, 4, 2, 1)
+JOINS_AT_ONCE = 24
+"""People who come in together: a storm, let in by few commits."""
+HANDS = 6
+"""Things that happen at once."""
+CRASH_EVERY_S = (2.0, 8.0)
+KILL_EVERY_S = 30.0
+DOWN_S = 4.0
+SETTLE_S_MAX = 180.0
+COUNTED = (
+    "joined", "left", "removed", "crashed", "crashed_busy", "cut_off", "links_replaced", "servers_killed", "renewed", "sent",
+)  # fmt: skip
+ACTS = ("speak", "leave", "renew", "remove")
+WEIGHTS = (93, 3, 2, 2)
 
 
 class Member:
@@ -39,25 +50,30 @@ class Member:
         self.folder = folder / "people" / name
         self.room: Room | None = None
         self.is_in = False
+        self.is_busy = False
         self.scope = trio.CancelScope()
+        self.ready = trio.Event()
         self.ended = trio.Event()
+        self.ended.set()
 
     async def live(self, soak: Soak, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be online until `crash`."""
-        self.scope, self.ended = trio.CancelScope(), trio.Event()
+        """Be online until `crash`; a join that was cut off is gone on with."""
+        self.scope, self.ready, self.ended = trio.CancelScope(), trio.Event(), trio.Event()
+        task_status.started()
         try:
             with self.scope:
                 async with open_client(self.folder, name=self.name) as client:
-                    self.room = await (client.room("soak") if self.is_in else client.join(soak.link))
+                    self.room = await (client.room("soak") if self.is_in else soak.let_in(client))
                     self.is_in = True
-                    task_status.started()
+                    self.ready.set()
                     await trio.sleep_forever()
         finally:
             self.room = None
             self.ended.set()
+            self.ready.set()
 
     async def crash(self) -> None:
-        """Go without a word."""
+        """Go without a word, whatever is under way."""
         self.scope.cancel()
         await self.ended.wait()
 
@@ -72,6 +88,8 @@ class Soak:
         self.members: list[Member] = []
         self.counts: Counter[str] = Counter()
         self.acknowledged: set[str] = set()
+        self.unknown: set[str] = set()
+        """Texts whose sender crashed before it heard of them: there once, or not at all."""
         self.founder: Room | None = None
         self.filled_s: float | None = None
         """Seconds until everybody was in; None if they never were."""
@@ -83,6 +101,17 @@ class Soak:
         assert self.founder is not None
         return self.founder.link
 
+    async def let_in(self, client: Client) -> Room:
+        """Join by the link; whoever has an old one by then asks for the new one, as people do."""
+        while True:
+            link = self.link
+            try:
+                return await client.join(link)
+            except (RefusedError, UnavailableError):
+                if link == self.link:
+                    raise
+                self.counts["links_replaced"] += 1
+
     async def run(self, minutes: float) -> dict[str, object]:
         """Everything; returns what is printed."""
         began = time.monotonic()
@@ -92,8 +121,8 @@ class Soak:
                 with trio.move_on_after(minutes * 60):
                     await self._fill(nursery)
                     self.filled_s = round(time.monotonic() - began, 1)
-                    while True:
-                        await self._act(nursery)
+                    await self._shake(nursery)
+                await self._bring_back(nursery)
                 with trio.move_on_after(SETTLE_S_MAX) as settling:
                     await self._settle()
                 result = await self._judge()
@@ -108,26 +137,69 @@ class Soak:
                     joining.start_soon(self._join, nursery)
             await self._speak(self.random.choice(self.members))
 
+    async def _shake(self, nursery: trio.Nursery) -> None:
+        async with trio.open_nursery() as shaking:
+            shaking.start_soon(self._kill_servers)
+            shaking.start_soon(self._crash_members, nursery)
+            for _ in range(HANDS):
+                shaking.start_soon(self._act_again_and_again, nursery)
+
+    async def _kill_servers(self) -> None:
+        while True:
+            await trio.sleep(KILL_EVERY_S)
+            place = self.random.randrange(3)
+            with trio.CancelScope(shield=True):  # A server that was killed is always started again.
+                await trio.to_thread.run_sync(self.community.kill, place)
+                self.counts["servers_killed"] += 1
+                await trio.sleep(DOWN_S)
+                await trio.to_thread.run_sync(self.community.restart, place)
+
+    async def _crash_members(self, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.sleep(self.random.uniform(*CRASH_EVERY_S))
+            busy = [member for member in self.members if member.is_busy]
+            member = self.random.choice(busy or self.members)
+            self.counts["crashed"] += 1
+            self.counts["crashed_busy"] += member.is_busy
+            await member.crash()
+            await self._return(member, nursery)
+
+    async def _return(self, member: Member, nursery: trio.Nursery) -> None:
+        if member in self.members:
+            await nursery.start(member.live, self)
+            await member.ready.wait()
+
     async def _join(self, nursery: trio.Nursery) -> None:
         self._names += 1
         member = Member(f"member-{self._names}", self.community.folder)
         self.members.append(member)
         self.counts["joined"] += 1
         await nursery.start(member.live, self)
+        await member.ready.wait()
 
-    async def _act(self, nursery: trio.Nursery) -> None:
+    async def _act_again_and_again(self, nursery: trio.Nursery) -> None:
+        while True:
+            idle = [member for member in self.members if member.room is not None and not member.is_busy]
+            if not idle:
+                await trio.sleep(0.1)
+                continue
+            member = self.random.choice(idle)
+            member.is_busy = True
+            try:
+                await self._act(member, nursery)
+            except (OutcomeUnknownError, UnavailableError):
+                self.counts["cut_off"] += 1  # It crashed meanwhile.
+            finally:
+                member.is_busy = False
+
+    async def _act(self, member: Member, nursery: trio.Nursery) -> None:
         (act,) = self.random.choices(ACTS, WEIGHTS)
-        member = self.random.choice(self.members)
         match act:
             case "speak":
                 await self._speak(member)
             case "leave" | "remove":
                 await self._part_with(member, act)
                 await self._join(nursery)
-            case "crash":
-                await member.crash()
-                self.counts["crashed"] += 1
-                await nursery.start(member.live, self)
             case _:
                 assert member.room is not None
                 self.counts["renewed"] += 1
@@ -137,21 +209,38 @@ class Soak:
         assert member.room is not None
         self.counts["sent"] += 1
         text = f"{member.name} says {self.counts['sent']}"
+        self.unknown.add(text)
         await member.room.send(text)
+        self.unknown.discard(text)
         self.acknowledged.add(text)
 
     async def _part_with(self, member: Member, how: str) -> None:
         assert self.founder is not None
+        room = member.room
+        assert room is not None
         self.members.remove(member)
         if how == "leave":
-            assert member.room is not None
-            await member.room.say_goodbye()
+            await room.say_goodbye()
         self.counts["left" if how == "leave" else "removed"] += 1
+        self._count_wrongs(room)
         await member.crash()
         await self.founder.caught_up()
         for candidate in await self.founder.members():
             if candidate.name == member.name:
                 await self.founder.remove(candidate)
+
+    def _count_wrongs(self, room: Room) -> None:
+        self.counts["undecryptable"] += room.undecryptable
+        self.counts["alarms"] += room.alarms
+
+    async def _bring_back(self, nursery: trio.Nursery) -> None:
+        """Time is up in the middle of something: whoever is down or half in comes back."""
+        with trio.move_on_after(SETTLE_S_MAX):
+            async with trio.open_nursery() as returning:
+                for member in self.members:
+                    if member.room is None:
+                        await member.crash()
+                        returning.start_soon(self._return, member, nursery)
 
     @property
     def _rooms(self) -> list[Room]:
@@ -162,37 +251,63 @@ class Soak:
         assert self.founder is not None
         sent = await self.founder.send("the end")
         for room in self._rooms:
-            async for _ in room.messages(sent.sequence - 1):
+            async for message in room.messages(sent.sequence - 1):
+                assert message.text == "the end", message
                 break
 
     async def _judge(self) -> dict[str, object]:
         assert self.founder is not None
-        seen: Counter[str] = Counter()
-        with trio.move_on_after(SETTLE_S_MAX):
-            async for message in self.founder.messages(0):
-                seen[message.text] += 1
-                if message.text == "the end":
-                    break
         rooms = self._rooms
+        truth, _ = await _all_of(self.founder)
+        texts = Counter(truth.values())
+        for room in rooms:
+            self._count_wrongs(room)
+            await self._compare(room, truth)
         return {
             "members": len(rooms),
             "filled_s": self.filled_s,
-            **{name: self.counts[name] for name in ("joined", "left", "removed", "crashed", "renewed", "sent")},
+            **{name: self.counts[name] for name in COUNTED},
             "acked": len(self.acknowledged),
-            "lost": sum(text not in seen for text in self.acknowledged),
-            "duplicated": sum(count > 1 for count in seen.values()),
-            "undecryptable": sum(room.undecryptable for room in rooms),
-            "alarms": sum(room.alarms for room in rooms),
+            "unknown": len(self.unknown),
+            "unknown_but_there": sum(text in texts for text in self.unknown),
+            "lost": sum(text not in texts for text in self.acknowledged),
+            "duplicated": sum(count > 1 for count in texts.values()),
+            **{
+                name: self.counts[name]
+                for name in ("compared", "missing", "strange", "reordered", "undecryptable", "alarms")
+            },
             "over": sum(room.is_over for room in rooms),
+            "absent": len(self.members) + 1 - len(rooms),
             "epochs": self.founder.epoch,
             "codes": len({room.code for room in rooms}),
         }
 
+    async def _compare(self, room: Room, truth: dict[int, str]) -> None:
+        """What one member has with what the founder has: all since it came, in the same places."""
+        mine, since = await _all_of(room)
+        self.counts["compared"] += len(mine)
+        self.counts["reordered"] += list(mine) != sorted(mine)
+        self.counts["strange"] += sum(truth.get(sequence) != text for sequence, text in mine.items())
+        self.counts["missing"] += sum(sequence not in mine for sequence in truth if sequence > since)
+
+
+async def _all_of(room: Room) -> tuple[dict[int, str], int]:
+    """Messages by their places, in the order in which they are shown; and the place where this device came in."""
+    found: dict[int, str] = {}
+    quest = room._driver._core.past.quest
+    async for message in room.messages(0):
+        assert message.sequence not in found, f"shown twice: {message}"
+        found[message.sequence] = message.text
+        if message.text == "the end":
+            break
+    return found, 0 if quest is None else quest.cursor.sequence
+
 
 def is_clean(result: dict[str, object]) -> bool:
     """Whether nothing went wrong."""
-    wrong = ("lost", "duplicated", "undecryptable", "alarms", "over")
-    return bool(result["settled"]) and result["codes"] == 1 and not any(result[name] for name in wrong)
+    wrong = ("lost", "duplicated", "missing", "strange", "reordered", "undecryptable", "alarms", "over", "absent")
+    is_whole = bool(result["settled"]) and result["filled_s"] is not None
+    return is_whole and result["codes"] == 1 and not any(result[name] for name in wrong)
 
 
 def main() -> int:
