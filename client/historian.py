@@ -152,8 +152,7 @@ class Historian:
         core = self._core
         self._is_reading = False
         core.past.done(policy_of(core.group))
-        grant, _ = read_grant(quest.grant)
-        core.past.archive.take(grant.records)
+        core.past.archive.take(reading.records)
         core.past.archive.keep(policy_of(core.group), self._now_us())
         core.notes.word(core.cursor.sequence, ItemKind.HISTORY_READ, str(len(reading.items)), is_own=quest.is_own)
 

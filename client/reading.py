@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+import msgspec
+
 import mls
 from client import limits
 from client.granting import Grant
 from client.identity import may_replace, person_of
 from client.payload import Payload, PayloadKind, decode_payload
-from client.room_state import Cursor
+from client.room_state import ArchiveRecord, Cursor
 from client.seals import open_commit
 from client.timeline import NOBODY, ItemKind, Sender, TimelineItem, sender_of, why_unreadable
 from mls import EpochReader, EpochRecord, PublicGroup
@@ -62,6 +64,8 @@ class Reading:
         self.items: deque[TimelineItem] = deque(maxlen=limits.HISTORY_MESSAGES_MAX)
         """To be shown when `is_done`, and not before."""
         self.is_done = False
+        self.records: list[ArchiveRecord] = []
+        """Those of the grant that were gone through, with places and times as the log has them, and not as the giver says."""
         self._records = deque(grant.records)
         first = self._records[0]
         self._cursor = Cursor(first.sequence, first.chain)
@@ -94,6 +98,9 @@ class Reading:
 
     def _take(self, delivery: Delivery) -> None:
         sequence = delivery.first_sequence
+        if self._records and delivery.timestamp_us < self._records[0].time_us:
+            # Of the first epoch nobody but the giver says when it began, but not after its own entries.
+            self._records[0] = msgspec.structs.replace(self._records[0], time_us=delivery.timestamp_us)
         if sequence != self._cursor.sequence + 1:
             raise HistoryError(f"a server skipped from {self._cursor.sequence} to {sequence}")
         try:
@@ -118,6 +125,14 @@ class Reading:
 
     def _follow(self, delivery: Delivery) -> None:
         record, epoch = self._records.popleft(), RoomEpoch(self._public.epoch)
+        self.records.append(record)
+        if self._records:
+            self._records[0] = msgspec.structs.replace(
+                self._records[0],
+                sequence=self._cursor.sequence,
+                chain=self._cursor.chain,
+                time_us=delivery.timestamp_us,
+            )
         commit = open_commit(
             decode_commit(delivery.block).commit, env_key=record.env_key, room_id=self._room_id, epoch=epoch
         )
@@ -135,6 +150,8 @@ class Reading:
             raise HistoryError("it is not the history of the room that we came into")
         if self._context is not None and self._public.context != self._context:
             raise HistoryError("it leads to another group than the one that we came into")
+        if self._context is None:
+            self.records += self._records  # Our own, which end before our own first entry.
         self.is_done = True
 
     # Messages

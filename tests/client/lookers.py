@@ -57,7 +57,7 @@ def reading_of(device: Device, policy: HistoryPolicy | None = None, now_us: int 
 
 def look_back(device: Device, now_us: int = NOW_US) -> list[TimelineItem]:
     """Read what was granted, to its end; what is not true is refused and raised."""
-    past, quest = device.core.past, quest_of(device)
+    past = device.core.past
     try:
         reading = reading_of(device, now_us=now_us)
         reading.feed(device.log.after(reading.after))
@@ -66,7 +66,7 @@ def look_back(device: Device, now_us: int = NOW_US) -> list[TimelineItem]:
         past.refuse_giver()
         raise
     past.done(policy_of(device.core.group))
-    past.archive.take(read_grant(quest.grant)[0].records)
+    past.archive.take(reading.records)
     known = {item.sequence for item in device.disk.items if item.kind is ItemKind.HISTORY}
     device.disk.items = [*(item for item in reading.items if item.sequence not in known), *device.disk.items]
     return list(reading.items)

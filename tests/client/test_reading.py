@@ -253,6 +253,20 @@ def test_a_beginning_that_leads_to_another_group_shows_nothing() -> None:
     assert history_of(bob) == []
 
 
+def test_when_an_epoch_began_is_the_logs_word_and_not_the_givers() -> None:
+    """Otherwise a giver could have newcomers keep keys for ever, or throw them away."""
+    carol = granted()
+    true = read_grant(quest_of(carol).grant)[0].records
+    _hand(carol, [msgspec.structs.replace(record, time_us=record.time_us + 10**15) for record in true])
+
+    look_back(carol)
+
+    kept = carol.core.past.archive.records
+    assert [record.time_us for record in kept[1 : len(true)]] == [record.time_us for record in true[1:]]
+    assert [record.chain for record in kept[: len(true)]] == [record.chain for record in true]
+    assert kept[0].time_us <= true[1].time_us
+
+
 def test_records_of_another_branch_of_the_room_lead_nowhere() -> None:
     """A giver names a garbage commit as the one that counted."""
     carol = granted()
