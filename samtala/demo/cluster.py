@@ -7,6 +7,7 @@ up when its own `/readyz` says so; nothing here waits by the clock alone.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -26,6 +27,9 @@ START_S_MAX = 30.0
 POLL_S = 0.02
 STOP_S_MAX = 65.0
 NAMES = ("a", "b", "c")
+PORTS = (20_000, 32_000)
+"""Below those that operating systems give to connections: Linux from 32,768 on, others from 49,152."""
+PORT_TRIES_MAX = 100
 
 
 class ServerFailedError(Exception):
@@ -222,11 +226,21 @@ def _add_peers(place: Place, index: int, places: list[Place], gates: dict[tuple[
 
 
 def free_port() -> int:
-    """A loopback port that was free for TCP and UDP a moment ago."""
-    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        stream.bind((HOST, 0))
-        datagrams.bind((HOST, stream.getsockname()[1]))
-        return int(stream.getsockname()[1])
+    """A loopback port that was free for TCP and UDP a moment ago.
+
+    Not one that the operating system gives away: any connection that somebody makes in the meantime could take that, and the
+    server that it was meant for would not start.
+    """
+    for _ in range(PORT_TRIES_MAX):
+        port = PORTS[0] + secrets.randbelow(PORTS[1] - PORTS[0])
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            try:
+                stream.bind((HOST, port))
+                datagrams.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise ServerFailedError(f"no free port on {HOST} from {PORTS[0]} to {PORTS[1]}")
 
 
 async def get(port: int, path: str, *, host: str = HOST) -> str:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from samtala.cli import main
+from samtala.demo.cluster import free_port
 
 START_TRIES_MAX = 600
 COMMAND_S_MAX = 60.0
@@ -83,8 +83,8 @@ class Community:
             self.wait_ready(place)
 
     def _init(self, names: str) -> None:
-        ports = [_free_port() for _ in names]
-        self._metrics = [_free_port() for _ in names]
+        ports = [free_port() for _ in names]
+        self._metrics = [free_port() for _ in names]
         for name, port, metrics in zip(names, ports, self._metrics, strict=True):
             done = self.samtala(
                 "node", "init", "--name", name, "--data", str(self.folder / name),
@@ -164,25 +164,6 @@ class Community:
         for process in self._processes:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        stream.bind(("127.0.0.1", 0))
-        datagrams.bind(stream.getsockname())
-        return int(stream.getsockname()[1])
-
-
-@contextmanager
-def open_strangers(folder: Path, names: str) -> Iterator[Community]:
-    """Servers of which none knows another, for the time of the block."""
-    os.environ.pop("SAMTALA_PROFILE", None)
-    community = Community(folder)
-    try:
-        community.start_strangers(names)
-        yield community
-    finally:
-        community.end()
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from samtala.demo.cluster import free_port, get, open_cluster
+from samtala.demo.cluster import HOST, PORTS, ServerFailedError, free_port, get, open_cluster
 
 
 @pytest.mark.process
@@ -36,3 +37,21 @@ async def test_a_second_process_on_one_data_folder_is_refused(tmp_path: Path) ->
 
 async def test_nobody_there_is_an_empty_answer() -> None:
     assert await get(free_port(), "/readyz") == ""
+
+
+def test_a_free_port_is_none_that_connections_are_given() -> None:
+    ports = [free_port() for _ in range(50)]
+
+    assert all(PORTS[0] <= port < PORTS[1] for port in ports)
+    assert PORTS[1] < 32_768
+
+
+def test_a_port_in_use_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = free_port()
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind((HOST, taken))
+        monkeypatch.setattr("samtala.demo.cluster.PORTS", (taken, taken + 1))
+
+        with pytest.raises(ServerFailedError, match="no free port"):
+            free_port()
+    assert free_port() == taken
