@@ -167,6 +167,18 @@ class Community:
 
 
 @contextmanager
+def open_strangers(folder: Path, names: str) -> Iterator[Community]:
+    """Servers of which none knows another, for the time of the block."""
+    os.environ.pop("SAMTALA_PROFILE", None)
+    community = Community(folder)
+    try:
+        community.start_strangers(names)
+        yield community
+    finally:
+        community.end()
+
+
+@contextmanager
 def open_community(folder: Path) -> Iterator[Community]:
     """A community for the time of the block."""
     os.environ.pop("SAMTALA_PROFILE", None)
