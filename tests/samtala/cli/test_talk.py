@@ -33,6 +33,9 @@ def link(community: Community) -> str:
     return made.out.strip()
 
 
+# The suite may give the tests of this file to several workers: each has to hold whatever ran before it, here or elsewhere.
+
+
 def texts(community: Community, person: str) -> list[str]:
     done = community.samtala("tail", "lobby", "--since", "0", "--no-follow", "--json", person=person)
     assert done.code == 0, done.err
@@ -221,7 +224,7 @@ def test_leaving_deletes_and_tells(community: Community) -> None:
 
 
 def test_nobody_reachable_lists_what_was_tried(community: Community, link: str) -> None:
-    """Last: the servers are gone after this one, drained."""
+    """The servers are gone after this one, drained."""
     assert [community.terminate(place) for place in range(3)] == [0, 0, 0]
 
     join = community.samtala("join", link, "--timeout", "1", person="eve")
@@ -234,31 +237,50 @@ def test_nobody_reachable_lists_what_was_tried(community: Community, link: str) 
     assert "anybody?" not in str(community.samtala("tail", "lobby", "--since", "0", "--no-follow", "--timeout", "1"))
 
 
-def test_a_room_goes_on_by_force_on_the_one_server_that_is_left(community: Community) -> None:
-    """Last of all: two of three servers never come back."""
+def recoverable(community: Community) -> tuple[str, str, str]:
+    """All servers are drained; the configuration file of c, the room's label there and the epoch that force would begin."""
+    assert [community.terminate(place) for place in range(3)] == [0, 0, 0]
     config = str(community.folder / "c" / "node.toml")
     told = community.samtala("room", "recover", "--config", config, "--json")
     assert told.code == 0, told.err
     (room,) = told.objects[0]["rooms"]  # type: ignore[misc]
     assert room["is_whole"]
-    label, epoch = str(room["room"]), int(room["epoch"]) + 1
-    plan = community.samtala("room", "recover", label, "--config", config)
-    assert "whatever the other 2 acknowledged" in plan.out
-    assert f"--epoch {epoch}" in plan.err
+    return config, str(room["room"]), str(int(room["epoch"]) + 1)
+
+
+def force(community: Community, epoch: str) -> list[str]:
+    """The words that go on by force on c, with the owner's word for this epoch."""
+    config, label, _ = recoverable(community)
     record = str(community.folder / "record")
     vouch = ["room", "vouch", "lobby", record, "--server", community.addresses[2], "--epoch"]
-    assert community.samtala(*vouch, "9").code == 0
-    force = ["room", "recover", label, "--config", config, "--accept-data-loss", "--record", record]
-    wrong = community.samtala(*force)
+    assert community.samtala(*vouch, epoch, person="bob").code == 4
+    assert community.samtala(*vouch, epoch).code == 0
+    return ["room", "recover", label, "--config", config, "--accept-data-loss", "--record", record]
+
+
+def test_force_takes_the_owners_word_for_the_very_epoch(community: Community, link: str) -> None:
+    config, label, epoch = recoverable(community)
+
+    plan = community.samtala("room", "recover", label, "--config", config)
+
+    assert "whatever the other 2 acknowledged" in plan.out
+    assert f"--epoch {epoch}" in plan.err
+    wrong = community.samtala(*force(community, "9"))
     assert (wrong.code != 0, f"not for epoch {epoch}" in wrong.err) == (True, True)
-    assert community.samtala(*vouch, str(epoch), person="bob").code == 4
-    assert community.samtala(*vouch, str(epoch)).code == 0
 
-    done = community.samtala(*force)
 
+@pytest.fixture(scope="module")
+def survivor(community: Community, link: str) -> str:
+    """Last of all: two of three servers never come back. The third one's configuration file: the room goes on there."""
+    config, _, epoch = recoverable(community)
+    done = community.samtala(*force(community, epoch))
     assert done.code == 0, done.err
     community.restart(2)
-    assert community.samtala("room", "recover", "--config", config).code != 0, "it runs"
+    return config
+
+
+def test_a_room_goes_on_by_force_on_the_one_server_that_is_left(community: Community, survivor: str) -> None:
+    assert community.samtala("room", "recover", "--config", survivor).code != 0, "it runs"
     sent = community.samtala("send", "lobby", "on one server")
     assert sent.code == 0, sent.err
     answered = community.samtala("send", "lobby", "found it", person="bob")
@@ -267,13 +289,14 @@ def test_a_room_goes_on_by_force_on_the_one_server_that_is_left(community: Commu
     assert texts(community, "bob")[-2:] == ["on one server", "found it"]
 
 
-def test_a_copy_comes_back_on_a_new_server_when_none_is_left(community: Community) -> None:
-    config, copy, record = (str(community.folder / name) for name in ("c/node.toml", "copy", "record"))
-    made = [community.samtala("backup", "create", copy, "--config", config, "--json") for _ in "12"]
+def test_a_copy_comes_back_on_a_new_server_when_none_is_left(community: Community, survivor: str) -> None:
+    copy, record = (str(community.folder / name) for name in ("copy", "record"))
+    assert community.samtala("send", "lobby", "to be copied").code == 0
+    made = [community.samtala("backup", "create", copy, "--config", survivor, "--json") for _ in "12"]
     assert [done.code for done in made] == [0, 0], made[0].err
     assert community.samtala("backup", "verify", copy).out.startswith("whole: 1 rooms")
     assert community.terminate(2) == 0
-    final = community.samtala("backup", "create", copy, "--config", config, "--json")
+    final = community.samtala("backup", "create", copy, "--config", survivor, "--json")
     assert int(str(final.objects[0]["operations"])) >= int(str(made[0].objects[0]["operations"])) > 0
 
     new = community.take_over("d", lost="c")
@@ -292,7 +315,7 @@ def test_a_copy_comes_back_on_a_new_server_when_none_is_left(community: Communit
 
     sent = community.samtala("send", "lobby", "from a copy")
     assert sent.code == 0, sent.err
-    assert texts(community, "bob")[-2:] == ["found it", "from a copy"]
+    assert texts(community, "bob")[-2:] == ["to be copied", "from a copy"]
 
 
 def test_standard_input_may_be_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
