@@ -36,6 +36,7 @@ from client.moving import MovePlan, Mover, prepare_move, prepare_replacement, vo
 from client.places import places_of, with_moved
 from client.portable import Luggage, identity_of, pack_rooms, restored, unpacked
 from client.profile import open_profile, profile_folder
+from client.record_keeper import RecordKeeper
 from client.recovery import CameBack, RecoveredRoom, Recovery, open_recovery, seal_recovery
 from client.rescue import override_room
 from client.room import Room
@@ -153,7 +154,7 @@ class Client:
 
     async def create_room(
         self, name: str, *, nodes: Sequence[str], my_name: str | None = None, by_approval: bool = False,
-        history: HistoryPolicy = NO_HISTORY,
+        history: HistoryPolicy = NO_HISTORY, by_quorum: bool = True,
     ) -> Room:  # fmt: skip
         """Make a room on the servers of a cluster and become its first member.
 
@@ -163,6 +164,7 @@ class Client:
             my_name: what to be called there; by default as everywhere.
             by_approval: the link only lets people knock: see `Room.approve`.
             history: what newcomers may read of what was before them: see `Room.set_history`.
+            by_quorum: its servers' cluster may place it on others of its servers, not only we: see `found_room`.
 
         Raises:
             UsageError: a name or an address is wrong.
@@ -176,8 +178,9 @@ class Client:
         roster = (await ask_roster([parse_server(text) for text in nodes])).for_new_room()
         now_us, entropy = time.time_ns() // 1000, secrets.token_bytes
         new = found_room(
-            name, roster.nodes, identity, by_approval=by_approval, history=history, entropy=entropy, now_us=now_us
-        )
+            name, roster.nodes, identity, by_approval=by_approval, history=history, by_quorum=by_quorum,
+            entropy=entropy, now_us=now_us,
+        )  # fmt: skip
         async with self._opening:
             await self._begin_own(new, name, identity)
             await self._host(new, roster)
@@ -470,14 +473,11 @@ class Client:
         driver = RoomDriver(core, self._store, join_secret=link.join_secret)
         search = await self._search(link, stored.descriptor)
         found = await search.first()
-        ownership = (
-            Owner(stored.record.root_seed, found.descriptor, secrets.token_bytes, epoch=found.item.seq >> 32)
-            if stored.record.root_seed
-            else None
-        )
+        seed, signed = stored.record.root_seed, found.item.seq >> 32
+        ownership = Owner(seed, found.descriptor, secrets.token_bytes, epoch=signed) if seed else None
         room = Room(driver, self._store, link=link, name=stored.record.name, first_id=first_id, ownership=ownership)
         self._open[stored.room_id] = room
-        self._nursery.start_soon(self._run_room, driver, found, link)
+        self._nursery.start_soon(self._run_room, driver, found, link, RecordKeeper(link, seed, signed))
         return room
 
     async def _finish_joining(self, link: Link, stored: StoredRoom) -> StoredRoom:
@@ -485,9 +485,10 @@ class Client:
         memory = await self._store.run(lambda store: store.memory(stored.room_id))
         return await self._join(link, identity_of(stored.record), stored) if memory.in_flight else stored
 
-    async def _run_room(self, driver: RoomDriver, found: Found, link: Link) -> None:
+    async def _run_room(self, driver: RoomDriver, found: Found, link: Link, keeper: RecordKeeper) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_for_servers, driver, found, link)
+            nursery.start_soon(keeper.run, driver)
             known = await self._believed(link.room_id, found)
             await driver.run(places_of(found, known), known=known)
             nursery.cancel_scope.cancel()

@@ -57,6 +57,7 @@ def found_room(
     *,
     by_approval: bool = False,
     history: HistoryPolicy = NO_HISTORY,
+    by_quorum: bool = True,
     entropy: Entropy,
     now_us: int,
 ) -> NewRoom:
@@ -68,13 +69,15 @@ def found_room(
         identity: the founder's.
         by_approval: whether the link only lets people knock.
         history: what newcomers may read of what was before them.
+        by_quorum: whether its servers, too, may say which servers it has next; else only the founder.
         entropy: source of randomness.
         now_us: unix microseconds.
     """
     facts = facts_extension(RoomFacts(1, name, identity.user_key, by_approval=by_approval, history_days=history.days))
     return found_by_keys(
         nodes, identity, facts,
-        root_seed=entropy(_SEED_BYTES), secret=entropy(LINK_SECRET_BYTES), entropy=entropy, now_us=now_us,
+        root_seed=entropy(_SEED_BYTES), secret=entropy(LINK_SECRET_BYTES), by_quorum=by_quorum, entropy=entropy,
+        now_us=now_us,
     )  # fmt: skip
 
 
@@ -85,6 +88,7 @@ def found_by_keys(
     *,
     root_seed: bytes,
     secret: bytes,
+    by_quorum: bool = True,
     entropy: Entropy,
     now_us: int,
 ) -> NewRoom:
@@ -96,6 +100,7 @@ def found_by_keys(
         content: what its members agree on.
         root_seed: of its root key.
         secret: of its link.
+        by_quorum: as in `found_room`.
         entropy: source of randomness.
         now_us: unix microseconds.
     """
@@ -125,6 +130,7 @@ def found_by_keys(
         group_info=seal_group_info(group, secrets, keys, entropy),
         descriptor=item,
         by_approval=facts_of(group).by_approval,
+        by_quorum=by_quorum,
     )
     beginning = Cursor(EntrySequence(0), chain_start(link.room_id))
     return NewRoom(

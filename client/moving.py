@@ -242,7 +242,7 @@ class Mover:
     ) -> RoomStatus:
         epoch = GroupEpoch(status.group_epoch + 1)
         move = Move(epoch=epoch, servers=tuple(voters), standbys=tuple(standbys), descriptor=self._sign(voters, epoch))
-        await _wish(connection, move, status.epoch)
+        await wish(connection, move, status.epoch)
         keys = {server.node_key for server in (*voters, *standbys)}
         return await self._until(
             lambda now: (
@@ -274,7 +274,12 @@ def _are_ready(status: RoomStatus, wanted: set[NodeKey]) -> bool:
     return len(replicas) == len(wanted) and all(is_close)
 
 
-async def _wish(connection: RoomConnection, move: Move, epoch: RoomEpoch) -> None:
+async def wish(connection: RoomConnection, move: Move, epoch: RoomEpoch) -> None:
+    """Have the owner's wish taken into the room's log; `epoch` is the room's, as far as we know.
+
+    Raises:
+        RefusedError: the room does not take it now.
+    """
     for _ in range(limits.MOVE_TRIES_MAX):
         result = await connection.append(encode_control_block(epoch, move)).result()
         if result.kind is ResultKind.ACCEPTED:

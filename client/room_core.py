@@ -61,6 +61,7 @@ from wire.room import (
     BlockResult,
     Delivery,
     Move,
+    Place,
     ResultKind,
     chain_next,
     decode_block_header,
@@ -422,7 +423,7 @@ class RoomCore:
         except DecodeError:
             self._break(delivery.first_sequence, "a server delivered what is no block")
             return
-        if isinstance(body, Ack | Move):
+        if isinstance(body, Ack | Move | Place):
             return
         if (epoch, body.write_key) != (self.epoch, self._secrets.write_key):
             self._break(delivery.first_sequence, _UNDONE)

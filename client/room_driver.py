@@ -126,7 +126,8 @@ class RoomDriver:
         self._renewed: tuple[RoomEpoch, int] | None = None
         """The last epoch that we began, and when; None until it is known."""
         self._scope = trio.CancelScope()
-        self._known: RoomServers | None = None
+        self.known: RoomServers | None = None
+        """Whom to believe where the room is; None while it was not looked for."""
         self._is_closed = False
         self._closed = trio.Event()
         self._acts, self._inbox = trio.open_memory_channel[Act | tuple[Delivery, ...]](limits.INBOX_MAX)
@@ -202,7 +203,7 @@ class RoomDriver:
 
     async def read_all(self, verdict: Verdict, chain: bytes) -> Verdict:
         """Read all of one server's log (`client.verification.read_all`)."""
-        return await read_all(self.room_id, verdict, ReadKeys(self._keys), chain=chain, known=self._known)
+        return await read_all(self.room_id, verdict, ReadKeys(self._keys), chain=chain, known=self.known)
 
     async def _stepped(self, act: Act) -> None:
         """Act, and return after the step that stores what came of it."""
@@ -257,7 +258,7 @@ class RoomDriver:
                     trio.open_nursery() as nursery,
                 ):
                     self.connection = connection
-                    self._known = known
+                    self.known = known
                     nursery.start_soon(self._historian.run)
                     nursery.start_soon(self._listen, connection, nursery)
                     await self._own(connection, nursery)
@@ -334,7 +335,7 @@ class RoomDriver:
 
     def _places(self) -> tuple[list[ServerAddress], RoomServers | None]:
         assert self.connection is not None, "the historian works while there is one"
-        return self.connection.servers, self._known
+        return self.connection.servers, self.known
 
     def _plan(self, nursery: trio.Nursery) -> None:
         """What is to be done later, if it is still needed then (e2ee.md §3.1, R3)."""
@@ -461,11 +462,13 @@ class RoomDriver:
         await self._acts.send(_nothing)
 
     async def _remember_servers(self, known: RoomServers) -> None:
-        self._known = known
+        self.known = known
         try:
             await self._store.run(lambda store: store.set_servers(self.room_id, known))
         except StoreError as error:
             self.failure = error
+        self.state_news.set()
+        self.state_news = trio.Event()
 
     def _on_state(self, event: StateChanged) -> None:
         # A server that contradicts the room is tried again and again; it is one alarm.

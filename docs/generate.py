@@ -196,7 +196,7 @@ def wire_page() -> str:
         "# Wire protocol",
         "",
         f"Protocol version {versions.PROTOCOL_VERSION}, over TLS 1.3. This page is made from `wire/frames.py`,"
-        " `wire/messages.py`, `wire/room.py`, `wire/errors.py` and `wire/limits.py`.",
+        " `wire/messages.py`, `wire/peer_messages.py`, `wire/room.py`, `wire/errors.py` and `wire/limits.py`.",
         "",
         "## Frames",
         "",

@@ -40,6 +40,7 @@ from room_server.draining import Draining, DrainReport
 from room_server.errors import ClusterError, StartError
 from room_server.health import HealthSource, metrics_answer
 from room_server.http import JSON, Answer, Handler, Routes, serve_http
+from room_server.rebalancer import Rebalancer
 from room_server.report import RoomOrder
 from room_server.reporter import Reporter
 from room_server.tasks import task_tree
@@ -79,6 +80,7 @@ async def serve_admin(
     health: HealthSource,
     *,
     cluster: ClusterAdmin,
+    rebalancer: Rebalancer,
     draining: Draining,
 ) -> None:
     """Answer on `listener` until cancelled."""
@@ -94,6 +96,7 @@ async def serve_admin(
     actions: dict[bytes, Handler] = {
         b"/cluster/" + verb.encode(): partial(_act, action) for verb, action in _actions(cluster).items()
     }
+    actions[b"/cluster/rebalance"] = partial(_rebalance, rebalancer)
     actions |= {b"/drain": partial(_drain, draining.begin), b"/undrain": partial(_drain, draining.end)}
     await serve_http(listener, routes, actions)
 
@@ -118,6 +121,18 @@ async def _act(action: _Action, query: bytes) -> Answer:
     except ValueError:
         return Answer(b"a number is needed\n", status=HTTPStatus.BAD_REQUEST)
     return Answer(msgspec.json.encode(done), JSON)
+
+
+async def _rebalance(rebalancer: Rebalancer, query: bytes) -> Answer:
+    said = parse_qs(query.decode("ascii", "replace"))
+    without = said.get("without", [])
+    acts: dict[str, _Action] = {
+        "plan": lambda _: rebalancer.plan(without),
+        "begin": lambda _: rebalancer.begin(without),
+        "stop": lambda _: rebalancer.stop(),
+    }
+    act = acts.get(said.get("do", ["plan"])[0])
+    return Answer(f"do={'|'.join(acts)}\n".encode(), status=400) if act is None else await _act(act, query)
 
 
 def _actions(cluster: ClusterAdmin) -> dict[str, _Action]:

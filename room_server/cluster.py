@@ -22,9 +22,11 @@ import trio
 
 from room_server import limits
 from room_server.cluster_file import ClusterFile, RememberedCluster
-from room_server.cluster_plan import Standing, next_configuration, voters_of
+from room_server.cluster_plan import next_configuration, voters_of
 from room_server.errands import Errands
 from room_server.errors import ClusterError, ConnectionCutError, SnapshotError
+from room_server.group_client import GroupClient
+from room_server.margin import standing_of
 from room_server.roster import (
     ClusterGenesis,
     Operation,
@@ -36,9 +38,9 @@ from room_server.roster import (
     decode_genesis,
     decode_state,
     encode_genesis,
+    encode_operation,
     encode_state,
 )
-from room_server.roster_client import RosterClient
 from vr.configuration import Configuration, Member
 from vr.errors import DecodeError as VrDecodeError
 from vr.errors import UnknownGroup
@@ -46,10 +48,11 @@ from vr.host import Host, HostError
 from vr.log import Request
 from vr.ready import Rejected, Reply
 from vr.replica import Replica, Status
-from vr.types import ClientId, GroupId, ReplicaId, ReplicaIndex
+from vr.types import ClientId, GroupId, ReplicaId
 from wire.cluster import ClusterId, NodeRecord
 from wire.ids import NodeKey
-from wire.messages import Message, PeerCluster, PeerErrand
+from wire.messages import Message
+from wire.peer_messages import PeerCluster, PeerErrand
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -233,12 +236,15 @@ class Cluster:
                 await self._changed.wait()
         if self.replica is None:
             return await self.errands.ask(self._keepers(), operation)
-        return await self._client.perform(operation)
+        return await self._execute(operation)
 
     async def _perform_for_another(self, operation: Operation) -> RosterCode:
         if self.replica is None:
             raise ClusterError("this server is only told the roster, too")
-        return await self._client.perform(operation)
+        return await self._execute(operation)
+
+    async def _execute(self, operation: Operation) -> RosterCode:
+        return RosterCode((await self._client.call(encode_operation(operation)))[0])
 
     def _keepers(self) -> list[NodeKey]:
         configuration = self.configuration
@@ -258,6 +264,10 @@ class Cluster:
         return self._summons is not None and self._summons.index_of(self._open_host.replica_id) is not None
 
     # --- what the host reports (vr.host Embedder) ----------------------------------------------------------------------
+
+    async def news(self) -> None:
+        """Wait until something is different."""
+        await self._changed.wait()
 
     def wake(self) -> None:
         """Something is different: look what there is to do."""
@@ -416,7 +426,7 @@ class Cluster:
         if replica is None or not replica.is_primary:
             return
         configuration = next_configuration(
-            replica.configuration, roster.nodes, _standing(replica), own=self._open_host.replica_id
+            replica.configuration, roster.nodes, standing_of(replica), own=self._open_host.replica_id
         )
         if configuration is not None:
             refusal = self._open_host.reconfigure(self.group, configuration)
@@ -453,11 +463,12 @@ class Cluster:
                     log.warning("cluster_record_not_renewed", reason=str(error))
             await trio.sleep(_RENEW_RETRY_S)
 
-    def _new_client(self) -> RosterClient:
-        return RosterClient(
+    def _new_client(self) -> GroupClient:
+        return GroupClient(
             ClientId(self._entropy(16)),
             submit=self._submit,
             forget=lambda client, session: self._open_host.forget(self.group, client, session),
+            silence="a majority of the servers that keep the roster does not answer; look with `samtala cluster status`",
         )
 
     def _submit(self, request: Request) -> None:
@@ -467,13 +478,3 @@ class Cluster:
     def _open_host(self) -> Host:
         assert self._host is not None, "attach comes before use"
         return self._host
-
-
-def _standing(replica: Replica) -> dict[ReplicaId, Standing]:
-    configuration = replica.configuration
-    standing = {}
-    for place, member in enumerate(configuration.replicas):
-        have, is_suspected = replica.peer_standing(ReplicaIndex(place)) if place != replica.index else (0, False)
-        is_close = place == replica.index or (have >= 0 and have + configuration.pipeline_ops_max >= replica.head_op)
-        standing[member.replica_id] = Standing(is_close, is_suspected)
-    return standing

@@ -45,13 +45,13 @@ from wire import limits as wire_limits
 from wire.cluster import SECRET_BYTES, JoinToken, NodeRecord, TokenHash, comparison_words, parse_token, token_hash
 from wire.errors import AddressError, DecodeError
 from wire.ids import NodeKey
-from wire.messages import NO_ROOM, PeerVitals
+from wire.peer_messages import NO_ROOM, PeerVitals
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 INVITE_S: Final = 24 * 3600
 """Seconds that an invitation holds unless said otherwise."""
-_NO_CLUSTER: Final = "this server belongs to no cluster: `samtala cluster create NAME`, or `samtala cluster join TOKEN`"
+NO_CLUSTER: Final = "this server belongs to no cluster: `samtala cluster create NAME`, or `samtala cluster join TOKEN`"
 REFUSALS: Final = {
     RosterCode.MALFORMED: "the servers of this cluster do not know that: are they of another version?",
     RosterCode.NOT_A_NODE: "that server is not on the cluster's roster",
@@ -61,9 +61,10 @@ REFUSALS: Final = {
     RosterCode.DENIED: "it was turned away already: make a new invitation with `samtala cluster invite`",
     RosterCode.NAME_TAKEN: "a server of that name is there already",
     RosterCode.KEY_TAKEN: "a server with that key or data folder is there already",
-    RosterCode.FULL: f"a cluster has {limits.CLUSTER_NODES_MAX} servers and as many open invitations at most",
+    RosterCode.FULL: f"a cluster has {limits.CLUSTER_NODES_MAX} servers and as many open invitations at most, and {limits.PLACEMENTS_MAX} rooms on their way",
     RosterCode.NOBODY_ASKED: "nobody has asked with that invitation",
     RosterCode.LAST_NODE: "it is the last server of the cluster",
+    RosterCode.NOT_PLACED: "no such room is on its way",
 }
 
 
@@ -189,7 +190,7 @@ class ClusterAdmin:
 
     def _check_member(self) -> None:
         if self._cluster.roster is None:
-            raise ClusterError(_NO_CLUSTER)
+            raise ClusterError(NO_CLUSTER)
 
     @property
     def _by(self) -> NodeKey:
@@ -199,7 +200,7 @@ class ClusterAdmin:
     def _roster(self) -> RosterState:
         roster = self._cluster.roster
         if roster is None:
-            raise ClusterError(_NO_CLUSTER)
+            raise ClusterError(NO_CLUSTER)
         return roster
 
     def _asking(self, name: str) -> tuple[TokenHash, NodeRecord]:
@@ -252,6 +253,7 @@ class ClusterAdmin:
             invitations=sum(invitation.asked is None for _, invitation in roster.invitations),
             room_makers=roster.policy.makers.name.lower(),
             room_replicas=roster.policy.replicas,
+            under_way=len(roster.placements),
         )
 
     def _leader(self, names: Mapping[NodeKey, str]) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
+from room_server.census import Census
 from room_server.cluster import Cluster
 from room_server.cluster_admin import ClusterAdmin
 from room_server.cluster_file import ClusterFile
@@ -24,13 +26,24 @@ from room_server.handshake import Conversation
 from room_server.hosting import Hosting
 from room_server.joining import Joining, answer_joiner
 from room_server.peers import PeerLinks
+from room_server.placing import Placing
+from room_server.rebalancer import Rebalancer
 from room_server.roster import RoomMakers
 from room_server.vitals import Vitals
 from vr.host import Host
 from wire.cluster import NodeRecord
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import AskCluster, ClusterMessage, PeerCluster, PeerErrand, PeerErrandDone, PeerVitals
+from wire.messages import AskCluster
+from wire.peer_messages import (
+    ClusterMessage,
+    PeerAskPlaces,
+    PeerCluster,
+    PeerErrand,
+    PeerErrandDone,
+    PeerPlaces,
+    PeerVitals,
+)
 
 
 class ClusterParts:
@@ -60,6 +73,8 @@ class ClusterParts:
         )
         self._joining = Joining(identity, own=own, cluster=self.cluster)
         self.groups = GroupSwitch(hosting, self.cluster)
+        self._placing = Placing(self.cluster, hosting.rooms, own=lambda: identity.public, entropy=secrets.token_bytes)
+        self._census = Census(hosting, tell=links.tell, fellows=self._fellows)
 
     def remember(self) -> None:
         """Take back what is remembered of the cluster, before anything runs.
@@ -111,6 +126,10 @@ class ClusterParts:
                     self.cluster.on_errand(node_key, message)
                 case PeerErrandDone():
                     self.cluster.errands.on_done(message)
+                case PeerAskPlaces():
+                    self._census.on_ask(node_key, message)
+                case PeerPlaces():
+                    self._census.on_places(node_key, message)
                 case _:
                     assert_never(message)
 
@@ -123,7 +142,8 @@ class ClusterParts:
 
     def tasks(self, vitals: Vitals) -> list[Callable[[], Awaitable[object]]]:
         """What runs for as long as the node does."""
-        return [self.cluster.run, self._roster_links.run, self._joining.run, vitals.run]
+        placing = partial(self._placing.run, self._hosting.host)
+        return [self.cluster.run, self._roster_links.run, self._joining.run, vitals.run, placing]
 
     def make_admin(self, vitals: Vitals) -> ClusterAdmin:
         """What an operator asks of the cluster."""
@@ -135,6 +155,10 @@ class ClusterParts:
             vitals=vitals.known,
             entropy=secrets.token_bytes,
         )
+
+    def make_rebalancer(self, vitals: Vitals) -> Rebalancer:
+        """What spreads rooms over the cluster's servers."""
+        return Rebalancer(self.cluster, self._census, own=lambda: self._identity.public, vitals=vitals.known)
 
     async def answer_joiner(self, conversation: Conversation, first: AskCluster) -> None:
         """Answer a server that asks to join; see `joining.answer_joiner`."""

@@ -15,19 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from room_server import limits
+from room_server.margin import Standing
 from vr.configuration import Configuration, Member
 from vr.types import ReplicaId
 from wire.cluster import NodeRecord
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """A replica as the primary sees it. `is_close`: it has all but the newest operations on its disk."""
-
-    is_close: bool
-    is_suspected: bool
 
 
 def voters_of(nodes: int) -> int:

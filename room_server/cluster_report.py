@@ -78,6 +78,8 @@ class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
     invitations: int
     room_makers: str
     room_replicas: int
+    under_way: int = 0
+    """Rooms on their way to other servers."""
 
 
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,41 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster: ClusterReport | None = None
     joining: JoiningReport | None = None
+
+
+class RoomChangeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A room (its label) that should be elsewhere: names of its servers now, and then."""
+
+    room: str
+    now: tuple[str, ...]
+    then: tuple[str, ...]
+
+
+class ServerLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rooms a server has now, and then. `why_none`: why it gets none, or empty; `then` is None with it."""
+
+    name: str
+    now: int
+    then: int | None
+    why_none: str
+
+
+class RebalanceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to do until rooms are spread evenly; rooms by label, the first thousand of each kind.
+
+    `placed`: begun by this very command. `under_way`: on their way, these included. `held`: there is no other server for them.
+    `leaderless`: nobody leads them now, so that nothing is planned for them. `pinned`: only their owners may move them off servers that shall have none.
+    """
+
+    rooms: int
+    changes: tuple[RoomChangeReport, ...]
+    changes_in_all: int
+    placed: tuple[str, ...]
+    under_way: tuple[str, ...]
+    held: tuple[str, ...]
+    leaderless: tuple[str, ...]
+    pinned: tuple[str, ...]
+    servers: tuple[ServerLoad, ...]
 
 
 class Invited(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,8 +102,8 @@ class EpochBook:
 
     @property
     def descriptor(self) -> bytes:
-        """The owner's record for the newest epoch, as far as it came with it; empty if none did."""
-        return self._records[-1].descriptor if self._records else b""
+        """The newest of the owner's records that came with an epoch; empty if none did."""
+        return next((record.descriptor for record in reversed(self._records) if record.descriptor), b"")
 
     @property
     def is_certified(self) -> bool:
@@ -177,6 +177,13 @@ class EpochBook:
         if signature is not None and record.encoded == statement:
             record.signatures[signature.node_key] = signature
         return self._note_complete()
+
+    def describe(self, epoch: int, descriptor: bytes) -> bool:
+        """Take the owner's record of servers that came without one; tells whether it was wanted."""
+        if not descriptor or not 0 < epoch == len(self._records) or self._records[-1].descriptor:
+            return False
+        self._records[-1].descriptor = descriptor
+        return True
 
     def add(self, encoded: bytes, *, may_be_forced: bool = False) -> bool:
         """Take a peer's certificate, short or not; tells whether anything new was in it.

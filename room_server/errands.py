@@ -21,7 +21,8 @@ from room_server.errors import ClusterError, ConnectionCutError
 from room_server.roster import Operation, RosterCode, decode_operation, encode_operation
 from wire.errors import DecodeError
 from wire.ids import NodeKey
-from wire.messages import Message, PeerErrand, PeerErrandDone
+from wire.messages import Message
+from wire.peer_messages import PeerErrand, PeerErrandDone
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

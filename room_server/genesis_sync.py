@@ -25,7 +25,8 @@ from room_server.errors import ConnectionCutError
 from room_server.rooms import HostedRoom, Rooms
 from wire.errors import DecodeError
 from wire.ids import ROOM_ID_BYTES, NodeKey, RoomId
-from wire.messages import Message, PeerEpochs, PeerGenesis, PeerGetGenesis, PeerRooms
+from wire.messages import Message
+from wire.peer_messages import PeerEpochs, PeerGenesis, PeerGetGenesis, PeerRooms
 from wire.room import Genesis, decode_genesis
 
 
@@ -49,7 +50,8 @@ class GenesisSync:
         self._rooms = rooms
         self._own = own
         self._peer = peer
-        self._asked: dict[RoomId, None] = {}
+        self._asked: dict[RoomId, int] = {}
+        """How often, less the answers: the peer may tell of a room again before it has given it, and need not give it."""
 
     def announce(self, rooms: Iterable[HostedRoom]) -> Iterator[Message]:
         """Messages that tell the peer of those rooms that it is a member of, and where those went that it was in."""
@@ -73,7 +75,7 @@ class GenesisSync:
         _check_ids(message.room_ids)
         missing = [room_id for room_id in message.room_ids if self._rooms.get(room_id) is None]
         if missing and len(self._asked) + len(missing) <= limits.PEER_ROOMS_ASKED_MAX:
-            self._asked.update(dict.fromkeys(missing))
+            self._asked.update((room_id, self._asked.get(room_id, 0) + 1) for room_id in missing)
             yield PeerGetGenesis(tuple(missing))
 
     def on_get_genesis(self, message: PeerGetGenesis) -> Iterator[Message]:
@@ -104,7 +106,9 @@ class GenesisSync:
             raise ConnectionCutError("decode", "malformed genesis from a peer") from error
         if genesis.room_id not in self._asked:
             raise ConnectionCutError("protocol", "a genesis that was not asked for")
-        del self._asked[genesis.room_id]
+        self._asked[genesis.room_id] -= 1
+        if not self._asked[genesis.room_id]:
+            del self._asked[genesis.room_id]
         book = EpochBook(genesis)
         for certificate in message.certificates:
             if not book.add(certificate, may_be_forced=True):

@@ -267,8 +267,26 @@ CLUSTER_INVITES_MAX: Final = 32
 INVITE_S_MAX: Final = 7 * 24 * 3600
 """Seconds that an invitation may hold: who needs longer is invited again."""
 
-ROSTER_OPERATION_BYTES_MAX: Final = 2048
+ROSTER_OPERATION_BYTES_MAX: Final = 8192
 """One operation of a roster: a server's record has some 500 bytes at most."""
+
+PLACEMENTS_MAX: Final = 64
+"""Rooms of a cluster that are on their way to other servers at the same time: each is a snapshot to fetch."""
+
+PLACEMENTS_AT_ONCE_MAX: Final = 16
+"""Of them, those that one operation of the roster names: it stays below ROSTER_OPERATION_BYTES_MAX."""
+
+PLACES_PER_PAGE: Final = 1024
+"""Rooms in one answer to another server of the cluster: 250 KB at most."""
+
+PLACES_MAX: Final = 100_000
+"""Rooms of a cluster that a plan looks at: 40 MB while it is made."""
+
+PLACES_WAIT_S_MAX: Final = 5.0
+"""Seconds that another server has for each page of its rooms."""
+
+PLACE_LOOK_S: Final = 0.5
+"""Seconds between two looks at a room that is to be placed: whether its newcomers have caught up."""
 
 CLUSTER_VOTERS_MAX: Final = 5
 """Servers of a cluster that decide on its roster: two may fail at once. The others are told."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from room_server.status import spare_failures
 from vr.replica import Replica, Status
-from vr.types import ReplicaIndex
+from vr.types import ReplicaId, ReplicaIndex
 from wire.ids import NodeKey
 
 
@@ -31,3 +33,21 @@ def member_lags(replica: Replica) -> dict[NodeKey, int]:
             acknowledged, _ = replica.peer_standing(ReplicaIndex(index))
             lags[NodeKey(member.node_key)] = replica.head_op - max(acknowledged, 0)
     return lags
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A replica as the primary sees it. `is_close`: it has all but the newest operations on its disk."""
+
+    is_close: bool
+    is_suspected: bool
+
+
+def standing_of(replica: Replica) -> dict[ReplicaId, Standing]:
+    """All members and standbys as this replica, which leads, sees them; itself included."""
+    configuration = replica.configuration
+    standing = {}
+    for place, member in enumerate(configuration.replicas):
+        have, is_suspected = replica.peer_standing(ReplicaIndex(place)) if place != replica.index else (0, False)
+        is_close = place == replica.index or (have >= 0 and have + configuration.pipeline_ops_max >= replica.head_op)
+        standing[member.replica_id] = Standing(is_close, is_suspected)
+    return standing

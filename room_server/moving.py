@@ -78,6 +78,8 @@ class Moving:
             self.note(room)
         while True:
             for room in tuple(self._wishes):
+                if describes(room):
+                    self._changed[room] = None
                 if is_settled(room, host):
                     del self._wishes[room]
             await self._keep_and_tell(host)
@@ -154,6 +156,14 @@ def others_have_begun(room: HostedRoom) -> bool:
     servers = room.book.servers
     begun = sum(room.begun.get(server.node_key, -1) >= servers.epoch for server in servers.servers)
     return begun >= len(servers.servers) // 2 + 1
+
+
+def describes(room: HostedRoom) -> bool:
+    """Take the owner's record of servers that the room has already: it was placed there without one."""
+    move = room.service.move
+    if move is None or {server.node_key for server in move.servers} != room.book.servers.node_keys:
+        return False
+    return room.book.describe(move.epoch, move.descriptor)
 
 
 def is_settled(room: HostedRoom, host: Host) -> bool:

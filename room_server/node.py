@@ -338,7 +338,7 @@ class _Node:
         draining = Draining(self.hosting.host, tell=monitor.drain)
         serve = partial(
             serve_admin, listener, self._make_reporter(clients, monitor), monitor,
-            cluster=self.cluster.make_admin(vitals), draining=draining,
+            cluster=self.cluster.make_admin(vitals), rebalancer=self.cluster.make_rebalancer(vitals), draining=draining,
         )  # fmt: skip
         return [serve, draining.run]
 

@@ -22,22 +22,20 @@ from vr.errors import PeerError as VrPeerError
 from vr.types import ReplicaId
 from wire.errors import PeerError
 from wire.frames import FrameDecoder, encode_frame
-from wire.messages import (
+from wire.messages import Message, PeerFrame, Ping, RelayAsk, decode, encode
+from wire.peer_messages import (
     ClusterMessage,
-    Message,
+    PeerAskPlaces,
     PeerCluster,
     PeerEpochs,
     PeerErrand,
     PeerErrandDone,
-    PeerFrame,
     PeerGenesis,
     PeerGetGenesis,
+    PeerPlaces,
     PeerRooms,
     PeerVitals,
-    Ping,
-    RelayAsk,
-    decode,
-    encode,
+    RoomMessage,
 )
 from wire.tls import TlsConnection
 
@@ -153,7 +151,7 @@ class PeerLink:
                 self._host.receive(self.replica_id, message.data)
             case PeerRooms() | PeerGetGenesis() | PeerGenesis() | PeerEpochs():
                 await self._exchange(message)
-            case PeerCluster() | PeerVitals() | PeerErrand() | PeerErrandDone():
+            case PeerCluster() | PeerVitals() | PeerErrand() | PeerErrandDone() | PeerAskPlaces() | PeerPlaces():
                 self._on_cluster(message)
             case RelayAsk():
                 self._on_relay_ask(message.token)
@@ -164,7 +162,7 @@ class PeerLink:
             case _:
                 raise ConnectionCutError("out_of_order", f"unexpected {type(message).__name__} from a peer")
 
-    async def _exchange(self, message: PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs) -> None:
+    async def _exchange(self, message: RoomMessage) -> None:
         """What rooms there are, and on which servers."""
         match message:
             case PeerRooms():

@@ -24,7 +24,8 @@ from vr.types import ReplicaId
 from wire.errors import WireError
 from wire.frames import FrameDecoder
 from wire.ids import NodeKey
-from wire.messages import ClusterMessage, Message, Ping
+from wire.messages import Message, Ping
+from wire.peer_messages import ClusterMessage
 from wire.tls import TlsConnection
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -11,7 +11,8 @@
 | R4 | an admin may send the room back to an epoch whose keys honest members hold |
 | R5 | a KNOCK of an epoch not long over is accepted, so many between two commits: it changes nothing, and shows nothing of R3 |
 | R6 | in a room by approval no external COMMIT is accepted: the link lets people knock, and nothing else |
-| Move | an admin says which servers come next: kept here, carried out by the servers (`room_server.moves`) |
+| Move | an admin says which servers come next: kept here, carried out by the servers (`room_server.moving`) |
+| Place | so do the servers themselves, where the genesis lets them (`room_server.placing`) |
 
 That the author *may* write (the proof of the epoch's write key, or the admin's) is checked where the client is attached,
 before the block enters the log; every replica then applies the same bytes with the same result, in the order that VR
@@ -47,6 +48,7 @@ from wire.room import (
     Genesis,
     Move,
     Override,
+    Place,
     ResultKind,
     chain_next,
     chain_start,
@@ -55,6 +57,7 @@ from wire.room import (
     decode_control,
     decode_entries,
     decode_result,
+    move_of,
 )
 
 _FIRST_EPOCH: Final = RoomEpoch(0)
@@ -131,6 +134,7 @@ class RoomService:
         self.descriptor = genesis.descriptor
         self.admin_key = genesis.admin_key
         self.by_approval = genesis.by_approval
+        self.by_quorum = genesis.by_quorum
         self.epoch = _FIRST_EPOCH
         self.write_key = genesis.write_key
         self.group_info = genesis.group_info
@@ -140,7 +144,7 @@ class RoomService:
         self.commit_chain = self.chain
         self.generation = 0
         self.move: Move | None = None
-        """The newest of the owner's wishes for other servers, carried out or not."""
+        """The newest wish for other servers, carried out or not: the owner's, or the servers' own."""
         self._commit_us = 0
         self._ended_write_key = b""
         """Write key of the epoch before, as long as nothing shows that the commit which ended it works (R3)."""
@@ -258,8 +262,11 @@ class RoomService:
         body = decode_control(request.body)
         if isinstance(body, Override):
             return self._apply_override(header, body, request, timestamp_us)
-        if isinstance(body, Move):
-            return self._apply_move(header, body, request, timestamp_us)
+        if isinstance(body, Place) and not self.by_quorum:
+            return BlockResult(ResultKind.FORBIDDEN, Sequence(0), self.epoch)
+        if isinstance(body, Move | Place):
+            move = body if isinstance(body, Move) else move_of(body)
+            return self._apply_move(header, move, request, timestamp_us)
         if header.epoch != self.epoch:
             return BlockResult(ResultKind.STALE, Sequence(0), self.epoch)
         if not self._ended_write_key:

@@ -186,6 +186,8 @@ class Rooms:
         self.departed: dict[RoomId, list[bytes]] = {}
         """Of rooms that were here and went elsewhere: the encoded certificates that say where."""
         self.on_new_link: Callable[[HostedRoom], None] = lambda _: None
+        self.on_unrouted: Callable[[GroupId, Reply | Rejected], None] = lambda _, __: None
+        """Called with answers to nobody's connection: to this server itself, or to one that is gone."""
         self._rooms: dict[bytes, HostedRoom] = {}
 
     def __len__(self) -> int:
@@ -240,11 +242,15 @@ class Rooms:
             if pending is not None and pending.attempt == reply.result:
                 del room.opens[reply.client]
                 pending.recipient.session_opened(room, reply.client, pending.call, reply.session)
+            elif pending is None:
+                self.on_unrouted(group, reply)
             return
         route = room.routes.get((reply.client, reply.session))
         if route is not None:
             route.answered = max(route.answered, reply.number)
             route.recipient.answered(route, reply.number, reply.result)
+        else:
+            self.on_unrouted(group, reply)
 
     def on_rejected(self, group: GroupId, rejected: Rejected) -> None:
         """Tell the connection that waits that its request was not taken up."""
@@ -254,10 +260,14 @@ class Rooms:
             pending = room.opens.pop(rejected.client, None)
             if pending is not None:
                 pending.recipient.open_refused(rejected.client, pending.call, code, rejected.retry_after_s)
+            else:
+                self.on_unrouted(group, rejected)
             return
         route = room.routes.get((rejected.client, rejected.session))
         if route is not None:
             route.recipient.append_refused(route, rejected.number, code, rejected.retry_after_s)
+        else:
+            self.on_unrouted(group, rejected)
 
 
 class Backend(Protocol):

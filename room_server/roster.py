@@ -3,6 +3,7 @@
     genesis(name, founder) ──▶ cluster id = its hash; the founder is the only node
     Invite(hash) ─▶ open ─ AskToJoin(secret's hash, record) ─▶ asked ─┬─ Approve ─▶ a node; the invitation is gone
                      └─ expires by agreed time                        └─ Deny ─▶ denied, until it expires
+    PlaceRooms ─▶ who leads such a room brings it to these servers (`room_server.placing`) ─▶ RoomsPlaced
 
 An invitation is for one server: the first that asks with it. Names, node keys and replica ids of nodes and of those who ask
 are all different. Servers of one cluster trust each other with the roster: `by` is what the server says that submits an
@@ -29,7 +30,7 @@ from vr.types import OpNumber
 from wire import limits as wire_limits
 from wire.cluster import CLUSTER_ID_BYTES, TOKEN_HASH_BYTES, ClusterId, NodeRecord, TokenHash, check_record
 from wire.errors import DecodeError
-from wire.ids import NODE_KEY_BYTES, NodeKey
+from wire.ids import NODE_KEY_BYTES, ROOM_ID_BYTES, NodeKey, RoomId
 
 GENESIS_MARK: Final = b"samtala cluster\x01"
 """Begins the genesis of a cluster's group, which no genesis of a room begins with. Ends with its version."""
@@ -117,7 +118,28 @@ class SetPolicy(_Operation, frozen=True, tag=7):
     policy: Policy
 
 
-Operation: TypeAlias = Invite | AskToJoin | Approve | Deny | Remove | Renew | SetPolicy
+class Placement(msgspec.Struct, frozen=True, array_like=True):
+    """Where a room is wanted: its id (16 bytes), the keys of its servers, each once."""
+
+    room: Annotated[RoomId, msgspec.Meta(min_length=ROOM_ID_BYTES, max_length=ROOM_ID_BYTES)]
+    servers: Annotated[tuple[_Key, ...], msgspec.Meta(min_length=1, max_length=_REPLICAS_MAX)]
+
+
+class PlaceRooms(_Operation, frozen=True, tag=8):
+    """`by` wants these rooms on these servers; what it wanted of one of them before is over."""
+
+    by: _Key
+    placements: Annotated[tuple[Placement, ...], msgspec.Meta(min_length=1, max_length=limits.PLACEMENTS_AT_ONCE_MAX)]
+
+
+class RoomsPlaced(_Operation, frozen=True, tag=9):
+    """These rooms are where they are wanted, or nobody tries any more."""
+
+    by: _Key
+    rooms: Annotated[tuple[RoomId, ...], msgspec.Meta(min_length=1, max_length=limits.PLACEMENTS_MAX)]
+
+
+Operation: TypeAlias = Invite | AskToJoin | Approve | Deny | Remove | Renew | SetPolicy | PlaceRooms | RoomsPlaced
 
 
 class RosterCode(IntEnum):
@@ -137,9 +159,11 @@ class RosterCode(IntEnum):
     KEY_TAKEN = 8
     """The node key or the replica id."""
     FULL = 9
-    """The cluster has as many servers, or invitations, as it may."""
+    """The cluster has as many servers, invitations or rooms on their way as it may."""
     NOBODY_ASKED = 10
     LAST_NODE = 11
+    NOT_PLACED = 12
+    """None of these rooms is wanted anywhere."""
 
 
 class Invitation(msgspec.Struct, frozen=True, array_like=True):
@@ -164,6 +188,8 @@ class RosterState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     invitations: Annotated[
         tuple[tuple[TokenHash, Invitation], ...], msgspec.Meta(max_length=limits.CLUSTER_INVITES_MAX)
     ]
+    placements: Annotated[tuple[Placement, ...], msgspec.Meta(max_length=limits.PLACEMENTS_MAX)] = ()
+    """Of rooms that are not there yet."""
 
 
 _OPERATION_DECODER: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)
@@ -181,6 +207,7 @@ class RosterService:
         self.now_us = 0
         self.nodes: dict[NodeKey, NodeRecord] = {genesis.founder.node_key: genesis.founder}
         self.invitations: dict[TokenHash, Invitation] = {}
+        self.placements: dict[RoomId, Placement] = {}
         self._founder = genesis.founder
 
     # --- vr.service.Service ------------------------------------------------------------------------------------------
@@ -205,6 +232,7 @@ class RosterService:
         self._founder = state.founder
         self.nodes = {record.node_key: record for record in state.nodes}
         self.invitations = dict(state.invitations)
+        self.placements = {placement.room: placement for placement in state.placements}
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -219,6 +247,7 @@ class RosterService:
             policy=self.policy,
             nodes=tuple(self.nodes.values()),
             invitations=tuple(self.invitations.items()),
+            placements=tuple(self.placements.values()),
         )
 
     def waiting(self) -> dict[TokenHash, NodeRecord]:
@@ -250,6 +279,14 @@ class RosterService:
                 return self._renew(operation.record)
             case _ if operation.by not in self.nodes:
                 return RosterCode.NOT_A_NODE
+            case _:
+                return self._apply_wish(operation, timestamp_us)
+
+    def _apply_wish(
+        self, operation: Invite | Approve | Deny | Remove | SetPolicy | PlaceRooms | RoomsPlaced, timestamp_us: int
+    ) -> RosterCode:
+        """What a server of the roster wants."""
+        match operation:
             case Invite():
                 return self._invite(operation, timestamp_us)
             case Approve():
@@ -261,6 +298,10 @@ class RosterService:
             case SetPolicy():
                 self.policy = operation.policy
                 return RosterCode.DONE
+            case PlaceRooms():
+                return self._place_rooms(operation)
+            case RoomsPlaced():
+                return self._rooms_placed(operation)
             case _:
                 assert_never(operation)
 
@@ -329,6 +370,23 @@ class RosterService:
         if len(self.nodes) == 1:
             return RosterCode.LAST_NODE
         del self.nodes[node_key]
+        self.placements = {
+            room: placement for room, placement in self.placements.items() if node_key not in placement.servers
+        }
+        return RosterCode.DONE
+
+    def _place_rooms(self, operation: PlaceRooms) -> RosterCode:
+        placements = self.placements | {placement.room: placement for placement in operation.placements}
+        if len(placements) > limits.PLACEMENTS_MAX:
+            return RosterCode.FULL
+        self.placements = placements
+        return RosterCode.DONE
+
+    def _rooms_placed(self, operation: RoomsPlaced) -> RosterCode:
+        left = {room: placement for room, placement in self.placements.items() if room not in operation.rooms}
+        if len(left) == len(self.placements):
+            return RosterCode.NOT_PLACED
+        self.placements = left
         return RosterCode.DONE
 
     def _renew(self, record: NodeRecord) -> RosterCode:
@@ -370,6 +428,10 @@ def decode_operation(body: bytes) -> Operation:
         raise DecodeError("malformed operation of a roster") from error
     if isinstance(operation, AskToJoin | Renew):
         check_record(operation.record)
+    if isinstance(operation, PlaceRooms) and any(
+        len(set(placement.servers)) != len(placement.servers) for placement in operation.placements
+    ):
+        raise DecodeError("a room's server is named twice")
     return operation
 
 

@@ -26,7 +26,7 @@ from vr.replica import Replica, Status
 from vr.types import GroupId, ReplicaIndex
 from wire import limits as wire_limits
 from wire.ids import NODE_KEY_BYTES, NodeKey
-from wire.messages import NO_ROOM, PeerVitals
+from wire.peer_messages import NO_ROOM, PeerVitals
 from wire.versions import PROTOCOL_VERSION
 
 _ROOMS_AT_ONCE: Final = 500

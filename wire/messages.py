@@ -24,6 +24,7 @@ import msgspec
 
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import ClientId, GroupEpoch, NodeKey, RoomEpoch, RoomId, Sequence
+from wire.peer_messages import ClusterMessage, MessageBase, RoomMessage
 from wire.room import MALFORMED, Delivery, Purpose
 
 NONCE_BYTES: Final = 32
@@ -32,11 +33,7 @@ _PROOF_LABEL: Final = b"samtala/proof/v1"
 _PEER_PROOF_LABEL: Final = b"samtala/peer-proof/v1"
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag_field="type"):
-    pass
-
-
-class Hello(_Message, frozen=True, tag=1):
+class Hello(MessageBase, frozen=True, tag=1):
     """First frame of a client."""
 
     version: int
@@ -46,7 +43,7 @@ class Hello(_Message, frozen=True, tag=1):
     """The oldest version that it speaks (`wire.versions`); 0: `version` is the only one."""
 
 
-class ServerHello(_Message, frozen=True, tag=2):
+class ServerHello(MessageBase, frozen=True, tag=2):
     """First frame of a server to a client. `version` is the one that they speak; `wall_us` its clock, unix microseconds."""
 
     version: int
@@ -56,13 +53,13 @@ class ServerHello(_Message, frozen=True, tag=2):
     wall_us: int
 
 
-class RelayAsk(_Message, frozen=True, tag=65):
+class RelayAsk(MessageBase, frozen=True, tag=65):
     """Between servers: somebody wants the one that is asked, and only the asker can be dialled: come, with these 16 bytes."""
 
     token: bytes
 
 
-class PeerHello(_Message, frozen=True, tag=3):
+class PeerHello(MessageBase, frozen=True, tag=3):
     """First frame between two servers, both ways; who dialled speaks first and then proves itself (`wire.peering`)."""
 
     version: int
@@ -75,31 +72,31 @@ class PeerHello(_Message, frozen=True, tag=3):
     """As in `Hello`."""
 
 
-class PeerProof(_Message, frozen=True, tag=8):
+class PeerProof(MessageBase, frozen=True, tag=8):
     """Second frame of the server that dialled: its signature over this connection (`peer_proof_message`)."""
 
     signature: bytes
 
 
-class PeerFrame(_Message, frozen=True, tag=4):
+class PeerFrame(MessageBase, frozen=True, tag=4):
     """Replication traffic between two servers; opaque here, decoded by `vr.host`."""
 
     data: bytes
 
 
-class Ping(_Message, frozen=True, tag=5):
+class Ping(MessageBase, frozen=True, tag=5):
     """Are you there? Between servers nobody answers, and `id` is the sender's clock, unix microseconds; 0: it does not say."""
 
     id: int
 
 
-class Pong(_Message, frozen=True, tag=6):
+class Pong(MessageBase, frozen=True, tag=6):
     """I am here."""
 
     id: int
 
 
-class Refused(_Message, frozen=True, tag=7):
+class Refused(MessageBase, frozen=True, tag=7):
     """A call failed; nothing changed. `retry_after_s` > 0 where a retry makes sense."""
 
     id: int
@@ -108,7 +105,7 @@ class Refused(_Message, frozen=True, tag=7):
     retry_after_s: float = 0.0
 
 
-class GetNodeInfo(_Message, frozen=True, tag=10):
+class GetNodeInfo(MessageBase, frozen=True, tag=10):
     """Which servers are in this cluster?"""
 
     id: int
@@ -125,7 +122,7 @@ class NodeAddress(msgspec.Struct, frozen=True, array_like=True, gc=False):
     up: bool
 
 
-class NodeInfo(_Message, frozen=True, tag=11):
+class NodeInfo(MessageBase, frozen=True, tag=11):
     """The servers that this one knows, itself first. `room_servers`: so many a new room should have, 0 if nobody says."""
 
     id: int
@@ -133,21 +130,21 @@ class NodeInfo(_Message, frozen=True, tag=11):
     room_servers: int = 0
 
 
-class CreateRoom(_Message, frozen=True, tag=12):
+class CreateRoom(MessageBase, frozen=True, tag=12):
     """Host this room: `genesis` is an encoded `wire.room.Genesis`. Repeating it is harmless."""
 
     id: int
     genesis: bytes
 
 
-class RoomCreated(_Message, frozen=True, tag=13):
+class RoomCreated(MessageBase, frozen=True, tag=13):
     """The genesis is on this server's stable storage."""
 
     id: int
     room_id: RoomId
 
 
-class GetRoomStatus(_Message, frozen=True, tag=14):
+class GetRoomStatus(MessageBase, frozen=True, tag=14):
     """How is this room?"""
 
     id: int
@@ -164,7 +161,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
     replica_id: bytes = b""
 
 
-class RoomStatus(_Message, frozen=True, tag=15):
+class RoomStatus(MessageBase, frozen=True, tag=15):
     """A room as the answering server sees it; `spare_failures` is how many more replicas it can lose, -1: no quorum.
 
     `group_epoch` counts which servers the room has had; `standbys` get everything and have no vote.
@@ -186,7 +183,7 @@ class RoomStatus(_Message, frozen=True, tag=15):
     standbys: tuple[ReplicaStatus, ...] = ()
 
 
-class Prove(_Message, frozen=True, tag=20):
+class Prove(MessageBase, frozen=True, tag=20):
     """Open `purpose` of a room for this connection. JOIN and ADMIN proofs carry epoch 0."""
 
     id: int
@@ -196,7 +193,7 @@ class Prove(_Message, frozen=True, tag=20):
     signature: bytes
 
 
-class Proved(_Message, frozen=True, tag=21):
+class Proved(MessageBase, frozen=True, tag=21):
     """The proof holds. `epoch` is the room's now, which may be above the proven one."""
 
     id: int
@@ -205,7 +202,7 @@ class Proved(_Message, frozen=True, tag=21):
     epoch: RoomEpoch
 
 
-class Subscribe(_Message, frozen=True, tag=22):
+class Subscribe(MessageBase, frozen=True, tag=22):
     """Deliver everything after sequence `after` (0: from the start), as far as READ is proven, and go on."""
 
     id: int
@@ -213,7 +210,7 @@ class Subscribe(_Message, frozen=True, tag=22):
     after: Sequence
 
 
-class Subscribed(_Message, frozen=True, tag=23):
+class Subscribed(MessageBase, frozen=True, tag=23):
     """Deliveries follow. `next_sequence`, `epoch` and `chain` are the room's now."""
 
     id: int
@@ -223,7 +220,7 @@ class Subscribed(_Message, frozen=True, tag=23):
     chain: bytes
 
 
-class RoomTip(_Message, frozen=True, tag=28):
+class RoomTip(MessageBase, frozen=True, tag=28):
     """Pushed once for each Subscribed, with its id: what anybody was promised before has a sequence below `next_sequence`.
 
     The server asks a majority for it (VRR 6.3, ReadIndex): its own state may be old. Without a majority it does not come.
@@ -234,21 +231,21 @@ class RoomTip(_Message, frozen=True, tag=28):
     next_sequence: Sequence
 
 
-class Deliver(_Message, frozen=True, tag=24):
+class Deliver(MessageBase, frozen=True, tag=24):
     """Accepted blocks, in order, without gaps within one subscription."""
 
     room_id: RoomId
     deliveries: tuple[Delivery, ...]
 
 
-class Unsubscribe(_Message, frozen=True, tag=25):
+class Unsubscribe(MessageBase, frozen=True, tag=25):
     """Stop delivering this room."""
 
     id: int
     room_id: RoomId
 
 
-class RoomCondition(_Message, frozen=True, tag=27):
+class RoomCondition(MessageBase, frozen=True, tag=27):
     """How the room stands where the server stands; pushed once something is proven, and again when it changes.
 
     `spare_failures`: replicas that may be lost before the room stops; -1: from here, nothing can be appended now.
@@ -258,7 +255,7 @@ class RoomCondition(_Message, frozen=True, tag=27):
     spare_failures: int
 
 
-class KnownServers(_Message, frozen=True, tag=44):
+class KnownServers(MessageBase, frozen=True, tag=44):
     """The client knows the room's servers of this epoch; answered with `ServersChanged` if there are later ones, else not.
 
     Needs no proof: who knows a room's id may know where it is.
@@ -268,7 +265,7 @@ class KnownServers(_Message, frozen=True, tag=44):
     epoch: GroupEpoch
 
 
-class ServersChanged(_Message, frozen=True, tag=45):
+class ServersChanged(MessageBase, frozen=True, tag=45):
     """The room has other servers since the epoch that the client said it knows; pushed when that comes to be.
 
     `certificates` are encoded `wire.certificate.EpochCertificate`s, one for each epoch since then, in order.
@@ -278,13 +275,13 @@ class ServersChanged(_Message, frozen=True, tag=45):
     certificates: tuple[bytes, ...]
 
 
-class Done(_Message, frozen=True, tag=26):
+class Done(MessageBase, frozen=True, tag=26):
     """A call without other answer is done."""
 
     id: int
 
 
-class OpenSession(_Message, frozen=True, tag=30):
+class OpenSession(MessageBase, frozen=True, tag=30):
     """Register a session for exactly-once appends (VRR §4.5, logged). Needs WRITE or JOIN."""
 
     id: int
@@ -292,7 +289,7 @@ class OpenSession(_Message, frozen=True, tag=30):
     client_id: ClientId
 
 
-class SessionOpened(_Message, frozen=True, tag=31):
+class SessionOpened(MessageBase, frozen=True, tag=31):
     """The session's number; its requests count from 1."""
 
     id: int
@@ -300,7 +297,7 @@ class SessionOpened(_Message, frozen=True, tag=31):
     session: int
 
 
-class Append(_Message, frozen=True, tag=32):
+class Append(MessageBase, frozen=True, tag=32):
     """Blocks for the log: requests `number`, `number`+1, … of `session`. A resend is the same bytes again."""
 
     room_id: RoomId
@@ -310,7 +307,7 @@ class Append(_Message, frozen=True, tag=32):
     blocks: tuple[bytes, ...]
 
 
-class Appended(_Message, frozen=True, tag=33):
+class Appended(MessageBase, frozen=True, tag=33):
     """Committed: each is (request number, encoded `wire.room.BlockResult`), durable at a majority."""
 
     room_id: RoomId
@@ -318,7 +315,7 @@ class Appended(_Message, frozen=True, tag=33):
     results: tuple[tuple[int, bytes], ...]
 
 
-class AppendRefused(_Message, frozen=True, tag=34):
+class AppendRefused(MessageBase, frozen=True, tag=34):
     """Requests of this session from `number` on were not taken up here; their outcome stays open until resent."""
 
     room_id: RoomId
@@ -328,14 +325,14 @@ class AppendRefused(_Message, frozen=True, tag=34):
     retry_after_s: float = 0.0
 
 
-class GetJoinBundle(_Message, frozen=True, tag=40):
+class GetJoinBundle(MessageBase, frozen=True, tag=40):
     """The sealed GroupInfo of the room's epoch. Needs JOIN, READ or WRITE."""
 
     id: int
     room_id: RoomId
 
 
-class JoinBundle(_Message, frozen=True, tag=41):
+class JoinBundle(MessageBase, frozen=True, tag=41):
     """Answer: `sequence` is that of the commit which began `epoch` (0 for genesis); `chain` the hash through it."""
 
     id: int
@@ -346,7 +343,7 @@ class JoinBundle(_Message, frozen=True, tag=41):
     chain: bytes
 
 
-class GetWelcome(_Message, frozen=True, tag=42):
+class GetWelcome(MessageBase, frozen=True, tag=42):
     """The Welcome stored under a KeyPackage reference. Needs JOIN, READ or WRITE."""
 
     id: int
@@ -354,7 +351,7 @@ class GetWelcome(_Message, frozen=True, tag=42):
     reference: bytes
 
 
-class StoredWelcomeReply(_Message, frozen=True, tag=43):
+class StoredWelcomeReply(MessageBase, frozen=True, tag=43):
     """Answer: the Welcome, and the sequence and chain hash of the commit that carried it."""
 
     id: int
@@ -364,91 +361,7 @@ class StoredWelcomeReply(_Message, frozen=True, tag=43):
     chain: bytes
 
 
-class PeerRooms(_Message, frozen=True, tag=50):
-    """Between servers: rooms hosted here whose genesis names you."""
-
-    room_ids: tuple[RoomId, ...]
-
-
-class PeerGetGenesis(_Message, frozen=True, tag=51):
-    """Between servers: give me these rooms' genesis records; I was away when they were created."""
-
-    room_ids: tuple[RoomId, ...]
-
-
-class PeerGenesis(_Message, frozen=True, tag=52):
-    """Between servers: an encoded `wire.room.Genesis` that was asked for, and the certificates of all epochs since."""
-
-    genesis: bytes
-    certificates: tuple[bytes, ...] = ()
-
-
-class PeerEpochs(_Message, frozen=True, tag=53):
-    """Between servers of a room, past ones too: how it came to its servers. Certificates may be short of signatures.
-
-    `epoch`: in which the sender takes part, with all that was before on its disk; -1 if it does not.
-    """
-
-    room_id: RoomId
-    certificates: tuple[bytes, ...]
-    epoch: int = -1
-
-
-class PeerCluster(_Message, frozen=True, tag=54):
-    """Between servers of one cluster: what it began with, who replicates its roster now, and the roster. All opaque here.
-
-    Without configuration and roster it is a question: the sender has just come in, over a link that stood before.
-    """
-
-    genesis: bytes
-    configuration: bytes
-    roster: bytes
-
-
-class PeerVitals(_Message, frozen=True, tag=55):
-    """Between servers of one cluster, every few seconds: how the sender is.
-
-    `margin`: failures that the worst room led there survives, -1 none and it has stopped; NO_ROOM without one.
-    `critical`: servers without which a room led there would stop. `stopped`: rooms there without a majority.
-    `lag_ops`: the farthest that a room there is behind. `disk_free`: share of the disk, per mille. `backup_age_s`: of the
-    newest copy of its rooms, seconds; -1: there is none.
-    """
-
-    version: str
-    protocol: int
-    reason: str
-    led: int
-    hosted: int
-    stopped: int
-    margin: int
-    lag_ops: int
-    disk_free: int
-    critical: tuple[NodeKey, ...] = ()
-    backup_age_s: int = -1
-
-
-NO_ROOM: Final = 127
-
-
-class PeerErrand(_Message, frozen=True, tag=56):
-    """Between servers of one cluster: have this operation of the roster executed, because the sender does not keep it."""
-
-    id: int
-    operation: bytes
-
-
-class PeerErrandDone(_Message, frozen=True, tag=57):
-    """Answer: what became of it (`room_server.roster.RosterCode`); -1: it could not be decided, and may still be executed."""
-
-    id: int
-    code: int
-
-
-ClusterMessage: TypeAlias = PeerCluster | PeerVitals | PeerErrand | PeerErrandDone
-"""What servers of one cluster tell each other about it."""
-
-
-class PutLetter(_Message, frozen=True, tag=60):
+class PutLetter(MessageBase, frozen=True, tag=60):
     """Keep a sealed letter for whoever knows its box, a random number of BOX_BYTES; answered by Done. Needs no proof."""
 
     id: int
@@ -456,21 +369,21 @@ class PutLetter(_Message, frozen=True, tag=60):
     letter: bytes
 
 
-class TakeLetter(_Message, frozen=True, tag=61):
+class TakeLetter(MessageBase, frozen=True, tag=61):
     """Hand out the letter of a box and forget it; NOT_FOUND if there is none. Needs no proof."""
 
     id: int
     box: bytes
 
 
-class Letter(_Message, frozen=True, tag=62):
+class Letter(MessageBase, frozen=True, tag=62):
     """Answer: the letter."""
 
     id: int
     letter: bytes
 
 
-class DialBack(_Message, frozen=True, tag=63):
+class DialBack(MessageBase, frozen=True, tag=63):
     """Dial me where I come from: can `node_key`, one of your peers, be reached at my address and this TCP port?
 
     The request names no address, so that nobody can be made to dial somebody else. Needs no proof.
@@ -494,7 +407,7 @@ class Reach(IntEnum):
     """Something else listens there."""
 
 
-class DialledBack(_Message, frozen=True, tag=64):
+class DialledBack(MessageBase, frozen=True, tag=64):
     """Answer: what came of it, and the numeric address that was dialled: the asker's as seen from here."""
 
     id: int
@@ -502,7 +415,7 @@ class DialledBack(_Message, frozen=True, tag=64):
     host: str
 
 
-class AskCluster(_Message, frozen=True, tag=66):
+class AskCluster(MessageBase, frozen=True, tag=66):
     """First and only kind of message of a server that joins a cluster; again whenever it wants to know. Needs no hello.
 
     `secret`: of the token. `record`: `wire.cluster.NodeRecord`, encoded. `signature`: `wire.cluster.sign_ask`.
@@ -532,7 +445,7 @@ class Asked(IntEnum):
     """The cluster's servers cannot decide now: ask again."""
 
 
-class ClusterAnswer(_Message, frozen=True, tag=67):
+class ClusterAnswer(MessageBase, frozen=True, tag=67):
     """Answer. `genesis` and `roster` as in PeerCluster, once the asker belongs to the cluster; until then empty."""
 
     asked: Asked
@@ -546,7 +459,7 @@ Message: TypeAlias = (
     Hello | ServerHello | PeerHello | PeerProof | PeerFrame | Ping | Pong | Refused | GetNodeInfo | NodeInfo | CreateRoom
     | RoomCreated | GetRoomStatus | RoomStatus | Prove | Proved | Subscribe | Subscribed | Deliver | Unsubscribe
     | RoomCondition | RoomTip | KnownServers | ServersChanged | Done | OpenSession | SessionOpened | Append
-    | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | PeerRooms | PeerGetGenesis | PeerGenesis | PeerEpochs
+    | Appended | AppendRefused | GetJoinBundle | JoinBundle | GetWelcome | StoredWelcomeReply | RoomMessage
     | PutLetter | TakeLetter | Letter | DialBack | DialledBack | ClusterMessage | AskCluster | ClusterAnswer
     | RelayAsk
 )  # fmt: skip

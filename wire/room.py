@@ -10,7 +10,7 @@ write-ahead log and history to every subscriber. Only this header is in clear (e
 | APP | 1..128 | msgpack array of entries, each an MLS PrivateMessage of that epoch |
 | COMMIT | 1 | msgpack `CommitBody`: everything one new epoch needs, stored or refused as a whole |
 | KNOCK | 1 | a KeyPackage, sealed for members: its maker has the link and asks to be added |
-| CONTROL | 1 | msgpack `Ack` (its epoch works), `Override` (an admin says which epoch is right) or `Move` (and which servers) |
+| CONTROL | 1 | msgpack `Ack` (its epoch works), `Override` (an admin says which epoch is right), `Move` (and which servers) or `Place` (so do the servers) |
 
 The room accepts a block or refuses it with a typed result (R1 to R4). An accepted block takes `count` sequence numbers.
 What was accepted is delivered to subscribers as `Delivery` values; the chain hash covers them in order, so that two
@@ -120,7 +120,18 @@ class Move(msgspec.Struct, frozen=True, array_like=True, tag=3, kw_only=True, gc
     descriptor: bytes = b""
 
 
-ControlBody: TypeAlias = Ack | Override | Move
+class Place(msgspec.Struct, frozen=True, array_like=True, tag=4, kw_only=True, gc=False):
+    """What a `Move` is, said by the room's own servers to spread rooms over their cluster; only in a room that lets them.
+
+    It comes with no record of the owner's: the certificates of the epochs lead from the last one to the servers of now.
+    """
+
+    epoch: GroupEpoch
+    servers: tuple[Server, ...]
+    standbys: tuple[Server, ...] = ()
+
+
+ControlBody: TypeAlias = Ack | Override | Move | Place
 
 
 class ResultKind(IntEnum):
@@ -171,7 +182,8 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
     Public keys are Ed25519 (32 bytes). `join_key` admits those who hold the link, `admin_key` its owner.
     `group_info` is the sealed GroupInfo of epoch 0; `descriptor` is the owner's signed BEP 44 item, republished by the
     replicas, who cannot sign one. `created_us` is unix microseconds. `by_approval`: the link opens knocking only; no
-    external commit is taken, and every `group_info` is empty.
+    external commit is taken, and every `group_info` is empty. `by_quorum`: the room's servers, too, may say which come next
+    (`Place`); without it only the owner may.
     """
 
     version: int
@@ -185,6 +197,7 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
     group_info: bytes
     descriptor: bytes
     by_approval: bool = False
+    by_quorum: bool = False
 
 
 MALFORMED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -320,9 +333,22 @@ def decode_control(block: bytes) -> ControlBody:
         raise DecodeError("malformed control block") from error
     if isinstance(body, Override) and {len(body.write_key), len(body.read_key)} != {NODE_KEY_BYTES}:
         raise DecodeError("epoch key of a wrong size")
+    if isinstance(body, Place):
+        move_of(body)
     if isinstance(body, Move):
         _check_move(body)
     return body
+
+
+def move_of(place: Place) -> Move:
+    """The same wish, without a record of the owner's.
+
+    Raises:
+        DecodeError: out of bounds.
+    """
+    move = Move(epoch=place.epoch, servers=place.servers, standbys=place.standbys)
+    _check_move(move)
+    return move
 
 
 def _check_move(move: Move) -> None:
@@ -338,7 +364,7 @@ def _check_move(move: Move) -> None:
 
 
 def needed_proof(block: bytes) -> Purpose:
-    """The proof that opens the log for a block: ADMIN for an override, a move or a new link, JOIN for a knock or an external commit, else WRITE.
+    """The proof that opens the log for a block: ADMIN for an override, a move, a place or a new link, JOIN for a knock or an external commit, else WRITE.
 
     WRITE of the block's epoch serves external commits as well.
 

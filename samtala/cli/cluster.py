@@ -44,6 +44,7 @@ _with_yes = click.option("--yes", is_flag=True, help="Do not ask.")
         "invite": ("samtala.cli.cluster:invite", "Make a token for one more server."),
         "join": ("samtala.cli.cluster:join", "Join a cluster with a token."),
         "policy": ("samtala.cli.cluster:policy", "Show or change what holds for the cluster's rooms."),
+        "rebalance": ("samtala.cli.rebalance:rebalance", "Spread rooms evenly over the cluster's servers."),
         "remove": ("samtala.cli.cluster:remove", "Take a server off the roster."),
         "status": ("samtala.cli.cluster:status", "All servers of the cluster on one screen."),
         "upgrade-check": ("samtala.cli.cluster:upgrade_check", "May each server be stopped now?"),
@@ -193,7 +194,7 @@ def deny(node: str, *, config: Path | None, socket: Path | None, as_json: bool) 
 @with_socket
 @with_json
 def remove(node: str, *, yes: bool, config: Path | None, socket: Path | None, as_json: bool) -> None:
-    """Take NODE off the roster. Rooms that it serves it goes on serving: move them first (samtala room move)."""
+    """Take NODE off the roster. Rooms that it serves it goes on serving: move them first (cluster rebalance --without NODE)."""
     path = socket_of(config, socket)
     if not yes and not click.confirm(f"Take {node} off the roster?", err=True):
         raise click.Abort
@@ -272,7 +273,8 @@ def status_lines(report: ClusterReport) -> list[str]:
     widths = [max(len(row[place]) for row in rows) for place in range(len(_COLUMNS))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     asking = [f"{waiting.name} ({waiting.address}) asks to join: samtala cluster approve" for waiting in report.waiting]
-    return [f"{report.name}   {facts}   {headline(report)}", *table, *asking]
+    moving = [f"{counted(report.under_way, 'room')} on the way to other servers: samtala cluster rebalance"]
+    return [f"{report.name}   {facts}   {headline(report)}", *table, *asking, *(moving if report.under_way else [])]
 
 
 def _row(node: ClusterNodeReport, report: ClusterReport) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def room() -> None:
 @click.option("--node", "nodes", multiple=True, required=True, metavar="HOST:PORT#KEY", help="A server of the cluster.")
 @click.option("--my-name", help="What to be called there.")
 @click.option("--approval", is_flag=True, help="Whoever has the link may knock, and you let them in.")
+@click.option("--pinned", is_flag=True, help="Only you move it: its servers' operators cannot (cluster rebalance).")
 @click.option(
     "--history", default="none", show_default=True, metavar="none|full|DAYS", help="What newcomers read from before."
 )
@@ -87,6 +88,7 @@ def create(
     nodes: Sequence[str],
     my_name: str | None,
     approval: bool,
+    pinned: bool,
     history: str,
     timeout_s: float,
     as_json: bool,
@@ -100,8 +102,9 @@ def create(
         policy = parse_history(history)
         async with opened(settings, name=my_name) as client:
             opening = functools.partial(
-                client.create_room, name, nodes=nodes, my_name=my_name, by_approval=approval, history=policy
-            )
+                client.create_room, name, nodes=nodes, my_name=my_name, by_approval=approval, history=policy,
+                by_quorum=not pinned,
+            )  # fmt: skip
             made = await open_in_time(client, timeout_s, opening)
             await caught_up_in_time(made, timeout_s)
             status = await made.status()

@@ -84,6 +84,7 @@ class Cluster:
         on: list[TestNode] | None = None,
         descriptor: bytes = b"no descriptor",
         members_of: list[TestNode] | None = None,
+        by_quorum: bool = False,
     ) -> bytes:
         """Create a room of opaque keys at some nodes; its members are all nodes, or those given."""
         members = tuple(
@@ -99,6 +100,7 @@ class Cluster:
                 join_key=bytes(KEYS[Purpose.JOIN].verify_key),
                 admin_key=bytes(KEYS[Purpose.ADMIN].verify_key),
                 descriptor=descriptor,
+                by_quorum=by_quorum,
             )
         )
         for node in on if on is not None else members_of or self.nodes:

@@ -20,7 +20,8 @@ from vr.configuration import Configuration, Member
 from vr.replica import Status
 from vr.types import GroupId, ReplicaId
 from wire.ids import RoomId
-from wire.messages import GetNodeInfo, NodeInfo, PeerCluster
+from wire.messages import GetNodeInfo, NodeInfo
+from wire.peer_messages import PeerCluster
 
 ROOM = RoomId(b"a room to keep..")
 

@@ -4,7 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from room_server.cluster_plan import Standing, next_configuration, voters_of
+from room_server.cluster_plan import next_configuration, voters_of
+from room_server.margin import Standing
 from tests.room_server.rosters import record
 from vr.configuration import Configuration, Member
 from vr.types import GroupId, ReplicaId

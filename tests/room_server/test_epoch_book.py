@@ -180,6 +180,22 @@ def test_same_epoch_twice_changes_nothing() -> None:
     assert seen.notes() == before
 
 
+def test_epoch_that_came_without_the_owners_record_gets_it_later_once() -> None:
+    heard = book()
+    assert not heard.describe(0, b"signed by the owner"), "the genesis has its own"
+    heard.begin(statement(ROOM, book()), None, descriptor=b"")
+
+    assert not heard.describe(2, b"signed by the owner")
+    assert not heard.describe(1, b"")
+    assert heard.describe(1, b"signed by the owner")
+
+    assert heard.descriptor == b"signed by the owner"
+    assert not heard.describe(1, b"signed by somebody else")
+    again = book()
+    again.load(note for _, note in heard.notes())
+    assert again.descriptor == heard.descriptor
+
+
 def test_epoch_heard_of_first_and_seen_then_takes_the_owners_record_along() -> None:
     heard = book()
     heard.add(short(statement(ROOM, book()), 2, 3))

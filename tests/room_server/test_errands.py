@@ -9,7 +9,8 @@ from room_server.errors import ClusterError, ConnectionCutError
 from room_server.roster import Operation, Remove, RosterCode, encode_operation
 from tests.room_server.rosters import key
 from wire.ids import NodeKey
-from wire.messages import Message, PeerErrand, PeerErrandDone
+from wire.messages import Message
+from wire.peer_messages import PeerErrand, PeerErrandDone
 
 OPERATION: Operation = Remove(key(1), key(2))
 

@@ -11,7 +11,7 @@ from tests.room_server.builders import genesis
 from tests.room_server.epochs import begin, moved_room
 from tests.wire.certificates import identity
 from wire.ids import NodeKey, RoomId
-from wire.messages import PeerEpochs, PeerGenesis, PeerGetGenesis, PeerRooms
+from wire.peer_messages import PeerEpochs, PeerGenesis, PeerGetGenesis, PeerRooms
 from wire.room import Genesis, GenesisMember, encode_genesis
 
 A = (NodeKey(b"A" * 32), b"a" * 16)
@@ -94,6 +94,20 @@ def test_room_that_arrived_otherwise_meanwhile_is_not_hosted_twice() -> None:
     rooms.add(shared, encode_genesis(shared))
 
     assert b.on_genesis(PeerGenesis(encode_genesis(shared))) is None
+
+
+def test_a_room_of_which_the_peer_tells_twice_may_be_given_twice_and_not_more_often() -> None:
+    shared = room_of(A, B)
+    rooms = rooms_with()
+    b = sync(rooms)
+    for _ in "12":
+        assert len(list(b.on_rooms(PeerRooms((shared.room_id,))))) == 1
+    assert b.on_genesis(PeerGenesis(encode_genesis(shared))) is not None
+    rooms.add(shared, encode_genesis(shared))
+
+    assert b.on_genesis(PeerGenesis(encode_genesis(shared))) is None
+    with pytest.raises(ConnectionCutError):
+        b.on_genesis(PeerGenesis(encode_genesis(shared)))
 
 
 @pytest.mark.parametrize(

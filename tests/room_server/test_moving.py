@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import trio
 import trio.testing
 
@@ -94,6 +95,33 @@ async def test_wish_is_carried_out_kept_and_told(tmp_path: Path) -> None:
         [again] = hosting.rooms
         assert again.book.certificates == room.book.certificates
         assert again.epoch == 1
+
+
+async def test_the_owners_record_of_servers_that_came_without_one_is_kept_and_told(tmp_path: Path) -> None:
+    story: list[str] = []
+    async with world(tmp_path, story) as (moving, room, host):
+        room.service.move = msgspec.structs.replace(wish(1, own(host), standbys=(STRANGER,)), descriptor=b"")
+        moving.wish(room)
+        await until_epoch(host, room, 1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert room.book.descriptor == b""
+        del story[:]
+
+        room.service.move = wish(1, STRANGER)
+        moving.wish(room)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (room.book.descriptor, story) == (b"", []), "it names other servers"
+        room.service.move = wish(1, own(host))
+        moving.wish(room)
+        with trio.fail_after(10):
+            while len(story) < 3:
+                await trio.testing.wait_all_tasks_blocked(0.002)
+
+        assert room.book.descriptor == b"signed by the owner"
+        assert story == ["clients", "peers", "announced"]
+    async with hosting_on(tmp_path) as hosting:
+        [again] = hosting.rooms
+        assert again.book.descriptor == b"signed by the owner"
 
 
 async def test_servers_that_do_not_stand_by_get_no_vote(tmp_path: Path) -> None:

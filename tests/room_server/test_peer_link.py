@@ -20,7 +20,8 @@ from vr.types import ReplicaId
 from wire.frames import FrameDecoder, encode_frame
 from wire.identity import NodeIdentity
 from wire.ids import NodeKey
-from wire.messages import ClusterMessage, PeerFrame, Ping, Pong, RelayAsk, encode
+from wire.messages import PeerFrame, Ping, Pong, RelayAsk, encode
+from wire.peer_messages import ClusterMessage
 from wire.room import GenesisMember, encode_genesis
 from wire.tls import TlsConnection, accept, connect_over, server_context
 

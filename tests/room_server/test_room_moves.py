@@ -11,7 +11,7 @@ from tests.room_server.builders import app, commit, genesis, request
 from tests.wire.certificates import server
 from vr.types import OpNumber
 from wire.ids import GroupEpoch, RoomEpoch, Sequence
-from wire.room import BlockResult, Move, ResultKind, decode_result, encode_control_block
+from wire.room import BlockResult, Move, Place, ResultKind, decode_result, encode_control_block
 
 
 def apply(room: RoomService, body: bytes) -> BlockResult:
@@ -23,7 +23,11 @@ def move(epoch: int, *names: int, descriptor: bytes = b"") -> Move:
     return Move(epoch=GroupEpoch(epoch), servers=tuple(map(server, names)), descriptor=descriptor)
 
 
-def block(body: Move, epoch: int = 0) -> bytes:
+def place(epoch: int, *names: int) -> Place:
+    return Place(epoch=GroupEpoch(epoch), servers=tuple(map(server, names)))
+
+
+def block(body: Move | Place, epoch: int = 0) -> bytes:
     return encode_control_block(RoomEpoch(epoch), body)
 
 
@@ -78,6 +82,25 @@ def test_new_link_voids_the_record_that_only_the_old_one_opens() -> None:
 
     assert room.move == move(1, 1)
     assert room.descriptor == b"signed for the new link"
+
+
+def test_servers_place_a_room_that_lets_them() -> None:
+    room = RoomService(genesis(by_quorum=True))
+    apply(room, block(move(1, 1, descriptor=b"signed")))
+
+    assert apply(room, block(place(2, 2, 3))).kind is ResultKind.ACCEPTED
+    assert room.move == move(2, 2, 3), "without a record of the owner's"
+    assert apply(room, block(place(9, 1))).kind is ResultKind.CONFLICT
+    assert apply(room, block(move(2, 2, 3, descriptor=b"signed anew"))).kind is ResultKind.ACCEPTED
+    assert room.move == move(2, 2, 3, descriptor=b"signed anew")
+
+
+def test_servers_place_no_room_that_is_its_owners_to_move() -> None:
+    room = RoomService(genesis())
+    before = room.snapshot()
+
+    assert apply(room, block(place(1, 2, 3))).kind is ResultKind.FORBIDDEN
+    assert room.snapshot() == before
 
 
 def test_move_survives_a_checkpoint() -> None:

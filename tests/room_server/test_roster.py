@@ -12,10 +12,13 @@ from room_server.roster import (
     AskToJoin,
     Deny,
     Invite,
+    Placement,
+    PlaceRooms,
     Policy,
     Remove,
     Renew,
     RoomMakers,
+    RoomsPlaced,
     RosterCode,
     RosterService,
     SetPolicy,
@@ -28,8 +31,13 @@ from room_server.roster import (
 )
 from tests.room_server.rosters import DAY_US, GENESIS, Told, key, record, token
 from wire.errors import DecodeError
+from wire.ids import RoomId
 
 DONE = RosterCode.DONE
+
+
+def room(number: int) -> RoomId:
+    return RoomId(number.to_bytes(16, "big"))
 
 
 def invited(count: int = 1) -> Told:
@@ -162,6 +170,52 @@ def test_a_node_says_what_has_changed_and_takes_no_other_name() -> None:
     assert told.service.nodes[key(2)].name == "better"
 
 
+def test_rooms_are_wanted_where_it_was_said_last_until_they_are_there() -> None:
+    told = Told()
+
+    assert told(PlaceRooms(key(1), (Placement(room(1), (key(1),)), Placement(room(2), (key(2),))))) is DONE
+    assert told(PlaceRooms(key(1), (Placement(room(1), (key(3), key(4))),))) is DONE
+    assert told.service.placements == {
+        room(1): Placement(room(1), (key(3), key(4))),
+        room(2): Placement(room(2), (key(2),)),
+    }
+    assert told(RoomsPlaced(key(1), (room(2), room(9)))) is DONE
+    assert told(RoomsPlaced(key(1), (room(2),))) is RosterCode.NOT_PLACED
+    assert list(told.service.placements) == [room(1)]
+    again = RosterService(GENESIS)
+    again.restore(told.service.snapshot())
+    assert again.placements == told.service.placements
+
+
+def test_so_many_rooms_are_on_their_way_and_no_more() -> None:
+    told = Told()
+    wishes = [Placement(room(number), (key(1),)) for number in range(limits.PLACEMENTS_MAX + 1)]
+    for first in range(0, limits.PLACEMENTS_MAX, limits.PLACEMENTS_AT_ONCE_MAX):
+        assert told(PlaceRooms(key(1), tuple(wishes[first : first + limits.PLACEMENTS_AT_ONCE_MAX]))) is DONE
+
+    assert told(PlaceRooms(key(1), (wishes[-1],))) is RosterCode.FULL
+    assert told(PlaceRooms(key(1), (wishes[0],))) is DONE, "it is one of them"
+
+
+def test_no_room_is_wanted_on_a_server_that_is_no_node_any_more() -> None:
+    told = invited()
+    told(AskToJoin(token(0), record(2)))
+    told(Approve(key(1), token(0)))
+    told(PlaceRooms(key(1), (Placement(room(1), (key(1), key(2))), Placement(room(2), (key(1),)))))
+
+    assert told(Remove(key(1), key(2))) is DONE
+
+    assert list(told.service.placements) == [room(2)]
+    assert told(PlaceRooms(key(2), (Placement(room(1), (key(1),)),))) is RosterCode.NOT_A_NODE
+
+
+def test_an_operation_with_as_many_placements_as_may_be_fits() -> None:
+    servers = tuple(key(number) for number in range(1, 8))
+    placements = tuple(Placement(room(number), servers) for number in range(limits.PLACEMENTS_AT_ONCE_MAX))
+
+    assert Told()(PlaceRooms(key(1), placements)) is DONE
+
+
 def test_policy_is_kept() -> None:
     told = Told()
 
@@ -180,6 +234,10 @@ def test_policy_is_kept() -> None:
         encode_operation(Invite(key(1), token(0), limits.INVITE_S_MAX + 1)),
         encode_operation(AskToJoin(token(0), record(2, "a\nb"))),
         encode_operation(AskToJoin(token(0), record(2, "x" * 3000))),
+        encode_operation(PlaceRooms(key(1), (Placement(room(1), (key(1), key(1))),))),
+        encode_operation(PlaceRooms(key(1), (Placement(room(1), ()),))),
+        encode_operation(PlaceRooms(key(1), ())),
+        encode_operation(PlaceRooms(key(1), (Placement(room(1), (key(1),)),) * (limits.PLACEMENTS_AT_ONCE_MAX + 1))),
     ],
 )
 def test_what_is_no_operation_changes_nothing(body: bytes) -> None:

@@ -16,7 +16,7 @@ from tests.room_server.test_hosting import KEY, hosting_on, record
 from tests.room_server.test_monitor import replica_of_three
 from vr.types import ReplicaIndex
 from wire.ids import NodeKey
-from wire.messages import NO_ROOM, PeerVitals
+from wire.peer_messages import NO_ROOM, PeerVitals
 
 PEER = NodeKey(b"p" * 32)
 TOLD = PeerVitals("0.1.0", 1, "", 1, 2, 0, 1, 0, 500)

@@ -27,6 +27,7 @@ from wire.room import (
     GenesisMember,
     Move,
     Override,
+    Place,
     Purpose,
     ResultKind,
     StoredWelcome,
@@ -276,8 +277,11 @@ MOVE = Move(
 )
 
 
-@pytest.mark.parametrize("body", [Ack(), OVERRIDE, MOVE])
-def test_control_block_carries_its_statement(body: Ack | Override | Move) -> None:
+PLACE = Place(epoch=GroupEpoch(1), servers=MOVE.servers, standbys=MOVE.standbys)
+
+
+@pytest.mark.parametrize("body", [Ack(), OVERRIDE, MOVE, PLACE])
+def test_control_block_carries_its_statement(body: Ack | Override | Move | Place) -> None:
     block = encode_control_block(RoomEpoch(7), body)
 
     assert decode_block_header(block) == BlockHeader(BlockKind.CONTROL, RoomEpoch(7), 1)
@@ -303,6 +307,8 @@ def test_control_block_carries_its_statement(body: Ack | Override | Move) -> Non
                 {"descriptor": bytes(limits.DESCRIPTOR_ITEM_BYTES_MAX + 1)},
             )
         ],
+        encode_control_block(RoomEpoch(1), msgspec.structs.replace(PLACE, epoch=GroupEpoch(0))),
+        encode_control_block(RoomEpoch(1), msgspec.structs.replace(PLACE, standbys=(server(2),))),
     ],
 )
 def test_what_is_no_statement_is_refused(block: bytes) -> None:
@@ -318,8 +324,9 @@ def test_each_block_names_the_proof_that_it_needs() -> None:
         encode_control_block(RoomEpoch(1), Ack()),
         encode_control_block(RoomEpoch(1), OVERRIDE),
         encode_control_block(RoomEpoch(1), MOVE),
+        encode_control_block(RoomEpoch(1), PLACE),
     ]
 
     needed = [needed_proof(block) for block in blocks]
 
-    assert needed == [Purpose.WRITE, Purpose.WRITE, Purpose.JOIN, Purpose.WRITE, Purpose.ADMIN, Purpose.ADMIN]
+    assert needed == [Purpose.WRITE, Purpose.WRITE, Purpose.JOIN, Purpose.WRITE, *[Purpose.ADMIN] * 3]

@@ -186,6 +186,9 @@ def test_roster_outlives_the_server_that_began_it(tmp_path: Path) -> None:
         while roles(servers, "b") != [("a", "voter"), ("b", "voter"), ("c", "voter")]:
             assert time.monotonic() < deadline, roles(servers, "b")
 
+        made = servers.samtala("room", "create", "lobby", "--node", servers.addresses[0], "--my-name", "alice")
+        assert made.code == 0, made.err
+
         servers.kill(0)
         let_in(servers, "d", by="b")
 
@@ -193,5 +196,12 @@ def test_roster_outlives_the_server_that_began_it(tmp_path: Path) -> None:
         status = servers.samtala("cluster", "status", *at(servers, "c"))
         assert "4 nodes" in status.out
         assert "DOWN" in status.out
+        planned = servers.samtala("cluster", "rebalance", "--without", "a", *at(servers, "c"))
+        assert "a            1 room, and gets none: it is down" in planned.out
+        emptied = servers.samtala("cluster", "rebalance", "--without", "a", "--apply", *at(servers, "c"))
+        assert emptied.code == 0, (emptied.out, emptied.err)
+        assert "a            0 rooms" in emptied.out
+        sent = servers.samtala("send", "lobby", "on b, c and d")
+        assert sent.code == 0, sent.err
         check = servers.samtala("cluster", "upgrade-check", *at(servers, "c"))
         assert (check.code, "not now: it is down already" in check.out) == (7, True)

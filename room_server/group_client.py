@@ -1,6 +1,6 @@
-"""This server as a client of the roster's group: one session, one operation at a time, each executed exactly once.
+"""This server as a client of a group of its own, the roster's or a room's: one session, one request at a time, executed exactly once.
 
-    perform(operation) ─▶ session, if there is none ─▶ request ─▶ host … on_reply ─▶ what became of it
+    call(body) ─▶ session, if there is none ─▶ request ─▶ host … on_reply ─▶ what became of it
                               ▲ evicted                  ▲ busy, between two epochs: again, the same request
 
 Bounded in time: what has no answer by then may still be executed, and whoever wanted it is told so.
@@ -14,7 +14,6 @@ import trio
 
 from room_server import limits
 from room_server.errors import ClusterError
-from room_server.roster import Operation, RosterCode, encode_operation
 from vr.errors import UnknownGroup
 from vr.host import HostError
 from vr.log import Request
@@ -24,13 +23,14 @@ from vr.types import ClientId, RequestNumber, SessionNumber
 _OVER = frozenset({RejectReason.EVICTED, RejectReason.UNKNOWN_SESSION, RejectReason.SEQUENCE_GAP})
 
 
-class RosterClient:
+class GroupClient:
     """See the module.
 
     Args:
         client: 16 bytes that no other client has.
         submit: hands a request to the group; raises HostError.
         forget: nobody waits for that session any more.
+        silence: what to say when no majority answers.
     """
 
     def __init__(
@@ -39,10 +39,12 @@ class RosterClient:
         *,
         submit: Callable[[Request], None],
         forget: Callable[[ClientId, SessionNumber], None],
+        silence: str,
     ) -> None:
         self._client = client
         self._submit = submit
         self._forget = forget
+        self._silence = silence
         self._session = SessionNumber(0)
         self._number = 0
         self._attempts = 0
@@ -50,23 +52,21 @@ class RosterClient:
         self._answered = trio.Event()
         self._one_at_a_time = trio.Lock()
 
-    async def perform(self, operation: Operation) -> RosterCode:
-        """Have one operation executed.
+    async def call(self, body: bytes) -> bytes:
+        """Have one request executed; its result.
 
         Raises:
-            ClusterError: no answer in time; it may still be executed.
+            ClusterError: no answer in time; it may still be executed. Or the group is not here.
         """
         async with self._one_at_a_time:
             with trio.move_on_after(limits.ROSTER_WAIT_S_MAX):
-                return await self._perform(encode_operation(operation))
+                return await self._call(body)
             # What was sent may still be executed, so its number is used up.
             self._forget(self._client, self._session)
             self._session = SessionNumber(0)
-        raise ClusterError(
-            "a majority of the servers that keep the roster does not answer; look with `samtala cluster status`"
-        )
+        raise ClusterError(self._silence)
 
-    async def _perform(self, body: bytes) -> RosterCode:
+    async def _call(self, body: bytes) -> bytes:
         while True:
             if not self._session:
                 await self._register()
@@ -74,7 +74,7 @@ class RosterClient:
             request = Request(self._client, self._session, RequestNumber(self._number), body)
             reply = await self._answer_to(request)
             if reply is not None:
-                return RosterCode(reply.result[0])
+                return reply.result
 
     async def _register(self) -> None:
         self._attempts += 1
@@ -90,7 +90,7 @@ class RosterClient:
             try:
                 self._submit(request)
             except UnknownGroup as error:
-                raise ClusterError("this server does not keep the roster: ask on one that does") from error
+                raise ClusterError("the group is not on this server: ask on one that has it") from error
             except HostError:
                 await trio.sleep(limits.ROSTER_RETRY_S)
                 continue

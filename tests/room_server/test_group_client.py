@@ -6,9 +6,7 @@ import trio.testing
 
 from room_server import limits
 from room_server.errors import ClusterError
-from room_server.roster import Operation, Remove, RosterCode
-from room_server.roster_client import RosterClient
-from tests.room_server.rosters import key
+from room_server.group_client import GroupClient
 from vr.errors import UnknownGroup
 from vr.host import Busy
 from vr.log import Request
@@ -16,7 +14,7 @@ from vr.ready import Rejected, RejectReason, Reply
 from vr.types import ClientId, OpNumber, SessionNumber
 
 CLIENT = ClientId(b"c" * 16)
-OPERATION: Operation = Remove(key(1), key(2))
+BODY = b"a request"
 
 
 class Group:
@@ -26,7 +24,12 @@ class Group:
         self.script = list(script)
         self.requests: list[Request] = []
         self.forgotten: list[SessionNumber] = []
-        self.client = RosterClient(CLIENT, submit=self.submit, forget=lambda _, session: self.forgotten.append(session))
+        self.client = GroupClient(
+            CLIENT,
+            submit=self.submit,
+            forget=lambda _, session: self.forgotten.append(session),
+            silence="nobody answers",
+        )
 
     def submit(self, request: Request) -> None:
         self.requests.append(request)
@@ -53,8 +56,8 @@ class Group:
 async def test_one_session_carries_operation_after_operation() -> None:
     group = Group(b"", b"\x00", b"\x0b")
 
-    assert await group.client.perform(OPERATION) is RosterCode.DONE
-    assert await group.client.perform(OPERATION) is RosterCode.LAST_NODE
+    assert await group.client.call(BODY) == b"\x00"
+    assert await group.client.call(BODY) == b"\x0b"
     assert group.numbers == [(0, 0), (7, 1), (7, 2)]
 
 
@@ -62,14 +65,14 @@ async def test_what_was_not_taken_up_is_sent_again_as_it_was(autojump_clock: tri
     busy = Busy("full", retry_after_s=0.1)
     group = Group(busy, RejectReason.BUSY, b"", RejectReason.BUSY, busy, RejectReason.NEW_EPOCH, b"\x00")
 
-    assert await group.client.perform(OPERATION) is RosterCode.DONE
+    assert await group.client.call(BODY) == b"\x00"
     assert group.numbers == [(0, 0), (0, 0), (0, 0), (7, 1), (7, 1), (7, 1), (7, 1)]
 
 
 async def test_a_session_that_is_over_is_followed_by_a_new_one() -> None:
     group = Group(b"", RejectReason.EVICTED, b"", b"\x00")
 
-    assert await group.client.perform(OPERATION) is RosterCode.DONE
+    assert await group.client.call(BODY) == b"\x00"
     assert group.numbers == [(0, 0), (7, 1), (0, 0), (7, 1)]
 
 
@@ -78,24 +81,24 @@ async def test_no_answer_in_time_is_told_and_the_number_is_not_used_again(
 ) -> None:
     group = Group(b"", None)
 
-    with pytest.raises(ClusterError, match="majority"):
-        await group.client.perform(OPERATION)
+    with pytest.raises(ClusterError, match="nobody answers"):
+        await group.client.call(BODY)
     assert trio.current_time() == pytest.approx(limits.ROSTER_WAIT_S_MAX)
     assert group.forgotten == [7]
     group.script = [b"", b"\x00"]
-    assert await group.client.perform(OPERATION) is RosterCode.DONE
+    assert await group.client.call(BODY) == b"\x00"
     assert group.numbers == [(0, 0), (7, 1), (0, 0), (7, 1)]
 
 
 async def test_a_server_without_the_group_says_so() -> None:
-    with pytest.raises(ClusterError, match="does not keep the roster"):
-        await Group(UnknownGroup("gone")).client.perform(OPERATION)
+    with pytest.raises(ClusterError, match="not on this server"):
+        await Group(UnknownGroup("gone")).client.call(BODY)
 
 
 async def test_answers_of_others_and_of_before_are_not_taken() -> None:
     group = Group(b"", None)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(group.client.perform, OPERATION)
+        nursery.start_soon(group.client.call, BODY)
         await trio.testing.wait_all_tasks_blocked()
         reply = Reply(
             client=CLIENT, session=SessionNumber(7), number=group.requests[0].number, op=OpNumber(1), result=b"x"
