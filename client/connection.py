@@ -158,6 +158,11 @@ class RoomConnection:
         return tuple(f"{server.host}:{server.port}: {reason}" for server, reason in self._failures.items())
 
     @property
+    def hindrance(self) -> str:
+        """Why blocks have to wait, in words for a person; empty if they do not."""
+        return self._protocol.hindrance
+
+    @property
     def spare_failures(self) -> int | None:
         """Servers that the room may lose before it stops, as ours says; -1: read-only; None: not known yet."""
         return self._protocol.spare_failures

@@ -35,6 +35,9 @@ PROOF_RETRIES_MAX: Final = 20
 RESEND_S_MIN: Final = 0.01
 """Seconds before refused appends are sent again, where the server does not say."""
 
+FULL_RETRY_S_MAX: Final = 30.0
+"""Seconds after which blocks are sent again, at the latest, to a room that is full; its servers say after how many."""
+
 RESEND_S_MAX: Final = 1.0
 """Seconds before refused appends are sent again, whatever the server says."""
 

@@ -157,6 +157,12 @@ class Room:
         await self._driver.aclose()
 
     @property
+    def hindrance(self) -> str:
+        """Why what is written has to wait at a server that can be reached, in words; empty if it does not."""
+        connection = self._driver.connection
+        return "" if connection is None else connection.hindrance
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """Servers that could not be used lately, and why."""
         connection = self._driver.connection

@@ -60,7 +60,11 @@ from wire.room import BlockResult, Delivery, Purpose, ResultKind, chain_next, de
 _NO_EPOCH: Final = RoomEpoch(-1)
 _LOST_SESSION: Final = frozenset({RefusalCode.EVICTED, RefusalCode.UNKNOWN_SESSION})
 _NEVER_ACCEPTED: Final = frozenset({RefusalCode.MALFORMED, RefusalCode.LIMIT, RefusalCode.FORBIDDEN})
-_TRY_AGAIN: Final = frozenset({RefusalCode.BUSY, RefusalCode.SEQUENCE_GAP, RefusalCode.NOT_PROVEN})
+_TRY_AGAIN: Final = frozenset({RefusalCode.BUSY, RefusalCode.SEQUENCE_GAP, RefusalCode.NOT_PROVEN, RefusalCode.FULL})
+_HINDRANCES: Final = {
+    RefusalCode.BUSY: "the server is busy, or the room has had its share for now",
+    RefusalCode.FULL: "the room has all the space that its servers give it; their operators can give it more, its owner can move it",
+}
 
 
 class ServerUnfitError(PeerError):
@@ -180,6 +184,8 @@ class RoomProtocol:
         self.is_live = False
         self.is_caught_up = False
         self.answers = 0
+        self.hindrance = ""
+        """Why the newest blocks have to wait, in words for a person; empty if they do not."""
         self.spare_failures: int | None = None
         self.room_id = room_id
         self._keys = keys
@@ -357,6 +363,7 @@ class RoomProtocol:
                     if self._window.answered(message.session, message.results):
                         self._gaps = 0
                         self.answers += 1
+                        self.hindrance = ""
                 case AppendRefused():
                     self._on_append_refused(message)
                 case Pong():
@@ -551,7 +558,9 @@ class RoomProtocol:
                 window.session_lost("the room's servers miss earlier requests of this session")
             else:
                 self._prove_write_again(message.code)
-                self._resend_at = min(self._resend_at, self._now + _pause_s(message.retry_after_s))
+                self.hindrance = _HINDRANCES.get(message.code, "")
+                most_s = limits.FULL_RETRY_S_MAX if message.code is RefusalCode.FULL else limits.RESEND_S_MAX
+                self._resend_at = min(self._resend_at, self._now + _pause_s(message.retry_after_s, most_s))
         else:
             raise ServerUnfitError(f"takes no appends: {message.code.name.lower()}")
 
@@ -581,5 +590,5 @@ class RoomProtocol:
             handler(message)
 
 
-def _pause_s(retry_after_s: float) -> float:
-    return min(max(retry_after_s, limits.RESEND_S_MIN), limits.RESEND_S_MAX)
+def _pause_s(retry_after_s: float, most_s: float = limits.RESEND_S_MAX) -> float:
+    return min(max(retry_after_s, limits.RESEND_S_MIN), most_s)

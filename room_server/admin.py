@@ -143,7 +143,7 @@ def _actions(cluster: ClusterAdmin) -> dict[str, _Action]:
         "approve": lambda said: cluster.approve(said.get("node", "")),
         "deny": lambda said: cluster.deny(said.get("node", "")),
         "remove": lambda said: cluster.remove(said.get("node", "")),
-        "policy": lambda said: cluster.set_policy(said.get("makers"), int(said.get("replicas", 0))),
+        "policy": cluster.set_policy,
     }
 
 

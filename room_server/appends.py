@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from room_server import limits
-from room_server.attachment import Attachment
+from room_server.attachment import Attachment, Held
 from room_server.errors import ConnectionCutError, RefusedError
 from room_server.rooms import Backend, HostedRoom, PendingOpen, Route
 from vr.log import Request
@@ -92,16 +92,34 @@ class Appends:
         if attachment is None or self.is_draining or self._is_one_session_too_many(message, attachment.room):
             self._refuse(message, self._why_no_append(message.room_id, attachment), at=0)
             return
-        allowed, refusal = 0, None
-        for block in blocks:
-            refusal = attachment.why_not_append(block, self._backend.now())
-            if refusal is not None:
-                break
-            allowed += 1
+        held = attachment.held
+        if held is not None and held.session == message.session and message.number > held.number:
+            self._refuse_held(message, held, at=0)
+            return
+        allowed, refusal = self._admitted(message, attachment)
+        attachment.held = refusal if isinstance(refusal, Held) else None
         if allowed:
             self._accept(attachment.room, message, allowed)
-        if refusal is not None:
+        if isinstance(refusal, Held):
+            self._refuse_held(message, refusal, at=allowed)
+        elif refusal is not None:
             self._refuse(message, refusal, at=allowed)
+
+    def _admitted(self, message: Append, attachment: Attachment) -> tuple[int, RefusalCode | Held | None]:
+        """How many blocks may pass, and why the next one may not: never, or not now."""
+        quota, now = self._backend.rooms.quota(), self._backend.now()
+        for place, block in enumerate(message.blocks):
+            refusal = attachment.why_not_append(block, now)
+            if refusal is not None:
+                return place, refusal
+            waiting = attachment.why_wait(block, quota, now)
+            if waiting is not None:
+                code, wait_s = waiting
+                return place, Held(message.session, message.number + place, code, now + wait_s)
+        return len(message.blocks), None
+
+    def _refuse_held(self, message: Append, held: Held, *, at: int) -> None:
+        self._refuse(message, held.code, at=at, retry_after_s=max(held.until - self._backend.now(), 0.0))
 
     def _is_one_session_too_many(self, message: Append, room: HostedRoom) -> bool:
         if len(self._answers) < limits.SESSIONS_PER_CONNECTION_MAX:

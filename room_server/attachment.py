@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
+import msgspec
 import nacl.exceptions
 import nacl.signing
 
 from room_server import limits
 from room_server.errors import RefusedError
 from room_server.feed import Subscription
+from room_server.room_share import NO_QUOTA, RoomQuota
 from room_server.rooms import HostedRoom
 from wire.errors import DecodeError, RefusalCode
 from wire.ids import NodeKey, RoomEpoch
@@ -34,11 +36,21 @@ from wire.room import BlockHeader, BlockKind, Purpose, decode_block_header, deco
 _NO_EPOCH: Final = RoomEpoch(-1)
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A block that has to wait, by session and number: why, and until when, monotonic seconds."""
+
+    session: int
+    number: int
+    code: RefusalCode
+    until: float
+
+
 class Attachment:
     """One connection in one room. Epochs are the highest proven, -1 for none."""
 
     __slots__ = (
         "generation",
+        "held",
         "is_admin",
         "join_key",
         "margin_told",
@@ -58,6 +70,8 @@ class Attachment:
         """That of the link whose holder this is; empty for none."""
         self.is_admin = False
         self.stale_blocks = 0
+        self.held: Held | None = None
+        """The newest block that has to wait: what comes behind it waits, too."""
         self.generation = room.service.generation
         """That of the room when WRITE was proven."""
         self.subscription: Subscription | None = None
@@ -148,8 +162,10 @@ class Attachment:
             if not self._is_proven(header, block):
                 return RefusalCode.NOT_PROVEN
             is_external = header.kind is BlockKind.COMMIT and decode_commit(block).external
-            if (is_external or header.kind is BlockKind.KNOCK) and not self.room.joins.take(now):
-                return RefusalCode.BUSY
+            if is_external or header.kind is BlockKind.KNOCK:
+                at_once = float(limits.JOINS_AT_ONCE_MAX)
+                if self.room.joins.wait_s(now, per_s=limits.JOINS_PER_S, at_once=at_once):
+                    return RefusalCode.BUSY
         except DecodeError:
             return RefusalCode.MALFORMED
         if header.epoch != self.room.service.epoch:
@@ -157,6 +173,12 @@ class Attachment:
             if self.stale_blocks > limits.STALE_BLOCKS_MAX:
                 return RefusalCode.NOT_PROVEN
         return None
+
+    def why_wait(self, block: bytes, quota: RoomQuota, now: float) -> tuple[RefusalCode, float] | None:
+        """Why a block that may be appended is not taken up now, and for how many seconds; what is no message always passes."""
+        if quota is NO_QUOTA or block[0] != BlockKind.APP:
+            return None
+        return self.room.share.why_not(quota, self.room.service.stored_bytes, now)
 
     def _forget_undone(self) -> None:
         if self.generation != self.room.service.generation:

@@ -30,6 +30,7 @@ from room_server.margin import standing_of
 from room_server.roster import (
     ClusterGenesis,
     Operation,
+    Policy,
     Renew,
     RosterCode,
     RosterService,
@@ -169,6 +170,14 @@ class Cluster:
         if service is None or (self._told is not None and self._told.revision > service.revision):
             return self._told  # One that begins to stand by knows nothing yet.
         return service.state()
+
+    @property
+    def policy(self) -> Policy | None:
+        """What holds for the cluster's rooms, as far as it is known here; asked often."""
+        service = self._services.get(self.group) if self.genesis else None
+        if service is None or (self._told is not None and self._told.revision > service.revision):
+            return None if self._told is None else self._told.policy
+        return service.policy
 
     # --- what operators and joiners want -----------------------------------------------------------------------------
 

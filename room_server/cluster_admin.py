@@ -167,19 +167,23 @@ class ClusterAdmin:
                 return
         raise ClusterError(f"no server {name!r} in the cluster; there are {_names(self._roster.nodes)}")
 
-    async def set_policy(self, makers: str | None, replicas: int) -> None:
-        """Change what holds for the cluster's rooms; None and 0 leave it.
+    async def set_policy(self, said: Mapping[str, str]) -> None:
+        """Change what holds for the cluster's rooms: `makers`, `replicas`, `blocks_per_s`, `mb`; the others stay.
 
         Raises:
             ClusterError: refused; the text says why.
+            ValueError: a number is none.
         """
-        now = self._roster.policy
+        now, makers, replicas = self._roster.policy, said.get("makers"), int(said.get("replicas", 0))
+        rate, size = int(said.get("blocks_per_s", now.room_blocks_per_s)), int(said.get("mb", now.room_mb))
         known = {one.name.lower(): one for one in RoomMakers}
         if makers is not None and makers not in known:
             raise ClusterError(f"rooms may be made by {' or '.join(known)}")
         if replicas and not 0 < replicas <= wire_limits.SERVERS_PER_ROOM_MAX:
             raise ClusterError(f"a room has 1 to {wire_limits.SERVERS_PER_ROOM_MAX} servers")
-        policy = Policy(now.makers if makers is None else known[makers], replicas or now.replicas)
+        if not 0 <= rate <= limits.QUOTA_MAX or not 0 <= size <= limits.QUOTA_MAX:
+            raise ClusterError(f"a quota is between 1 and {limits.QUOTA_MAX}, or 0 for none")
+        policy = Policy(now.makers if makers is None else known[makers], replicas or now.replicas, rate, size)
         await self._do(SetPolicy(self._by, policy))
 
     async def _do(self, operation: Operation) -> None:
@@ -253,6 +257,8 @@ class ClusterAdmin:
             invitations=sum(invitation.asked is None for _, invitation in roster.invitations),
             room_makers=roster.policy.makers.name.lower(),
             room_replicas=roster.policy.replicas,
+            room_blocks_per_s=roster.policy.room_blocks_per_s,
+            room_mb=roster.policy.room_mb,
             under_way=len(roster.placements),
         )
 

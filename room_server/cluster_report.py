@@ -78,6 +78,8 @@ class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
     invitations: int
     room_makers: str
     room_replicas: int
+    room_blocks_per_s: int = 0
+    room_mb: int = 0
     under_way: int = 0
     """Rooms on their way to other servers."""
 

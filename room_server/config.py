@@ -124,6 +124,15 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     address_requests_per_s: Annotated[
         int, Meta(description="Calls and blocks a second from one address, after ten seconds' worth at once.")
     ] = 500
+    room_blocks_per_s: Annotated[
+        int,
+        Meta(
+            description="Blocks a second of one room's members that are attached here, after ten seconds' worth at once; 0: any."
+        ),
+    ] = 0
+    room_mb: Annotated[
+        int, Meta(description="MiB that one room may store; then it takes no messages. 0: as long as there is disk.")
+    ] = 0
     exempt: Annotated[
         tuple[str, ...], Meta(description="Networks without limits per address, as those of proxies.")
     ] = ("127.0.0.0/8", "::1/128")
@@ -175,7 +184,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 RELOADABLE: Final = frozenset(
     {
         "log.level", "log.format", "limits.connections", "limits.rooms", "limits.address_connections",
-        "limits.address_connects_per_min", "limits.address_requests_per_s", "limits.exempt", "limits.relays",
+        "limits.address_connects_per_min", "limits.address_requests_per_s", "limits.exempt", "limits.relays", "limits.room_blocks_per_s", "limits.room_mb",
     }
 )  # fmt: skip
 """What a running node takes over on SIGHUP; the rest needs a restart."""
@@ -383,8 +392,9 @@ def _check_values(config: NodeConfig) -> None:
 
 def _check_limits(limits: LimitsConfig) -> None:
     for key, value in msgspec.structs.asdict(limits).items():
-        if isinstance(value, int) and value < 1:
-            raise ConfigError(f"limits.{key}: must be at least 1")
+        least = 0 if key.startswith("room_") else 1
+        if isinstance(value, int) and value < least:
+            raise ConfigError(f"limits.{key}: must be at least {least}")
     for index, network in enumerate(limits.exempt):
         try:
             ipaddress.ip_network(network)

@@ -270,6 +270,15 @@ INVITE_S_MAX: Final = 7 * 24 * 3600
 ROSTER_OPERATION_BYTES_MAX: Final = 8192
 """One operation of a roster: a server's record has some 500 bytes at most."""
 
+QUOTA_MAX: Final = 1 << 30
+"""Of a quota in a cluster's policy: more means nothing."""
+
+QUOTA_BURST_S: Final = 10.0
+"""Seconds' worth of a room's blocks that may come at once: who was away sends what was written meanwhile."""
+
+FULL_RETRY_S: Final = 30.0
+"""Seconds after which a block is tried again in a room that is full: an operator or its owner has to do something first."""
+
 PLACEMENTS_MAX: Final = 64
 """Rooms of a cluster that are on their way to other servers at the same time: each is a snapshot to fetch."""
 

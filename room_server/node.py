@@ -61,6 +61,7 @@ from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.public_dht import Announcers, open_public_node
 from room_server.relay import Carried, Relays
 from room_server.reporter import NodeFacts, Reporter
+from room_server.room_share import Quotas
 from room_server.rooms import HostedRoom
 from room_server.router_port import RouterPort, router_nonce
 from room_server.setup import configured_peers, load_identity
@@ -162,6 +163,8 @@ class _Node:
         self.cluster = ClusterParts(
             identity, own=self.own_record, hosting=self.hosting, links=self.peers, data=config.data
         )
+        self.quotas = Quotas(config.limits, lambda: self.cluster.cluster.policy)
+        self.hosting.rooms.quota = self.quotas.of_rooms
         self.finder: PeerFinder | None = None
         self.router: RouterPort | None = None
         self.discovery_file: DiscoveryFile | None = None
@@ -328,6 +331,7 @@ class _Node:
         door.connections_max = config.limits.connections
         door.relays.connections_max = config.limits.relays
         self.addresses.change(Rates.of(config.limits))
+        self.quotas.change(config.limits)
         self.metrics.config_reload_success.set(1)
         return later
 

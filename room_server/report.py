@@ -140,6 +140,9 @@ class RoomDetail(msgspec.Struct, frozen=True, kw_only=True):
     view_changes: int
     members: tuple[MemberReport, ...]
     cold: bool = False
+    stored_bytes: int = 0
+    quota_bytes: int | None = None
+    """What the room may store here; None: as long as there is disk."""
 
 
 class RoomOrder(StrEnum):

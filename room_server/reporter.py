@@ -9,6 +9,7 @@ kept between questions: who wants rates waits while the rooms are watched.
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import time
 from collections import Counter
@@ -163,6 +164,7 @@ class Reporter:
         standstill = replica.why_not_progressing()
         lags = member_lags(replica) if replica.is_primary else {}
         members = []
+        room, quota = self._rooms.get(group), self._rooms.quota().stored_bytes
         for index, member in enumerate(replica.configuration.members):
             key, here = NodeKey(member.node_key), index == replica.index
             members.append(
@@ -181,6 +183,8 @@ class Reporter:
             view_changes=replica.view_changes,
             members=tuple(members),
             cold=self._host.is_cold(group),
+            stored_bytes=0 if room is None else room.service.stored_bytes,
+            quota_bytes=None if quota == math.inf else int(quota),
         )
 
     def _published(self, group: GroupId) -> int:

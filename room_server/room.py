@@ -101,6 +101,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     move: bytes
     knocks: int
     welcomes: tuple[KeptWelcome, ...]
+    stored_bytes: int = 0
 
 
 class _StoredResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -154,6 +155,8 @@ class RoomService:
         """Since the last commit."""
         self._welcomes: list[KeptWelcome] = []
         """Oldest first."""
+        self.stored_bytes = 0
+        """Of all blocks that were accepted."""
 
     def apply(self, op: OpNumber, timestamp_us: int, requests: Many[Request]) -> list[bytes]:
         """Apply one committed operation: one encoded result per block, in order."""
@@ -305,6 +308,7 @@ class RoomService:
             self.chain, Delivery(first, timestamp_us, request.session, request.number, request.body)
         )
         self.next_sequence = Sequence(first + header.count)
+        self.stored_bytes += len(request.body)
         return first
 
     def _keep_welcome(self, kept: KeptWelcome) -> None:
@@ -339,6 +343,7 @@ class RoomService:
             move=b"" if self.move is None else _ENCODER.encode(self.move),
             knocks=self._knocks,
             welcomes=tuple(self._welcomes),
+            stored_bytes=self.stored_bytes,
         )
         return _ENCODER.encode(state)
 
@@ -371,6 +376,7 @@ class RoomService:
         self._read_keys = {RoomEpoch(epoch): key for epoch, key in enumerate(keys, first)}
         self._knocks = state.knocks
         self._welcomes = list(state.welcomes)
+        self.stored_bytes = state.stored_bytes
 
 
 def _decode_state(snapshot: bytes, room_id: RoomId) -> _State:

@@ -16,12 +16,12 @@ from typing import Final, Protocol
 
 import msgspec
 
-from room_server import limits
 from room_server.epoch_book import EpochBook
 from room_server.feed import RingBudget, RoomFeed
 from room_server.letterboxes import LetterBoxes
 from room_server.metrics import NodeMetrics
 from room_server.room import RoomService, deliveries
+from room_server.room_share import NO_QUOTA, Bucket, RoomQuota, RoomShare
 from vr.configuration import Configuration, Member
 from vr.log import Request
 from vr.ready import CommittedOp, Rejected, RejectReason, Reply
@@ -78,23 +78,6 @@ class Route:
         return (self.client, self.session)
 
 
-class JoinRate:
-    """How fast holders of a link may come into one room through this node."""
-
-    def __init__(self) -> None:
-        self._left = float(limits.JOINS_AT_ONCE_MAX)
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Let one in at `now`, monotonic seconds; False: too many, try again later."""
-        self._left = min(self._left + (now - self._at) * limits.JOINS_PER_S, float(limits.JOINS_AT_ONCE_MAX))
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class PendingOpen(msgspec.Struct, frozen=True):
     """An OpenSession that waits for its register: `attempt` is the register's body, `call` the client's number for it."""
 
@@ -120,6 +103,7 @@ class HostedRoom:
         "room_id",
         "routes",
         "service",
+        "share",
     )
 
     def __init__(self, genesis: Genesis, encoded_genesis: bytes, budget: RingBudget) -> None:
@@ -130,7 +114,9 @@ class HostedRoom:
         self.feed = RoomFeed(genesis.room_id, budget, reading_epoch=self.service.reading_epoch)
         self.routes: dict[tuple[ClientId, SessionNumber], Route] = {}
         self.opens: dict[ClientId, PendingOpen] = {}
-        self.joins = JoinRate()
+        self.joins = Bucket()
+        """How fast holders of a link may come into the room through this node."""
+        self.share = RoomShare()
         self.book = EpochBook(genesis)
         """How the room came to its servers of now."""
         self.epoch = -1
@@ -185,6 +171,8 @@ class Rooms:
         """Called when a room's owner wants other servers."""
         self.departed: dict[RoomId, list[bytes]] = {}
         """Of rooms that were here and went elsewhere: the encoded certificates that say where."""
+        self.quota: Callable[[], RoomQuota] = lambda: NO_QUOTA
+        """What each room may take."""
         self.on_new_link: Callable[[HostedRoom], None] = lambda _: None
         self.on_unrouted: Callable[[GroupId, Reply | Rejected], None] = lambda _, __: None
         """Called with answers to nobody's connection: to this server itself, or to one that is gone."""

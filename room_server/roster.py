@@ -47,10 +47,15 @@ class RoomMakers(IntEnum):
 
 
 class Policy(msgspec.Struct, frozen=True, array_like=True):
-    """What holds for the cluster's rooms. `replicas`: servers of a new room, as far as there are so many."""
+    """What holds for the cluster's rooms. `replicas`: servers of a new room, as far as there are so many.
+
+    `room_blocks_per_s`, `room_mb`: quotas of each room on each server (`room_server.room_share`), 0 for none.
+    """
 
     makers: RoomMakers = RoomMakers.EVERYBODY
     replicas: Annotated[int, msgspec.Meta(ge=1, le=_REPLICAS_MAX)] = 3
+    room_blocks_per_s: Annotated[int, msgspec.Meta(ge=0, le=limits.QUOTA_MAX)] = 0
+    room_mb: Annotated[int, msgspec.Meta(ge=0, le=limits.QUOTA_MAX)] = 0
 
 
 class ClusterGenesis(msgspec.Struct, frozen=True, array_like=True):

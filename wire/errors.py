@@ -82,3 +82,5 @@ class RefusalCode(IntEnum):
     UNAVAILABLE = 15
     NOT_FOUND = 16
     FORBIDDEN = 17
+    FULL = 18
+    """The room has all the space that this server gives it; what its members say is not taken up until there is more."""

@@ -206,19 +206,32 @@ def remove(node: str, *, yes: bool, config: Path | None, socket: Path | None, as
 @click.command()
 @click.option("--rooms", type=click.Choice(["everybody", "nobody"]), help="Who may make rooms on these servers.")
 @click.option("--replicas", type=click.IntRange(1, 7), help="Servers of a new room.")
+@click.option(
+    "--room-rate", type=click.IntRange(min=0), metavar="N", help="Blocks a second of one room at one server; 0: any."
+)
+@click.option("--room-mb", type=click.IntRange(min=0), metavar="N", help="MiB that one room may store; 0: any.")
 @with_socket
 @with_json
-def policy(*, rooms: str | None, replicas: int | None, config: Path | None, socket: Path | None, as_json: bool) -> None:
-    """Show what holds for the cluster's rooms, or change it."""
+def policy(
+    *, rooms: str | None, replicas: int | None, room_rate: int | None, room_mb: int | None,
+    config: Path | None, socket: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Show what holds for the cluster's rooms, or change it.
+
+    A room that has had its rate waits; one that is full takes no messages until it gets more space or other servers.
+    """
     path = socket_of(config, socket)
-    said = {"makers": rooms, "replicas": None if replicas is None else str(replicas)}
-    wanted = {key: value for key, value in said.items() if value is not None}
+    said = {"makers": rooms, "replicas": replicas, "blocks_per_s": room_rate, "mb": room_mb}
+    wanted = {key: str(value) for key, value in said.items() if value is not None}
     with explained():
         if wanted:
             _do(path, "policy", object, **wanted)
         report = _report(path)
-    facts = {"rooms": report.room_makers, "replicas": report.room_replicas}
+    rate, size = report.room_blocks_per_s, report.room_mb
+    facts = {"rooms": report.room_makers, "replicas": report.room_replicas, "room_rate": rate, "room_mb": size}
     text = f"{report.room_makers} may make rooms; a new room has {counted(report.room_replicas, 'server')}"
+    text += f"; a room may store {size} MiB" if size else ""
+    text += f"; a room may write {counted(rate, 'block')} a second at each server" if rate else ""
     if as_json:
         put_json(facts)
     else:

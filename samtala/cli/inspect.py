@@ -13,7 +13,7 @@ from samtala.cli.node_client import ask
 from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
 from samtala.cli.show import put
-from samtala.operate.units import view_name
+from samtala.operate.units import size, view_name
 
 
 @click.command()
@@ -42,6 +42,7 @@ def detail_lines(detail: RoomDetail) -> list[str]:
         f"room {room.room}  {room.state.replace('_', ' ')} · view {view_name(room.view)} · {margin}",
         f"operations   {room.op} logged, {room.commit} committed, {detail.applied} applied{_warmth(detail)}",
         f"view changes {detail.view_changes} since this server started",
+        f"stored       {size(detail.stored_bytes)}{_quota(detail)}",
     ]
     width = max(len(member.name) for member in detail.members) + 1
     lines += [_member_line(member, width) for member in detail.members]
@@ -52,6 +53,13 @@ def detail_lines(detail: RoomDetail) -> list[str]:
 
 def _warmth(detail: RoomDetail) -> str:
     return " · cold: silent for long, nothing of them is in memory" if detail.cold else ""
+
+
+def _quota(detail: RoomDetail) -> str:
+    if detail.quota_bytes is None:
+        return ""
+    full = click.style(": full, it takes no messages", fg="red", bold=True)
+    return f" of {size(detail.quota_bytes)}{full if detail.stored_bytes >= detail.quota_bytes else ''}"
 
 
 def _member_line(member: MemberReport, width: int) -> str:

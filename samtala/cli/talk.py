@@ -107,8 +107,9 @@ async def _send_in_time(room: Room, text: str, timeout_s: float) -> SentMessage:
 
 def _unknown(room: Room, pending: PendingMessage, timeout_s: float) -> OutcomeUnknownError:
     retry_id = pending.message_id.hex()
+    why = f" ({room.hindrance})" if room.hindrance else ""
     return OutcomeUnknownError(
-        f"sent, and no answer within {timeout_s:g} s: it may or may not be in the room.\n"
+        f"sent, and not taken within {timeout_s:g} s{why}: it may or may not be in the room.\n"
         f"  Find out, and send it if it is not: samtala send {_quoted(room.name)} --retry {retry_id}",
         retry_id,
     )

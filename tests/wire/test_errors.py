@@ -24,7 +24,7 @@ def test_causes_are_metric_labels_and_differ() -> None:
 
 def test_refusal_codes_never_change_their_numbers() -> None:
     numbers = "MALFORMED VERSION UNKNOWN_ROOM ROOM_CONFLICT NOT_REPLICA BAD_PROOF UNKNOWN_EPOCH NOT_PROVEN BUSY EVICTED"
-    numbers += " UNKNOWN_SESSION SEQUENCE_GAP LIMIT DRAINING UNAVAILABLE NOT_FOUND FORBIDDEN"
+    numbers += " UNKNOWN_SESSION SEQUENCE_GAP LIMIT DRAINING UNAVAILABLE NOT_FOUND FORBIDDEN FULL"
 
     assert [code.name for code in errors.RefusalCode] == numbers.split()
     assert [code.value for code in errors.RefusalCode] == list(range(1, 18))

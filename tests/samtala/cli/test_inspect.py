@@ -13,7 +13,7 @@ from tests.samtala.cli.admin_double import serving_answers
 from tests.samtala.cli.test_top import room
 
 
-def detail(*, why: str | None = None) -> RoomDetail:
+def detail(*, why: str | None = None, quota_bytes: int | None = None) -> RoomDetail:
     return RoomDetail(
         room=room(margin=0),
         why_not_progressing=why,
@@ -23,6 +23,8 @@ def detail(*, why: str | None = None) -> RoomDetail:
             MemberReport(name="a", here=True, leads=True, up=True, lag_ops=None),
             MemberReport(name="c", here=False, leads=False, up=False, lag_ops=11),
         ),
+        stored_bytes=17_400_000,
+        quota_bytes=quota_bytes,
     )
 
 
@@ -33,10 +35,21 @@ def test_room_is_shown_with_its_servers_and_what_is_wrong() -> None:
         "room 74a0df41  normal · view 4 · survives 0 more",
         "operations   18231 logged, 18231 committed, 18230 applied",
         "view changes 2 since this server started",
+        "stored       17 MB",
         "  a*  up    leads",
         "  c   DOWN  lag 11",
         "stands still: 1 of 3 replicas are up",
     ]
+
+
+@pytest.mark.parametrize(
+    ("quota_bytes", "said"),
+    [(20_000_000, "17 MB of 20 MB"), (17_000_000, "17 MB of 17 MB: full, it takes no messages")],
+)
+def test_a_room_s_quota_is_shown(quota_bytes: int, said: str) -> None:
+    lines = [click.unstyle(line) for line in detail_lines(detail(quota_bytes=quota_bytes))]
+
+    assert f"stored       {said}" in lines
 
 
 @pytest.mark.parametrize(("why", "code"), [(None, 0), ("the disk is slow", 1)])
