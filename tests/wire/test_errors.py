@@ -27,4 +27,4 @@ def test_refusal_codes_never_change_their_numbers() -> None:
     numbers += " UNKNOWN_SESSION SEQUENCE_GAP LIMIT DRAINING UNAVAILABLE NOT_FOUND FORBIDDEN FULL"
 
     assert [code.name for code in errors.RefusalCode] == numbers.split()
-    assert [code.value for code in errors.RefusalCode] == list(range(1, 18))
+    assert [code.value for code in errors.RefusalCode] == list(range(1, 19))
