@@ -41,6 +41,7 @@ from room_server.roster import (
     encode_genesis,
     encode_operation,
     encode_state,
+    needed_level,
 )
 from vr.configuration import Configuration, Member
 from vr.errors import DecodeError as VrDecodeError
@@ -179,6 +180,12 @@ class Cluster:
             return None if self._told is None else self._told.policy
         return service.policy
 
+    @property
+    def level(self) -> int:
+        """The highest level of formats that all servers of the cluster know; 1 without one."""
+        roster = self.roster
+        return 1 if roster is None else roster.level
+
     # --- what operators and joiners want -----------------------------------------------------------------------------
 
     async def create(self, name: str) -> None:
@@ -240,6 +247,10 @@ class Cluster:
         Raises:
             ClusterError: no majority of those that keep the roster answers; it may still be executed.
         """
+        if needed_level(operation) > self.level:
+            raise ClusterError(
+                "a server of the cluster is of an older version that does not know that: upgrade it first"
+            )
         with trio.move_on_after(limits.BETWEEN_EPOCHS_S_MAX):
             while self.replica is None and self._replica_of_any_epoch() is not None:
                 await self._changed.wait()

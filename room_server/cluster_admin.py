@@ -65,6 +65,7 @@ REFUSALS: Final = {
     RosterCode.NOBODY_ASKED: "nobody has asked with that invitation",
     RosterCode.LAST_NODE: "it is the last server of the cluster",
     RosterCode.NOT_PLACED: "no such room is on its way",
+    RosterCode.TOO_OLD: "that server's version does not know what the cluster's servers write: upgrade it first",
 }
 
 
@@ -260,6 +261,7 @@ class ClusterAdmin:
             room_blocks_per_s=roster.policy.room_blocks_per_s,
             room_mb=roster.policy.room_mb,
             under_way=len(roster.placements),
+            level=roster.level,
         )
 
     def _leader(self, names: Mapping[NodeKey, str]) -> str:
@@ -281,6 +283,7 @@ class ClusterAdmin:
             up=here or self._links.is_up(node.node_key),
             rtt_ms=None if round_trip_s is None else round(round_trip_s * 1e3, 3),
             vitals=None if vitals is None else _vitals_report(vitals, names),
+            level=node.level,
         )
 
     def _role(self, node: NodeRecord) -> Role:

@@ -17,7 +17,8 @@ import msgspec
 
 from room_server import limits
 from room_server.errors import ClusterError, SnapshotError, StartError
-from room_server.roster import RosterState, decode_genesis, decode_state, encode_state
+from room_server.formats import LEVEL
+from room_server.roster import RosterState, decode_genesis, decode_state, encode_state, level_of
 from wire.errors import DecodeError
 
 FILE_NAME: Final = "cluster.bin"
@@ -56,6 +57,7 @@ class ClusterFile:
                 raise ValueError("the checksum is wrong")
             stored = msgspec.msgpack.decode(body, type=_Stored)
             decode_genesis(stored.genesis)
+            self._check_level(stored.roster)
             return RememberedCluster(stored.genesis, decode_state(stored.roster))
         except FileNotFoundError:
             return None
@@ -63,6 +65,14 @@ class ClusterFile:
             raise StartError(
                 f"{self.path} is damaged ({error}). Move it away, start, and join the cluster again with a new token"
             ) from error
+
+    def _check_level(self, roster: bytes) -> None:
+        level = level_of(roster)
+        if level > LEVEL:
+            raise StartError(
+                f"the servers of this cluster write formats of level {level} by now, which this version does not know (it knows"
+                f" {LEVEL}): it cannot go back. Nothing was changed; install the newer version again"
+            )
 
     def save(self, remembered: RememberedCluster) -> None:
         """Replace the file.

@@ -46,6 +46,8 @@ class ClusterNodeReport(msgspec.Struct, frozen=True, kw_only=True):
     up: bool
     rtt_ms: float | None
     vitals: VitalsReport | None
+    level: int = 1
+    """The highest level of formats that it knows (`room_server.formats`)."""
 
 
 class WaitingReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,8 @@ class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
     room_mb: int = 0
     under_way: int = 0
     """Rooms on their way to other servers."""
+    level: int = 1
+    """Of formats: what the servers write."""
 
 
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,7 @@ _ANSWERS: Final = {
     RosterCode.NAME_TAKEN: Asked.NAME_TAKEN,
     RosterCode.KEY_TAKEN: Asked.KEY_TAKEN,
     RosterCode.FULL: Asked.FULL,
+    RosterCode.TOO_OLD: Asked.TOO_OLD,
 }
 REASONS: Final = {
     Asked.DENIED: "the cluster's operator said no",
@@ -65,6 +66,7 @@ REASONS: Final = {
     Asked.NAME_TAKEN: "a server of that cluster has this one's name: change `name` in node.toml",
     Asked.KEY_TAKEN: "a server of that cluster has this one's key or data folder: is this a copy of its folder?",
     Asked.FULL: "the cluster has as many servers as it may have",
+    Asked.TOO_OLD: "this server's version does not know what the cluster's servers write: upgrade it first",
 }
 
 

@@ -47,6 +47,7 @@ from room_server.draining import Draining
 from room_server.errors import StartError
 from room_server.face import NodeFace, wall_us
 from room_server.feed import RingBudget
+from room_server.formats import LEVEL
 from room_server.handover import hand_over
 from room_server.handshake import dial_peer
 from room_server.health import serve_health
@@ -185,7 +186,7 @@ class _Node:
         """What this server says of itself to its cluster."""
         place = self.advertised
         key, version = self.identity.public, software_version()
-        return NodeRecord(self.config.name, key, self.replica_id, place.host, place.port, version)
+        return NodeRecord(self.config.name, key, self.replica_id, place.host, place.port, version, LEVEL)
 
     def _on_created(self, room: HostedRoom) -> None:
         self.peers.announce(room)

@@ -9,6 +9,9 @@ An invitation is for one server: the first that asks with it. Names, node keys a
 are all different. Servers of one cluster trust each other with the roster: `by` is what the server says that submits an
 operation, and stands in the log for people to read. Clients never reach it.
 
+`level` is the highest level of formats that all servers know (`room_server.formats`). An operation of a later one is MALFORMED: that is what
+servers make of it that do not know it, so that all do the same. A server that knows less than the cluster's level is not let in.
+
 The state is small and goes whole into each checkpoint. `revision` counts changes: whoever follows the roster from afar
 takes the higher one.
 """
@@ -25,6 +28,7 @@ import msgspec
 
 from room_server import limits
 from room_server.errors import SnapshotError
+from room_server.formats import LEVEL, OPERATION_LEVELS
 from vr.log import Request
 from vr.types import OpNumber
 from wire import limits as wire_limits
@@ -169,6 +173,8 @@ class RosterCode(IntEnum):
     LAST_NODE = 11
     NOT_PLACED = 12
     """None of these rooms is wanted anywhere."""
+    TOO_OLD = 13
+    """The server does not know what the cluster's servers write."""
 
 
 class Invitation(msgspec.Struct, frozen=True, array_like=True):
@@ -195,6 +201,8 @@ class RosterState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     ]
     placements: Annotated[tuple[Placement, ...], msgspec.Meta(max_length=limits.PLACEMENTS_MAX)] = ()
     """Of rooms that are not there yet."""
+    level: int = 1
+    """The highest level of formats that all servers know, or knew once."""
 
 
 _OPERATION_DECODER: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)
@@ -213,6 +221,7 @@ class RosterService:
         self.nodes: dict[NodeKey, NodeRecord] = {genesis.founder.node_key: genesis.founder}
         self.invitations: dict[TokenHash, Invitation] = {}
         self.placements: dict[RoomId, Placement] = {}
+        self.level = genesis.founder.level
         self._founder = genesis.founder
 
     # --- vr.service.Service ------------------------------------------------------------------------------------------
@@ -238,6 +247,7 @@ class RosterService:
         self.nodes = {record.node_key: record for record in state.nodes}
         self.invitations = dict(state.invitations)
         self.placements = {placement.room: placement for placement in state.placements}
+        self.level = state.level
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -253,6 +263,7 @@ class RosterService:
             nodes=tuple(self.nodes.values()),
             invitations=tuple(self.invitations.items()),
             placements=tuple(self.placements.values()),
+            level=self.level,
         )
 
     def waiting(self) -> dict[TokenHash, NodeRecord]:
@@ -270,8 +281,11 @@ class RosterService:
             operation = decode_operation(body)
         except DecodeError:
             return RosterCode.MALFORMED
+        if needed_level(operation) > self.level:
+            return RosterCode.MALFORMED
         code = self._apply_operation(operation, timestamp_us)
         if code is RosterCode.DONE:
+            self.level = max(self.level, min(node.level for node in self.nodes.values()))
             self.revision += 1
             self.now_us = timestamp_us
         return code
@@ -343,7 +357,7 @@ class RosterService:
             return RosterCode.TOKEN_USED
         self._forget_expired(timestamp_us)
         others = [asked for token, asked in self.waiting().items() if token != operation.token]
-        clash = _clash(record, [*self.nodes.values(), *others])
+        clash = self._too_old(record) or _clash(record, [*self.nodes.values(), *others])
         if clash is None:
             self.invitations[operation.token] = msgspec.structs.replace(invitation, asked=record)
         return clash or RosterCode.DONE
@@ -356,7 +370,7 @@ class RosterService:
             return RosterCode.NOBODY_ASKED
         if len(self.nodes) >= limits.CLUSTER_NODES_MAX:
             return RosterCode.FULL
-        clash = _clash(invitation.asked, self.nodes.values())
+        clash = self._too_old(invitation.asked) or _clash(invitation.asked, self.nodes.values())
         if clash is None:
             del self.invitations[operation.token]
             self.nodes[invitation.asked.node_key] = invitation.asked
@@ -398,10 +412,18 @@ class RosterService:
         if record.node_key not in self.nodes:
             return RosterCode.NOT_A_NODE
         others = [node for key, node in self.nodes.items() if key != record.node_key]
-        clash = _clash(record, [*others, *self.waiting().values()])
+        clash = self._too_old(record) or _clash(record, [*others, *self.waiting().values()])
         if clash is None:
             self.nodes[record.node_key] = record
         return clash or RosterCode.DONE
+
+    def _too_old(self, record: NodeRecord) -> RosterCode | None:
+        return RosterCode.TOO_OLD if record.level < self.level else None
+
+
+def needed_level(operation: Operation) -> int:
+    """The level of formats that an operation belongs to."""
+    return OPERATION_LEVELS.get(type(operation), 1)
 
 
 def _clash(record: NodeRecord, others: Iterable[NodeRecord]) -> RosterCode | None:
@@ -459,7 +481,18 @@ def decode_state(data: bytes) -> RosterState:
         raise SnapshotError("these bytes are no roster") from error
     if state.version != _VERSION or not state.nodes:
         raise SnapshotError("the roster is of another version, or empty")
+    if state.level > LEVEL:
+        raise SnapshotError(f"the cluster's servers write formats of level {state.level}; this version knows {LEVEL}")
     return state
+
+
+def level_of(data: bytes) -> int:
+    """The level of formats in an encoded state, whatever else a later version wrote there; 0 if it is none at all."""
+    try:
+        fields = msgspec.msgpack.decode(data, type=list[msgspec.Raw])
+        return msgspec.msgpack.decode(fields[RosterState.__struct_fields__.index("level")], type=int)
+    except (*_MALFORMED, IndexError):
+        return 0
 
 
 def encode_genesis(genesis: ClusterGenesis) -> bytes:

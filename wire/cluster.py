@@ -45,7 +45,10 @@ _ASK_LABEL: Final = b"samtala cluster ask v1"
 
 
 class NodeRecord(msgspec.Struct, frozen=True, array_like=True):
-    """A server as it tells of itself. `replica_id`: of its data folder. `version`: of its software."""
+    """A server as it tells of itself. `replica_id`: of its data folder. `version`: of its software.
+
+    `level`: the highest level of formats that it knows (`room_server.formats`).
+    """
 
     name: str
     node_key: NodeKey
@@ -53,6 +56,7 @@ class NodeRecord(msgspec.Struct, frozen=True, array_like=True):
     host: str
     port: int
     version: str
+    level: int = 1
 
     @property
     def address(self) -> ServerAddress:
@@ -120,6 +124,8 @@ def check_record(record: NodeRecord) -> None:
         raise DecodeError("a server's key or replica id of a wrong size")
     if len(record.version) > limits.VERSION_CHARACTERS_MAX or not record.version.isprintable():
         raise DecodeError("a server's version out of bounds")
+    if not 1 <= record.level <= limits.LEVEL_MAX:
+        raise DecodeError("a server's level of formats out of bounds")
     try:
         parse_node_address(format_node_address(record.host, record.port, record.node_key))
     except AddressError as error:

@@ -74,6 +74,9 @@ CERTIFICATES_PER_FRAME_MAX: Final = 64
 LETTER_BYTES_MAX: Final = 64 * 1024
 """One sealed letter between two devices; what is longer travels as several."""
 
+LEVEL_MAX: Final = 1 << 16
+"""Levels of formats: one for each release that brings new ones."""
+
 VERSION_CHARACTERS_MAX: Final = 64
 """A server's version as it tells it."""
 

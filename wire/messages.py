@@ -443,6 +443,8 @@ class Asked(IntEnum):
     FULL = 9
     LATER = 10
     """The cluster's servers cannot decide now: ask again."""
+    TOO_OLD = 11
+    """The asker does not know the formats that the cluster's servers write."""
 
 
 class ClusterAnswer(MessageBase, frozen=True, tag=67):

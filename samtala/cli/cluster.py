@@ -271,6 +271,7 @@ def upgrade_check(*, config: Path | None, socket: Path | None, as_json: bool) ->
         put(msgspec.json.encode(verdict).decode())
     else:
         put(f"versions  {', '.join(verdict.versions)}")
+        put(f"formats   {verdict.formats}")
         for stop in verdict.nodes:
             put(f"{stop.node}  {stop.version}  {f'not now: {stop.why_not}' if stop.why_not else 'may be stopped'}")
         for problem in verdict.problems:

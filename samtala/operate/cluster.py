@@ -19,14 +19,24 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     protocol: int | None
     why_not: str
+    level: int = 1
 
 
 class UpgradeVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """`problems`: of the whole cluster, for which no server should be stopped."""
+    """`problems`: of the whole cluster, for which no server should be stopped. `level`: of formats, what servers write now."""
 
     versions: tuple[str, ...]
     problems: tuple[str, ...]
     nodes: tuple[Stop, ...]
+    level: int = 1
+
+    @property
+    def formats(self) -> str:
+        """What servers write, and whether one may go back to the version that it had."""
+        behind = [node.node for node in self.nodes if node.level <= self.level]
+        if len(behind) == len(self.nodes):
+            return f"level {self.level}, known to all"
+        return f"level {self.level}; a later one when {', '.join(behind)} knows it. Until then each server may go back to its older version"
 
     @property
     def is_good(self) -> bool:
@@ -75,6 +85,7 @@ def judge_upgrade(report: ClusterReport) -> UpgradeVerdict:
         versions=tuple(sorted({node.version for node in report.nodes})),
         problems=tuple(problems),
         nodes=tuple(_stop(node, report) for node in report.nodes),
+        level=report.level,
     )
 
 
@@ -84,6 +95,7 @@ def _stop(node: ClusterNodeReport, report: ClusterReport) -> Stop:
         version=node.version,
         protocol=None if node.vitals is None else node.vitals.protocol,
         why_not=_why_not(node, report),
+        level=node.level,
     )
 
 

@@ -128,7 +128,9 @@ def test_upgrade_check_says_which_server_is_needed(tmp_path: Path, capsys: pytes
 
     wounded = report(node("a"), node("b", vitals(critical=("a",))), node("c", up=False))
     assert run(tmp_path, showing(wounded), "upgrade-check") == 7
-    assert "not now: a room led by b would lose its majority" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "not now: a room led by b would lose its majority" in out
+    assert "formats   level 1, known to all" in out
     assert run(tmp_path, showing(wounded), "upgrade-check", "--json") == 7
     assert json.loads(capsys.readouterr().out)["nodes"][0]["node"] == "a"
 

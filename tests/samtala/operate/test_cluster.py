@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from room_server.cluster_report import ClusterReport, Role
@@ -81,3 +82,13 @@ def test_some_things_come_before_any_upgrade(seen: ClusterReport, problem: str) 
 
     assert verdict.problems[0].startswith(problem)
     assert not verdict.is_good
+
+
+def test_a_server_of_the_older_version_holds_the_formats_back() -> None:
+    nodes = [msgspec.structs.replace(node(name), level=level) for name, level in (("a", 2), ("b", 1), ("c", 2))]
+
+    behind = judge_upgrade(report(*nodes)).formats
+
+    assert behind.startswith("level 1; a later one when b knows it.")
+    all_new = msgspec.structs.replace(report(nodes[0], nodes[2]), level=2)
+    assert judge_upgrade(all_new).formats == "level 2, known to all"
