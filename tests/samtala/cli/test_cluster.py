@@ -124,7 +124,7 @@ def test_joined_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_upgrade_check_says_which_server_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, showing(report()), "upgrade-check") == 0
-    assert capsys.readouterr().out.splitlines()[1] == "a  0.4.1  may be stopped"
+    assert capsys.readouterr().out.splitlines()[2] == "a  0.4.1  may be stopped"
 
     wounded = report(node("a"), node("b", vitals(critical=("a",))), node("c", up=False))
     assert run(tmp_path, showing(wounded), "upgrade-check") == 7
