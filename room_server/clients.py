@@ -209,6 +209,7 @@ class ClientConnection:
         except PeerError as error:
             self.cut(error.cause)
         except HistoryGapError as error:
+            self.edge.note_damage()
             log.warning("history_gap_found", reason=str(error))
             self.cut("history_gap")
 

@@ -173,6 +173,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             description="Name of the peer that carries connections to this server, which nobody can dial; `advertise` is its address."
         ),
     ] = ""
+    scrub_days: Annotated[
+        int, Meta(description="Days between two readings of the whole data folder, in search of damage; 0: never.")
+    ] = 7
     peers: Annotated[tuple[PeerConfig, ...], Meta(description="The other servers of this cluster.")] = ()
     dht: DhtConfig = DhtConfig()
     metrics: MetricsConfig = MetricsConfig()
@@ -386,6 +389,8 @@ def _check_values(config: NodeConfig) -> None:
     if len(config.admin.socket.encode()) > ADMIN_SOCKET_BYTES_MAX:
         raise ConfigError(f"admin.socket: a path of at most {ADMIN_SOCKET_BYTES_MAX} bytes is needed")
     _check_limits(config.limits)
+    if config.scrub_days < 0:
+        raise ConfigError("scrub_days: must be at least 0")
     if config.replica_id:
         replica_id(config)
 

@@ -137,6 +137,10 @@ class ClientEdge:
                 attachment.margin_told = margin
                 self.reply(RoomCondition(room.room_id, margin))
 
+    def note_damage(self) -> None:
+        """What is stored of a room cannot be read."""
+        self._backend.metrics.checksum_errors["history"].inc()
+
     def drain(self) -> None:
         """Take no new work; tell the client so that it moves on."""
         self._appends.is_draining = True

@@ -270,6 +270,12 @@ INVITE_S_MAX: Final = 7 * 24 * 3600
 ROSTER_OPERATION_BYTES_MAX: Final = 8192
 """One operation of a roster: a server's record has some 500 bytes at most."""
 
+SCRUB_FINDINGS_MAX: Final = 1000
+"""Findings after which a scrub ends: a disk that is so damaged has to be replaced anyway."""
+
+SCRUB_RETRY_S: Final = 3600.0
+"""Seconds before a scrub that failed is tried again."""
+
 QUOTA_MAX: Final = 1 << 30
 """Of a quota in a cluster's policy: more means nothing."""
 

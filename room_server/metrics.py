@@ -152,6 +152,12 @@ class NodeMetrics:
         self.backup_verified = self._gauge(
             "backup_verified_timestamp_seconds", "When the newest copy that was found whole was made; 0: never"
         )
+        self.scrub_findings = self._gauge("scrub_findings", "What the last scrub of the data folder found damaged")
+        self.scrub_completed = self._gauge(
+            "scrub_last_completed_timestamp_seconds", "When the data folder was last read as a whole; 0: never"
+        )
+        damage = self._counter("checksum_errors", "Damage that was met in reading", ("where",))
+        self.checksum_errors = {where: damage.labels(where) for where in ("log", "history")}
         self.loop_lag = self._histogram("loop_lag_seconds", "How late the event loop is")
         self.trio_tasks = self._gauge("trio_tasks", "Living trio tasks")
         self.send_queue_bytes = self._gauge("send_queue_bytes", "Bytes waiting for all clients")

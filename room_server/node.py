@@ -65,6 +65,7 @@ from room_server.reporter import NodeFacts, Reporter
 from room_server.room_share import Quotas
 from room_server.rooms import HostedRoom
 from room_server.router_port import RouterPort, router_nonce
+from room_server.scrub import Scrub
 from room_server.setup import configured_peers, load_identity
 from room_server.vitals import Vitals
 from vr.host import Host, HostOptions, open_host
@@ -164,6 +165,10 @@ class _Node:
         self.cluster = ClusterParts(
             identity, own=self.own_record, hosting=self.hosting, links=self.peers, data=config.data
         )
+        self.scrub = Scrub(
+            config.data, days=config.scrub_days, metrics=self.metrics, wall_us=wall_us,
+            random01=random.SystemRandom().random,
+        )  # fmt: skip
         self.quotas = Quotas(config.limits, lambda: self.cluster.cluster.policy)
         self.hosting.rooms.quota = self.quotas.of_rooms
         self.finder: PeerFinder | None = None
@@ -178,6 +183,7 @@ class _Node:
         self.cluster.attach(host)
         self.peers.attach(host, host.replica_id)
         for line in host.recovery_report:
+            self.metrics.checksum_errors["log"].inc()
             log.warning("log_recovered", detail=line)
         for group, reason in host.damaged.items():
             log.error("room_damaged", room=room_label(group), reason=reason)
@@ -515,6 +521,7 @@ async def _serve(node: _Node, listeners: _Listeners, task_status: trio.TaskStatu
                 clients.tell_conditions,
                 partial(moving.run, node.hosting.host),
                 monitor.watch_loop,
+                node.scrub.run,
                 *node.cluster.tasks(vitals),
                 *node.be_reached(running.port, door),
             ]

@@ -56,7 +56,9 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
          [(gauge("samtala_diverged_rooms", "instance"), "states differ, {{instance}}"),
           (gauge("samtala_undecidable_rooms", "instance"), "cannot decide, {{instance}}"),
           (gauge("samtala_storage_full", "instance"), "disk full, {{instance}}"),
-          (gauge("samtala_damaged_rooms", "instance"), "damaged, {{instance}}")]),
+          (gauge("samtala_damaged_rooms", "instance"), "damaged, {{instance}}"),
+          (gauge("samtala_scrub_findings", "instance"), "found by a scrub, {{instance}}"),
+          (rate("samtala_checksum_errors_total", "instance, where"), "met in {{where}}, {{instance}}")]),
     ]),
     ("Commit pipeline", [
         ("Operations committed", "ops", "ack-slow", [(rate("samtala_ops_committed_total", "instance"), "{{instance}}")]),
