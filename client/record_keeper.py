@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-
-import structlog
+from contextlib import suppress
 
 from client.connection import ConnectionState, open_room_connection
 from client.errors import SamtalaError
@@ -23,8 +22,6 @@ from wire.certificate import RoomServers
 from wire.ids import CLIENT_ID_BYTES, ClientId, GroupEpoch
 from wire.link import Link
 from wire.room import Move
-
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class RecordKeeper:
@@ -47,10 +44,8 @@ class RecordKeeper:
             news = driver.state_news
             known = driver.known
             if known is not None and known.epoch > self._signed and driver.state.state is ConnectionState.LIVE:
-                try:
+                with suppress(SamtalaError):  # The next look tries again.
                     await self._renew(known, int(time.time()))
-                except SamtalaError as error:
-                    log.info("record_not_renewed", reason=str(error))
             await news.wait()
 
     async def _renew(self, known: RoomServers, now_s: int) -> None:
@@ -74,4 +69,3 @@ class RecordKeeper:
         if failure is not None:
             raise failure
         self._signed = known.epoch
-        log.info("record_renewed", epoch=known.epoch)
