@@ -144,6 +144,7 @@ def _actions(cluster: ClusterAdmin) -> dict[str, _Action]:
         "deny": lambda said: cluster.deny(said.get("node", "")),
         "remove": lambda said: cluster.remove(said.get("node", "")),
         "policy": cluster.set_policy,
+        "forget": lambda _: cluster.forget(),
     }
 
 

@@ -225,6 +225,32 @@ class Cluster:
             await self._enter(genesis, state)
         log.info("cluster_joined", cluster=self.id.hex(), nodes=len(state.nodes))
 
+    async def forget(self) -> None:
+        """Belong to no cluster any more, whatever the others say: its roster lost its majority, or they are all gone.
+
+        Raises:
+            ClusterError: it belongs to none, or the disk refuses.
+        """
+        async with self._entering:
+            if not self.genesis:
+                raise ClusterError("this server belongs to no cluster")
+            group = self.group
+            try:
+                await self._leave()
+                if self._host is not None and self._hosts(group):
+                    await self._host.forget_group(group)
+            except (HostError, OSError) as error:
+                raise ClusterError(f"the cluster cannot be forgotten: {error}") from error
+            self._services.pop(group, None)
+        self.wake()
+
+    def _hosts(self, group: GroupId) -> bool:
+        try:
+            self._open_host.replica(group)
+        except UnknownGroup:
+            return False
+        return True
+
     def _check_free(self) -> None:
         if self.genesis:
             raise ClusterError("this server belongs to a cluster already; `samtala cluster status` shows it")

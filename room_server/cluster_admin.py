@@ -168,6 +168,15 @@ class ClusterAdmin:
                 return
         raise ClusterError(f"no server {name!r} in the cluster; there are {_names(self._roster.nodes)}")
 
+    async def forget(self) -> None:
+        """Belong to no cluster any more; the others are not asked.
+
+        Raises:
+            ClusterError: refused; the text says why.
+        """
+        await self._cluster.forget()
+        log.warning("cluster_forgotten")
+
     async def set_policy(self, said: Mapping[str, str]) -> None:
         """Change what holds for the cluster's rooms: `makers`, `replicas`, `blocks_per_s`, `mb`; the others stay.
 

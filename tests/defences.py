@@ -219,8 +219,8 @@ DEFENCES = (
     ),
     Defence(
         "room_server/attachment.py",
-        "not self.room.joins.take(now)",
-        "False",
+        "if self.room.joins.wait_s(now, per_s=limits.JOINS_PER_S, at_once=at_once):",
+        "if False:",
         "tests/room_server/test_attachment.py::test_joins_by_link_are_rationed_per_room",
     ),
     Defence(
@@ -291,9 +291,15 @@ DEFENCES = (
     ),
     Defence(
         "room_server/attachment.py",
-        "(is_external or header.kind is BlockKind.KNOCK)",
-        "is_external",
+        "if is_external or header.kind is BlockKind.KNOCK:",
+        "if is_external:",
         "tests/room_server/test_knocks.py::test_knocks_need_the_link_and_are_rationed_with_other_joins",
+    ),
+    Defence(
+        "room_server/room.py",
+        "if isinstance(body, Place) and not self.by_quorum:",
+        "if False:",
+        "tests/room_server/test_room_moves.py::test_servers_place_no_room_that_is_its_owners_to_move",
     ),
     Defence(
         "client/seals.py",

@@ -41,6 +41,7 @@ _with_yes = click.option("--yes", is_flag=True, help="Do not ask.")
         "approve": ("samtala.cli.cluster:approve", "Let in a server that asks to join."),
         "create": ("samtala.cli.cluster:create", "Begin a cluster with this server."),
         "deny": ("samtala.cli.cluster:deny", "Turn away a server that asks to join."),
+        "forget": ("samtala.cli.cluster:forget", "Leave a cluster whose roster nobody keeps any more."),
         "invite": ("samtala.cli.cluster:invite", "Make a token for one more server."),
         "join": ("samtala.cli.cluster:join", "Join a cluster with a token."),
         "policy": ("samtala.cli.cluster:policy", "Show or change what holds for the cluster's rooms."),
@@ -201,6 +202,24 @@ def remove(node: str, *, yes: bool, config: Path | None, socket: Path | None, as
     with explained():
         _do(path, "remove", object, node=node)
     _done({"removed": node}, f"{node} is off the roster.", as_json=as_json)
+
+
+@click.command()
+@_with_yes
+@with_socket
+@with_json
+def forget(*, yes: bool, config: Path | None, socket: Path | None, as_json: bool) -> None:
+    """Make this server belong to no cluster, without asking the others: so many are gone that they cannot decide any more.
+
+    Its rooms stay, and so do its links to servers of theirs. Do it on every server that is left, then make a new cluster of them.
+    While the roster can still be changed, use `samtala cluster remove NODE` on another server.
+    """
+    path = socket_of(config, socket)
+    if not yes and not click.confirm("Forget the cluster, on this server?", err=True):
+        raise click.Abort
+    with explained():
+        _do(path, "forget", object)
+    _done({"forgotten": True}, "This server belongs to no cluster now; its rooms are as they were.", as_json=as_json)
 
 
 @click.command()

@@ -190,3 +190,30 @@ async def test_servers_that_were_linked_before_and_one_that_comes_back_keep_the_
             await joined(b, a)
             for node in cluster.nodes:
                 await roles_when(node, *[Role.VOTER] * 3)
+
+
+async def test_who_is_left_of_a_roster_without_a_majority_begins_a_new_one(tmp_path: Path) -> None:
+    with trio.fail_after(50):
+        async with cluster_of(tmp_path, strangers=True) as cluster:
+            a, b, c = cluster.nodes
+            await do(a, "create", name="old")
+            await joined(a, b)
+            await roles_when(b, Role.VOTER, Role.STANDBY)
+            await cluster.create_room(ROOM, members_of=[b])
+            await cluster.kill(a)
+
+            await do(b, "forget")
+
+            assert (await view(b)).cluster is None
+            assert (await request(b, "POST", "/cluster/forget"))[0] == 409
+            await do(b, "create", name="new")
+            await joined(b, c)
+            await roles_when(c, Role.VOTER, Role.STANDBY)
+            await cluster.kill(b)
+            await cluster.start(b)
+            assert [node.name for node in (await report(b)).nodes] == ["b", "c"]
+            assert b.running is not None
+            await status_when(b, ROOM, lambda status: status.status == "normal")
+            await cluster.start(a)
+            assert [node.name for node in (await report(a)).nodes] == ["a", "b"], "it knows nothing of that"
+            assert (await report(b)).name == "new"

@@ -136,17 +136,19 @@ def test_upgrade_check_says_which_server_is_needed(tmp_path: Path, capsys: pytes
 
 
 def test_other_verbs_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answers = {**showing(report()), **{f"/cluster/{verb}": b"null" for verb in ("deny", "remove", "policy")}}
+    answers = {**showing(report()), **{f"/cluster/{verb}": b"null" for verb in ("deny", "remove", "policy", "forget")}}
 
     assert run(tmp_path, answers, "deny", "d") == 0
     assert run(tmp_path, answers, "remove", "b", "--yes", "--json") == 0
     assert run(tmp_path, answers, "policy", "--rooms", "nobody") == 0
+    assert run(tmp_path, answers, "forget", "--yes") == 0
     assert run(tmp_path, answers, "status", "--json") == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[:3] == [
+    assert out[:4] == [
         "d was turned away.", '{"removed": "b"}', "everybody may make rooms; a new room has 3 servers",
+        "This server belongs to no cluster now; its rooms are as they were.",
     ]  # fmt: skip
-    assert msgspec.json.decode(out[3], type=ClusterView).cluster == report()
+    assert msgspec.json.decode(out[4], type=ClusterView).cluster == report()
 
 
 def test_a_server_without_a_cluster_says_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
