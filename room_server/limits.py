@@ -222,6 +222,24 @@ DIAL_BACK_ADDRESSES_MAX: Final = 1024
 DIAL_BACK_PORT_MIN: Final = 1024
 """Below, only the very port that the configuration names for a peer is dialled: other services live there."""
 
+REACH_FIRST_S: Final = 60.0
+"""Seconds after the start before fellows are first asked to dial us: links and routers' forwardings come up until then."""
+
+REACH_EVERY_S: Final = 900.0
+"""Seconds between two such questions while we are reached: one handshake each way."""
+
+REACH_RETRY_S: Final = 180.0
+"""Seconds between two while we are not, or nobody can tell: somebody mends a router and waits."""
+
+REACH_SPREAD: Final = 0.2
+"""Fraction by which these vary, so that servers which started together do not ask together."""
+
+REACH_FELLOWS_MAX: Final = 3
+"""Fellows asked each time until one gets through: more would hardly know better."""
+
+REACH_ASK_S_MAX: Final = 15.0
+"""Seconds for one fellow: connecting to it, its dial of DIAL_BACK_S_MAX, and a name to look up."""
+
 NODE_RECORD_LOOK_S: Final = 60.0
 """Seconds between looks at our own name's addresses: a dynamic name follows its router within minutes."""
 

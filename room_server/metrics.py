@@ -7,13 +7,15 @@ are observed once per batch or frame, not per message. Gauges are set when someb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, assert_never
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from room_server.dht_metrics import PUBLIC_PREFIX, DhtMetrics
+from room_server.report import Reachability
 from wire.errors import RefusalCode
 from wire.versions import PROTOCOL_VERSION
 
@@ -140,6 +142,11 @@ class NodeMetrics:
     def _machine(self) -> None:
         self.config_reload_success = self._gauge("config_reload_success", "0 while the configuration file is refused")
         self.config_reload_success.set(1)
+        self.reachable = self._gauge(
+            "reachable",
+            "1 if other servers get through to where this one says it is, 0 if not, NaN while nobody can tell",
+        )
+        self.set_reachable(Reachability.UNKNOWN)
         self.wal_fsync_duration = self._histogram("wal_fsync_duration_seconds", "One sync of the write-ahead log")
         self.wal_writes = self._counter("wal_writes", "Synced writes of the write-ahead log")
         self.wal_bytes = self._counter("wal_bytes", "Bytes written to the write-ahead log")
@@ -179,6 +186,18 @@ class NodeMetrics:
         ):
             del children[name]
             family.remove(name)
+
+    def set_reachable(self, state: Reachability) -> None:
+        """Whether others reach this node. NaN is neither 0 nor 1 to any comparison, and the series is never missing."""
+        match state:
+            case Reachability.YES:
+                self.reachable.set(1)
+            case Reachability.NO:
+                self.reachable.set(0)
+            case Reachability.UNKNOWN:
+                self.reachable.set(math.nan)
+            case _:
+                assert_never(state)
 
     def disconnected(self, cause: str) -> None:
         """Count the end of a client connection; a cause without a child of its own counts as protocol."""

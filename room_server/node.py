@@ -60,6 +60,7 @@ from room_server.moving import Moving
 from room_server.node_records import OwnRecord, PeerFinder
 from room_server.peers import MetPeer, Peer, PeerLinks
 from room_server.public_dht import Announcers, open_public_node
+from room_server.reachability import ReachWatch
 from room_server.relay import Carried, Relays
 from room_server.reporter import NodeFacts, Reporter
 from room_server.room_share import Quotas
@@ -173,6 +174,7 @@ class _Node:
         self.hosting.rooms.quota = self.quotas.of_rooms
         self.finder: PeerFinder | None = None
         self.router: RouterPort | None = None
+        self.reach: ReachWatch | None = None
         self.discovery_file: DiscoveryFile | None = None
         self.remembered = Remembered()
 
@@ -325,7 +327,20 @@ class _Node:
         """From outside: through the home router, if it listens, and through our relay, if we have one; returns the tasks."""
         relay = next((peer for peer in self.peers.peers.values() if peer.name == self.config.relay), None)
         self.carried = Carried(relay, enter=door.enter)
-        return [*self._open_router(port), self.carried.run]
+        return [*self._open_router(port), self.carried.run, *self._watch_reach()]
+
+    def _watch_reach(self) -> list[Callable[[], Awaitable[object]]]:
+        """Have fellows dial us, unless a relay carries for us because nobody can; returns the tasks for it."""
+        if self.config.relay:
+            return []
+        self.reach = ReachWatch(
+            self.advertised,
+            node_key=self.identity.public,
+            peers=self.peers.peers,
+            metrics=self.metrics,
+            random01=random.SystemRandom().random,
+        )
+        return [self.reach.run]
 
     def _on_relay_ask(self, key: NodeKey, token: bytes) -> None:
         if self.carried is not None:
@@ -372,6 +387,7 @@ class _Node:
             not_ready_because=monitor.not_ready_because,
             dht=lambda: None if self.announcers is None else self.announcers.first.report(),
             router=lambda: None if self.router is None else self.router.report(),
+            reach=lambda: None if self.reach is None else self.reach.report(),
         )
 
     def make_monitor(self, clients: ClientServer) -> Monitor:

@@ -84,6 +84,22 @@ class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str
 
 
+class Reachability(StrEnum):
+    """Whether other servers reach a node where it says it is."""
+
+    UNKNOWN = "unknown"
+    YES = "yes"
+    NO = "no"
+
+
+class ReachReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What fellow servers say when they dial a node. `why`: one line; `age_s`: since they were asked, None: not yet."""
+
+    state: Reachability
+    why: str
+    age_s: float | None
+
+
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """One screen about a node. `not_ready_because`: None when it is ready. `pid`: of its process."""
 
@@ -103,6 +119,8 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     router: RouterReport | None = None
     backup: BackupReport | None = None
     """None from a server older than this field."""
+    reach: ReachReport | None = None
+    """None from an older server, and from one that a relay carries for: nobody is expected to dial it."""
 
 
 class RoomReport(msgspec.Struct, frozen=True, kw_only=True):

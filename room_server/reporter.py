@@ -35,6 +35,7 @@ from room_server.report import (
     MemberReport,
     NodeReport,
     PeerReport,
+    ReachReport,
     RoomDetail,
     RoomOrder,
     RoomReport,
@@ -77,6 +78,7 @@ class Reporter:
         not_ready_because: why this node is not ready, or None.
         dht: how discovery is, or None where it is off.
         router: what the home router does for us, or None where it is not asked.
+        reach: whether others reach us, or None where nobody is expected to.
         is_room: whether a group is a room; the cluster's own is none.
     """
 
@@ -91,6 +93,7 @@ class Reporter:
         not_ready_because: Callable[[], str | None],
         dht: Callable[[], DhtReport | None],
         router: Callable[[], RouterReport | None] = lambda: None,
+        reach: Callable[[], ReachReport | None] = lambda: None,
         is_room: Callable[[GroupId], bool] = lambda _: True,
     ) -> None:
         self._facts = facts
@@ -101,6 +104,7 @@ class Reporter:
         self._not_ready_because = not_ready_because
         self._dht = dht
         self._router = router
+        self._reach = reach
         self._is_room = is_room
         self._started_at = trio.current_time()
 
@@ -137,6 +141,7 @@ class Reporter:
             dht=self._dht(),
             router=self._router(),
             backup=backup,
+            reach=self._reach(),
         )
 
     async def rooms(self, count_max: int, order: RoomOrder, *, over_s: float = limits.RATE_OVER_S) -> list[RoomReport]:

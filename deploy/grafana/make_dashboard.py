@@ -77,7 +77,9 @@ ROWS: list[tuple[str, list[tuple[str, str, str, list[Query]]]]] = [
           (gauge("samtala_rooms_cold", "instance"), "cold, {{instance}}")]),
     ]),
     ("Peers", [
-        ("Links that stand", "short", "peer-unreachable", [(f"samtala_peer_up{{{NODES}}}", "{{instance}} to {{peer}}")]),
+        ("Links that stand, and who is reached", "short", "peer-unreachable",
+         [(f"samtala_peer_up{{{NODES}}}", "{{instance}} to {{peer}}"),
+          (f"samtala_reachable{{{NODES}}}", "others to {{instance}}")]),
         ("Operations a peer lacks", "short", "peer-lagging", [(f"samtala_peer_lag_ops_max{{{NODES}}}", "{{peer}} of {{instance}}")]),
         ("To a peer and back", "s", "peer-slow", [(f"samtala_peer_rtt_seconds{{{NODES}}}", "{{instance}} to {{peer}}")]),
     ]),

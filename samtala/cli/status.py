@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from room_server.report import BackupReport, NodeReport, RoomsReport
+from room_server.report import BackupReport, NodeReport, Reachability, ReachReport, RoomsReport
 from samtala.cli.node_client import ask
 from samtala.cli.node_settings import socket_of, with_socket
 from samtala.cli.run import explained, with_json
@@ -62,6 +62,8 @@ def status_lines(report: NodeReport, findings: list[Finding]) -> list[str]:
     waiting = f", {size(report.clients.waiting_bytes)} waiting for them" if report.clients.waiting_bytes else ""
     lines += _section("clients", [counted(report.clients.connections, "connection") + waiting])
     lines += _section("dht", [_dht(report)])
+    if report.reach is not None:
+        lines += _section("reached", [_reached(report.reach)])
     if findings:
         lines.append("")
     return lines + [line for finding in findings for line in finding_lines(finding)]
@@ -139,6 +141,13 @@ def _dht(report: NodeReport) -> str:
         return "off"
     age = f" · oldest record {span(report.dht.oldest_record_age_s)}" if report.rooms.hosted else ""
     return counted(report.dht.nodes, "node") + age
+
+
+def _reached(reach: ReachReport) -> str:
+    ago = "" if reach.age_s is None else f", {span(reach.age_s)} ago"
+    if reach.state is Reachability.NO:
+        return f"{_bad('NO')}: {reach.why}{ago}"
+    return f"{reach.state}: {reach.why}{ago}"
 
 
 def _bad(text: str) -> str:

@@ -37,7 +37,10 @@ async def examine(subject: Subject) -> list[Finding]:
     found += examine_open_files(config.limits.connections, None if report is None else report.pid)
     found += await examine_ports(config, report)
     found += await examine_peers(config, report)
-    found += await examine_reach(config, report)
+    seen_now = await examine_reach(config, report)
+    if seen_now:  # What the node was told a while ago, by another name perhaps.
+        found = [finding for finding in found if finding.name != "unreachable"]
+    found += seen_now
     return ranked(_once(found))
 
 

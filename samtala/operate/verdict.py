@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from room_server.report import NodeReport
+from room_server.report import NodeReport, Reachability
 from samtala.operate.units import counted, milliseconds, size, span
 
 FREE_FRACTION_MIN: Final = 0.10
@@ -79,6 +79,7 @@ def judge(report: NodeReport) -> list[Finding]:
             *_readiness(report),
             *_discovery(report),
             *_router(report),
+            *_reach(report),
         ]
     )
 
@@ -183,6 +184,12 @@ def _router(report: NodeReport) -> list[Finding]:
         fix = "`advertise` in node.toml with the router's TCP port; systemctl restart samtala"
         return [warning("router-port-differs", why, fix)]
     return []
+
+
+def _reach(report: NodeReport) -> list[Finding]:
+    if report.reach is None or report.reach.state is not Reachability.NO:
+        return []
+    return [warning("unreachable", report.reach.why, f"samtala doctor; {page('unreachable')}")]
 
 
 def page(name: str) -> str:

@@ -6,12 +6,12 @@ import click
 import msgspec
 import pytest
 
-from room_server.report import NodeReport
+from room_server.report import NodeReport, Reachability
 from samtala.cli import main
 from samtala.cli.status import status_lines
 from samtala.operate.verdict import judge
 from tests.samtala.cli.admin_double import serving_answers
-from tests.samtala.operate.reports import backup, node_report, peer, rooms
+from tests.samtala.operate.reports import backup, node_report, peer, reach, rooms
 
 
 def screen(report: NodeReport) -> str:
@@ -50,6 +50,9 @@ def test_screen_of_a_healthy_node() -> None:
             "backup    last 1 min 0 s ago, the newest found whole is 2 h 0 min old",
         ),
         (node_report(dht=None), "dht       off"),
+        (node_report(reach=reach(Reachability.YES, "b gets through")), "reached   yes: b gets through, 1 min 0 s ago"),
+        (node_report(reach=reach(Reachability.NO, "b tried")), "reached   NO: b tried, 1 min 0 s ago"),
+        (node_report(reach=reach(Reachability.NO, "b tried")), "warning: b tried"),
         (node_report(peers=()), "peers     none"),
         (node_report(peers=(peer("b", up=False),)), "warning: no link to b at b.example:7610"),
         (node_report(full=True), "critical: new messages are refused"),

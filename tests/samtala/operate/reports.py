@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from room_server.report import BackupReport, ClientsReport, DhtReport, DiskReport, NodeReport, PeerReport, RoomsReport
+from room_server.report import (
+    BackupReport,
+    ClientsReport,
+    DhtReport,
+    DiskReport,
+    NodeReport,
+    PeerReport,
+    Reachability,
+    ReachReport,
+    RoomsReport,
+)
 
 GB = 1_000_000_000
 
@@ -47,6 +57,10 @@ def backup(age_s: float | None, verified_age_s: float | None = None, node_age_s:
     return BackupReport(age_s=age_s, verified_age_s=verified_age_s, node_age_s=node_age_s)
 
 
+def reach(state: Reachability, why: str = "b tried 93.184.216.34:7610, and nothing answers") -> ReachReport:
+    return ReachReport(state=state, why=why, age_s=60.0)
+
+
 def node_report(
     *,
     rooms: RoomsReport = rooms(),  # noqa: B008 - frozen
@@ -56,6 +70,7 @@ def node_report(
     not_ready_because: str | None = None,
     backup: BackupReport | None = BackupReport(age_s=720.0, verified_age_s=720.0, node_age_s=9e6),  # noqa: B008 - frozen
     dht: DhtReport | None = DhtReport(nodes=2, oldest_record_age_s=720.0),  # noqa: B008 - frozen
+    reach: ReachReport | None = None,
 ) -> NodeReport:
     return NodeReport(
         name="a",
@@ -79,4 +94,5 @@ def node_report(
         clients=ClientsReport(connections=3, waiting_bytes=0),
         dht=dht,
         backup=backup,
+        reach=reach,
     )

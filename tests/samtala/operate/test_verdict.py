@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from room_server.report import DhtReport, NodeReport, RouterReport
+from room_server.report import DhtReport, NodeReport, Reachability, RouterReport
 from samtala.operate.verdict import Severity, judge, worst
-from tests.samtala.operate.reports import GB, backup, node_report, peer, rooms
+from tests.samtala.operate.reports import GB, backup, node_report, peer, reach, rooms
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 LONELY = DhtReport(nodes=0, oldest_record_age_s=0.0)
@@ -29,6 +29,7 @@ FAULTS = [
     (node_report(rooms=rooms(damaged=1)), "rooms-damaged", Severity.WARNING),
     (node_report(peers=(peer("b", clock_offset_s=-0.6), peer("c"))), "clock-offset", Severity.WARNING),
     (node_report(not_ready_because="draining"), "not-ready", Severity.WARNING),
+    (node_report(reach=reach(Reachability.NO)), "unreachable", Severity.WARNING),
     (node_report(dht=LONELY), "dht-empty", Severity.WARNING),
 ]
 
@@ -54,6 +55,11 @@ def test_new_server_or_one_without_rooms_needs_no_copy_yet() -> None:
     assert judge(node_report(backup=backup(None, node_age_s=6 * 86_400.0))) == []
     assert judge(node_report(backup=backup(None), rooms=rooms(hosted=0, margin=None))) == []
     assert judge(node_report(backup=backup(60.0, node_age_s=3600.0))) == []
+
+
+@pytest.mark.parametrize("state", [Reachability.YES, Reachability.UNKNOWN])
+def test_server_that_is_reached_or_cannot_know_is_well(state: Reachability) -> None:
+    assert judge(node_report(reach=reach(state))) == []
 
 
 def test_worst_comes_first() -> None:
