@@ -240,6 +240,9 @@ REACH_FELLOWS_MAX: Final = 3
 REACH_ASK_S_MAX: Final = 15.0
 """Seconds for one fellow: connecting to it, its dial of DIAL_BACK_S_MAX, and a name to look up."""
 
+REACH_HOST_CHARS_MAX: Final = 64
+"""Characters of the address at which a fellow says it dialled: IPv6 with the name of an interface, and no more."""
+
 NODE_RECORD_LOOK_S: Final = 60.0
 """Seconds between looks at our own name's addresses: a dynamic name follows its router within minutes."""
 

@@ -123,6 +123,9 @@ def _is_wildcard(host: str) -> bool:
 
 
 def _is_numeric(host: str) -> bool:
+    """A fellow's word: it is shown to people and logged."""
+    if len(host) > limits.REACH_HOST_CHARS_MAX or not host.isprintable():
+        return False
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -13,13 +13,17 @@ from room_server import limits
 from room_server.config import Endpoint
 from room_server.metrics import NodeMetrics
 from room_server.peers import Peer
-from room_server.reachability import ReachWatch, Sighting, fellows_to_ask, judge, wait_s
+from room_server.reachability import ReachWatch, Sighting, ask_fellow, fellows_to_ask, judge, wait_s
 from room_server.report import NodeReport, Reachability
 from tests.room_server.cluster import Cluster, TestNode, cluster_of
 from tests.room_server.operators import request
-from wire.identity import NodeIdentity
+from wire.channel import MessageChannel
+from wire.errors import ClosedError
+from wire.identity import NodeIdentity, ServerAddress
 from wire.ids import NodeKey
-from wire.messages import Reach
+from wire.messages import NONCE_BYTES, DialBack, DialledBack, Reach, ServerHello
+from wire.tls import accept, server_context
+from wire.versions import PROTOCOL_VERSION
 
 OURS = Endpoint("home.example", 7400)
 PUBLIC = "93.184.216.34"
@@ -146,6 +150,31 @@ def gauge(metrics: NodeMetrics) -> float:
     value = metrics.registry.get_sample_value("samtala_reachable")
     assert value is not None
     return value
+
+
+@pytest.mark.parametrize("host", ["", "home.example", "1.2.3.4%\x1b[2J", "fe80::1%" + "x" * 60])
+async def test_fellow_that_names_no_address_is_not_listened_to(host: str) -> None:
+    fellow = NodeIdentity(b"f" * 32)
+
+    async def lie(stream: trio.SocketStream) -> None:
+        channel = MessageChannel(await accept(stream, server_context(fellow)))
+        await channel.receive()
+        await channel.send(ServerHello(PROTOCOL_VERSION, bytes(NONCE_BYTES), fellow.public, "f", 0))
+        await channel.receive()
+        await channel.send(DialledBack(1, Reach.SILENT, host))
+        with pytest.raises(ClosedError):
+            await channel.receive()
+        await channel.aclose()
+
+    question = DialBack(1, peer("a").node_key, 7400)
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, lie, listeners)
+        address = ServerAddress("127.0.0.1", listeners[0].socket.getsockname()[1], fellow.public)
+        sighting = await ask_fellow("f", address, question, agent="test")
+        nursery.cancel_scope.cancel()
+
+    assert sighting is None
 
 
 async def test_running_server_is_reached_by_its_fellow(tmp_path: Path) -> None:

@@ -3,11 +3,15 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import msgspec
+
 from room_server.config import load_config
+from room_server.report import Reachability
 from room_server.setup import init_node
 from samtala.operate.examination import Subject, examine
 from samtala.operate.verdict import Severity
-from tests.samtala.operate.reports import node_report, peer
+from tests.room_server.cluster import cluster_of
+from tests.samtala.operate.reports import node_report, peer, reach
 
 
 async def test_all_that_is_wrong_is_found_once_and_the_worst_first(tmp_path: Path) -> None:
@@ -39,3 +43,14 @@ async def test_limit_of_connections_comes_from_the_configuration(tmp_path: Path)
     found = await examine(Subject(config=config, report=None, silence="x"))
 
     assert "open-files" in {finding.name for finding in found}
+
+
+async def test_what_others_see_now_replaces_what_the_node_was_told_a_while_ago(tmp_path: Path) -> None:
+    old = node_report(reach=reach(Reachability.NO))
+    async with cluster_of(tmp_path, names=("a", "b")) as cluster:
+        config = msgspec.structs.replace(cluster.nodes[0].config, advertise="127.0.0.1:1025")
+        asked = {finding.name for finding in await examine(Subject(config=config, report=old))}
+    alone = {finding.name for finding in await examine(Subject(config=config, report=old))}
+
+    assert {"port-wrong", "unreachable"} & asked == {"port-wrong"}
+    assert {"port-wrong", "unreachable"} & alone == {"unreachable"}
