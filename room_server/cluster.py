@@ -58,6 +58,7 @@ from wire.peer_messages import PeerCluster, PeerErrand
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
+_NO_CLUSTER: Final = "this server belongs to no cluster: `samtala cluster create NAME`, or `samtala cluster join TOKEN`"
 _NONCE_BYTES: Final = 16
 _RENEW_RETRY_S: Final = 30.0
 
@@ -173,18 +174,24 @@ class Cluster:
         return service.state()
 
     @property
+    def needed_roster(self) -> RosterState:
+        """The roster.
+
+        Raises:
+            ClusterError: this server belongs to no cluster; says how to get one.
+        """
+        roster = self.roster
+        if roster is None:
+            raise ClusterError(_NO_CLUSTER)
+        return roster
+
+    @property
     def policy(self) -> Policy | None:
         """What holds for the cluster's rooms, as far as it is known here; asked often."""
         service = self._services.get(self.group) if self.genesis else None
         if service is None or (self._told is not None and self._told.revision > service.revision):
             return None if self._told is None else self._told.policy
         return service.policy
-
-    @property
-    def level(self) -> int:
-        """The highest level of formats that all servers of the cluster know; 1 without one."""
-        roster = self.roster
-        return 1 if roster is None else roster.level
 
     # --- what operators and joiners want -----------------------------------------------------------------------------
 
@@ -273,7 +280,7 @@ class Cluster:
         Raises:
             ClusterError: no majority of those that keep the roster answers; it may still be executed.
         """
-        if needed_level(operation) > self.level:
+        if needed_level(operation) > self.needed_roster.level:
             raise ClusterError(
                 "a server of the cluster is of an older version that does not know that: upgrade it first"
             )

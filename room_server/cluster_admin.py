@@ -51,7 +51,6 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 INVITE_S: Final = 24 * 3600
 """Seconds that an invitation holds unless said otherwise."""
-NO_CLUSTER: Final = "this server belongs to no cluster: `samtala cluster create NAME`, or `samtala cluster join TOKEN`"
 REFUSALS: Final = {
     RosterCode.MALFORMED: "the servers of this cluster do not know that: are they of another version?",
     RosterCode.NOT_A_NODE: "that server is not on the cluster's roster",
@@ -197,14 +196,9 @@ class ClusterAdmin:
         await self._do(SetPolicy(self._by, policy))
 
     async def _do(self, operation: Operation) -> None:
-        self._check_member()
         code = await self._cluster.perform(operation)
         if code is not RosterCode.DONE:
             raise ClusterError(REFUSALS[code])
-
-    def _check_member(self) -> None:
-        if self._cluster.roster is None:
-            raise ClusterError(NO_CLUSTER)
 
     @property
     def _by(self) -> NodeKey:
@@ -212,10 +206,7 @@ class ClusterAdmin:
 
     @property
     def _roster(self) -> RosterState:
-        roster = self._cluster.roster
-        if roster is None:
-            raise ClusterError(NO_CLUSTER)
-        return roster
+        return self._cluster.needed_roster
 
     def _asking(self, name: str) -> tuple[TokenHash, NodeRecord]:
         waiting = self._waiting()

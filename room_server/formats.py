@@ -10,7 +10,7 @@ proposed before: not an operation of the roster, not a format that another serve
 the last server was upgraded, each can go back to the version that it had. Afterwards the older version is not let in, and does not
 start: it reads the level, which stands in the roster's state since level 1, and says so.
 
-Whoever adds a level writes it here, lists operations that need it in `OPERATION_LEVELS`, asks `Cluster.level` before writing a format of
+Whoever adds a level writes it here, lists operations that need it in `OPERATION_LEVELS`, asks the roster's level before writing a format of
 it, and keeps the encoding of states as it was for those below: replicas of two versions compare them.
 """
 

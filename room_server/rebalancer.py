@@ -18,7 +18,7 @@ import structlog
 from room_server import limits
 from room_server.census import Census
 from room_server.cluster import Cluster
-from room_server.cluster_admin import NO_CLUSTER, REFUSALS
+from room_server.cluster_admin import REFUSALS
 from room_server.cluster_report import RebalanceReport, RoomChangeReport, ServerLoad
 from room_server.errors import ClusterError
 from room_server.logs import room_label
@@ -101,10 +101,7 @@ class Rebalancer:
 
     @property
     def _roster(self) -> RosterState:
-        roster = self._cluster.roster
-        if roster is None:
-            raise ClusterError(NO_CLUSTER)
-        return roster
+        return self._cluster.needed_roster
 
     def _plan(self, roster: RosterState, rooms: Iterable[RoomPlace], without: Collection[str]) -> RebalancePlan:
         names = {node.name: node.node_key for node in roster.nodes}

@@ -22,6 +22,7 @@ import hashlib
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from enum import IntEnum
+from functools import lru_cache
 from typing import Annotated, Final, TypeAlias, assert_never
 
 import msgspec
@@ -518,6 +519,7 @@ def decode_genesis(data: bytes) -> ClusterGenesis:
     return genesis
 
 
+@lru_cache(maxsize=4)
 def cluster_id(genesis: bytes) -> ClusterId:
-    """What the cluster with this encoded genesis is known by."""
+    """What the cluster with this encoded genesis is known by; asked with each append, for the quota of its room."""
     return ClusterId(hashlib.blake2b(genesis, digest_size=CLUSTER_ID_BYTES, person=b"samtala-cluster").digest())
