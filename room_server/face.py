@@ -117,7 +117,9 @@ class NodeFace:
         )
 
     def room_margin(self, room: HostedRoom) -> int:
-        """See `margin.room_margin`."""
+        """See `margin.room_margin`; -1 for a room that has left while somebody was in it."""
+        if self.rooms.get(room.room_id) is not room:
+            return -1
         return room_margin(self._hosting.host.replica(room.group))
 
     def wall_us(self) -> int:

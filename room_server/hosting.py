@@ -196,8 +196,9 @@ class Hosting:
             raise RefusedError(RefusalCode.UNAVAILABLE, str(error), retry_after_s=1.0) from error
 
     def forget(self, room: HostedRoom, client: ClientId, session: SessionNumber) -> None:
-        """Nobody here waits for this session any more."""
-        self.host.forget(room.group, client, session)
+        """Nobody here waits for this session any more; of a room that has left there is nothing to forget."""
+        if self.rooms.get(room.room_id) is room:
+            self.host.forget(room.group, client, session)
 
     async def create_room(self, encoded: bytes) -> RoomId:
         """Host a room durably; the same genesis again is harmless.
@@ -265,20 +266,20 @@ class Hosting:
                 await self.host.read_index(room.group)
             except Busy as error:
                 await trio.sleep(error.retry_after_s)
-            except HostError as error:
+            except (HostError, UnknownGroup) as error:
                 raise RefusedError(RefusalCode.UNAVAILABLE, str(error)) from error
             else:
                 return room.service.next_sequence
 
     async def read_history(self, room: HostedRoom, sequence: Sequence) -> list[Delivery]:
-        """A page of deliveries that begins at or before `sequence`; empty when nothing is stored there yet.
+        """A page of deliveries that begins at or before `sequence`; empty when nothing is stored there yet, or the room has left.
 
         Raises:
             HistoryGapError: what is stored has rotted.
         """
         try:
             entries = await self.host.read_history(room.group, sequence, limits.HISTORY_PAGE_BYTES)
-        except Busy:
+        except (Busy, UnknownGroup):
             return []
         return [delivery for stored in entries for delivery in stored_deliveries(stored.entry, stored.results)]
 

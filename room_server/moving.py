@@ -78,6 +78,9 @@ class Moving:
             self.note(room)
         while True:
             for room in tuple(self._wishes):
+                if not self._is_here(room):
+                    del self._wishes[room]
+                    continue
                 if describes(room):
                     self._changed[room] = None
                 if is_settled(room, host):
@@ -98,7 +101,7 @@ class Moving:
             self._tell_clients(room.room_id)
             self._tell_peers(room)
             self._announce(room, True)
-            if self._rooms.get(room.room_id) is not room:
+            if not self._is_here(room):
                 continue
             if has_left(room, host):
                 self._leaving.setdefault(room, float("inf"))
@@ -109,7 +112,7 @@ class Moving:
     async def _forget(self, host: Host) -> None:
         now = trio.current_time()
         for room, since in tuple(self._leaving.items()):
-            if not has_left(room, host):  # It came back.
+            if not self._is_here(room) or not has_left(room, host):  # It is gone, or came back.
                 del self._leaving[room]
             elif not others_have_begun(room):
                 self._leaving[room] = float("inf")
@@ -118,6 +121,10 @@ class Moving:
             elif now - since >= limits.DEPART_AFTER_S:
                 del self._leaving[room]
                 await self._depart(room, host)
+
+    def _is_here(self, room: HostedRoom) -> bool:
+        """It has not left, and is not here anew as another object: the host has what it asks for."""
+        return self._rooms.get(room.room_id) is room
 
     async def _depart(self, room: HostedRoom, host: Host) -> None:
         self._rooms.depart(room)

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from room_server.errors import RefusedError
+from room_server.face import NodeFace
 from room_server.feed import RingBudget
 from room_server.hosting import Hosting
 from room_server.metrics import NodeMetrics
@@ -22,6 +23,7 @@ from vr.types import ClientId, ReplicaId, RequestNumber, SessionNumber
 from wire.certificate import sign_statement
 from wire.errors import RefusalCode
 from wire.ids import RoomId, Sequence
+from wire.messages import NodeAddress
 from wire.room import GenesisMember, chain_next, chain_start, encode_genesis
 
 KEY = identity(1).public
@@ -204,3 +206,25 @@ async def test_stopped_host_refuses(tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as caught:
         hosting.submit(room, [Request(CLIENT, SessionNumber(0), RequestNumber(0), b"")])
     assert caught.value.code is RefusalCode.UNAVAILABLE
+
+
+async def test_who_is_still_in_a_room_that_has_left_gets_nothing_and_stops_nobody(tmp_path: Path) -> None:
+    async with hosting_on(tmp_path) as hosting:
+        await hosting.create_room(record(hosting))
+        room = room_of(hosting)
+        hosting.rooms.depart(room)
+        await hosting.host.forget_group(room.group)
+        face = NodeFace(
+            own=NodeAddress("a", identity(1).public, b"", "127.0.0.1", 1, True),
+            hosting=hosting,
+            peers=lambda: pytest.fail("nobody is asked"),
+            metrics=NodeMetrics(version="0", peers=[]),
+            room_servers=lambda: 0,
+        )
+
+        assert face.room_margin(room) == -1
+        face.forget(room, ClientId(b"c" * 16), SessionNumber(1))
+        assert await hosting.read_history(room, Sequence(1)) == []
+        with pytest.raises(RefusedError) as caught:
+            await hosting.read_tip(room)
+        assert caught.value.code is RefusalCode.UNAVAILABLE

@@ -119,7 +119,7 @@ async def people(nodes: Sequence[TestNode], count: int = 3) -> AsyncIterator[lis
                 after=EntrySequence(0),
                 known=servers(nodes),
             )
-            person = Person(await nursery.start(partial(_hold, opened)), b"person %d" % number)
+            person = Person(await nursery.start(partial(hold, opened)), b"person %d" % number)
             everybody.append(person)
             nursery.start_soon(person.listen)
         async with trio.open_nursery() as writing:
@@ -130,7 +130,8 @@ async def people(nodes: Sequence[TestNode], count: int = 3) -> AsyncIterator[lis
         nursery.cancel_scope.cancel()
 
 
-async def _hold(opened: object, *, task_status: trio.TaskStatus[RoomConnection]) -> None:
+async def hold(opened: object, *, task_status: trio.TaskStatus[RoomConnection]) -> None:
+    """Keep a connection open until cancelled."""
     async with opened as connection:  # type: ignore[attr-defined]  # an async context manager
         task_status.started(connection)
         await trio.sleep_forever()

@@ -170,3 +170,17 @@ def test_majority_of_the_new_servers_must_have_begun() -> None:
     assert not others_have_begun(room)
     room.begun[keys[1]] = 1
     assert others_have_begun(room)
+
+
+async def test_what_was_wanted_of_a_room_that_has_left_is_forgotten(tmp_path: Path) -> None:
+    async with world(tmp_path, []) as (moving, room, host):
+        room.service.move = wish(7, STRANGER)
+        moving.wish(room)  # Of an epoch far ahead: it waits.
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        moving._rooms.depart(room)
+        await host.forget_group(room.group)
+
+        moving.note(room)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        moving.wish(room)
+        await trio.testing.wait_all_tasks_blocked(0.01)  # The task lives, or the block would have ended.
