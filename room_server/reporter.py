@@ -155,7 +155,9 @@ class Reporter:
             ranked.append((_rank(replica, order, grown), replica.head_op, group))
             before[group] = grown
         chosen = heapq.nlargest(count_max, ranked)
-        return [self._room(GroupId(group), before[GroupId(group)], over_s) for _, _, group in chosen]
+        here = set(self._host.groups())  # One may have left in the meantime.
+        groups = [GroupId(group) for _, _, group in chosen if group in here]
+        return [self._room(group, before[group], over_s) for group in groups]
 
     def room(self, label: str) -> RoomDetail | None:
         """Everything about one room, found by its label or the first digits of its id; None if there is none."""
