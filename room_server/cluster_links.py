@@ -1,6 +1,6 @@
 """The links that a cluster's roster asks for, beside those that node.toml names.
 
-A server that is in node.toml stays as it is said there. One that left the roster is linked on for as long as a room here has
+A server that is in node.toml stays as it is said there, and as it is said anew when the file is read again. One that left the roster is linked on for as long as a room here has
 it among its servers: what is replicated does not end with a roster. Without one it is kept a while longer, in which the
 server learns that it has left.
 """
@@ -31,7 +31,8 @@ class RosterLinks:
 
     def __init__(self, links: PeerLinks, *, configured: Collection[NodeKey], node_key: NodeKey, rooms: Rooms) -> None:
         self._links = links
-        self._configured = configured
+        self._configured = frozenset(configured)
+        self._nodes: tuple[NodeRecord, ...] = ()
         self._node_key = node_key
         self._rooms = rooms
         self._leaving: dict[NodeKey, float] = {}
@@ -40,9 +41,10 @@ class RosterLinks:
 
     def follow(self, nodes: Iterable[NodeRecord]) -> None:
         """Keep links to these servers from now on, and to those that are configured or share a room."""
+        self._nodes = tuple(nodes)
         wanted = {
             node.node_key: Peer(name=node.name, node_key=node.node_key, host=node.host, port=node.port)
-            for node in nodes
+            for node in self._nodes
             if node.node_key != self._node_key and node.node_key not in self._configured
         }
         for known in tuple(self._links.peers.values()):
@@ -55,6 +57,19 @@ class RosterLinks:
             self._leaving.pop(peer.node_key, None)
             if peer.node_key not in self._links.peers:
                 self._links.add(peer)
+
+    def configure(self, peers: Iterable[Peer]) -> None:
+        """node.toml names these servers now: links to others are made, and those to servers that it names no more end as for `follow`."""
+        named = {peer.node_key: peer for peer in peers}
+        self._configured = frozenset(named)
+        for node_key, peer in named.items():
+            known = self._links.peers.get(node_key)
+            self._leaving.pop(node_key, None)
+            if known is not None and known != peer:
+                self._links.remove(node_key)
+            if known != peer:
+                self._links.add(peer)
+        self.follow(self._nodes)
 
     async def run(self) -> None:
         """End the links of those who left when their time is over, until cancelled."""

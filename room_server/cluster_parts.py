@@ -10,7 +10,7 @@ Nothing here decides anything.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -25,7 +25,7 @@ from room_server.group_switch import GroupSwitch
 from room_server.handshake import Conversation
 from room_server.hosting import Hosting
 from room_server.joining import Joining, answer_joiner
-from room_server.peers import PeerLinks
+from room_server.peers import Peer, PeerLinks
 from room_server.placing import Placing
 from room_server.rebalancer import Rebalancer
 from room_server.roster import RoomMakers
@@ -75,6 +75,10 @@ class ClusterParts:
         self.groups = GroupSwitch(hosting, self.cluster)
         self._placing = Placing(self.cluster, hosting.rooms, own=lambda: identity.public, entropy=secrets.token_bytes)
         self._census = Census(hosting, tell=links.tell, fellows=self._fellows)
+
+    def configure(self, peers: Iterable[Peer]) -> None:
+        """node.toml names these servers now."""
+        self._roster_links.configure(peers)
 
     def remember(self) -> None:
         """Take back what is remembered of the cluster, before anything runs.

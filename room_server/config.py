@@ -186,7 +186,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 RELOADABLE: Final = frozenset(
     {
-        "log.level", "log.format", "limits.connections", "limits.rooms", "limits.address_connections",
+        "log.level", "log.format", "peers", "limits.connections", "limits.rooms", "limits.address_connections",
         "limits.address_connects_per_min", "limits.address_requests_per_s", "limits.exempt", "limits.relays", "limits.room_blocks_per_s", "limits.room_mb",
     }
 )  # fmt: skip

@@ -354,6 +354,7 @@ class _Node:
         door.relays.connections_max = config.limits.relays
         self.addresses.change(Rates.of(config.limits))
         self.quotas.change(config.limits)
+        self.cluster.configure(configured_peers(config))
         self.metrics.config_reload_success.set(1)
         return later
 

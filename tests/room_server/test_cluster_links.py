@@ -58,6 +58,28 @@ def test_links_are_kept_to_servers_of_the_roster_and_of_the_configuration() -> N
     assert not links.roster.tell(key(2), None)  # type: ignore[arg-type]  # there is no link
 
 
+async def test_servers_that_node_toml_names_anew_are_linked_and_others_leave(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    links = Links()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(links.roster.run)
+        links.roster.follow([record(2)])
+        moved = Peer(name="configured", node_key=key(8), host="another.example", port=2)
+        fresh = Peer(name="fresh", node_key=key(9), host="fresh.example", port=3)
+
+        links.roster.configure([moved, fresh])
+        assert links.names == {"configured", "fresh", "n2"}
+        assert links.links.peers[key(8)] == moved
+
+        links.roster.configure([fresh])
+        assert links.names == {"configured", "fresh", "n2"}, "for a while"
+        await trio.sleep(limits.LINGER_S + 1)
+        assert links.names == {"fresh", "n2"}
+        assert set(links.metrics.peer_up) == links.names
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_server_that_moved_is_dialled_where_it_is_now(autojump_clock: trio.testing.MockClock) -> None:
     links = Links()
     links.roster.follow([record(2)])
