@@ -12,7 +12,7 @@ import msgspec
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A configured peer. `lag_ops`: what it has not acknowledged in the worst room led here. `rtt_ms`: None if unknown."""
+    """A peer, configured or of the same cluster. `lag_ops`: what it has not acknowledged in the worst room led here. `rtt_ms`: None if unknown."""
 
     name: str
     address: str
@@ -21,6 +21,8 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     rtt_ms: float | None
     clock_offset_s: float | None = None
     """How far its clock is ahead of ours; None if unknown."""
+    node: str = ""
+    """Its address with the key, `HOST:PORT#KEY`; empty from a server older than this field."""
 
 
 class RoomsReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ from room_server.status import spare_failures
 from vr.host import Host
 from vr.replica import Replica, Status
 from vr.types import GroupId, ReplicaIndex
+from wire.identity import format_node_address
 from wire.ids import NodeKey
 
 _ROOMS_AT_ONCE: Final = 500
@@ -133,6 +134,7 @@ class Reporter:
                     lag_ops=lags[key],
                     rtt_ms=_milliseconds(self._peers.round_trip_s(key)),
                     clock_offset_s=self._peers.clock_offset_s(key),
+                    node=format_node_address(peer.host, peer.port, key),
                 )
                 for key, peer in self._peers.peers.items()
             ),

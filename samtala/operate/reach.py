@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import trio
 
-from room_server.config import Endpoint, NodeConfig, PeerConfig, parse_endpoint
+from room_server.config import Endpoint, NodeConfig, parse_endpoint
 from room_server.errors import StartError
 from room_server.reachability import Sighting, Verdict, ask_fellow, judge, numeric_hosts
 from room_server.report import NodeReport, Reachability
@@ -33,17 +33,23 @@ async def examine_reach(config: NodeConfig, report: NodeReport | None) -> list[F
         return []  # The key is examined elsewhere.
     sightings: list[Sighting] = []
 
-    async def ask(peer: PeerConfig) -> None:
+    async def ask(name: str, address: str) -> None:
         question = DialBack(1, key, advertised.port)
-        sighting = await ask_fellow(peer.name, parse_node_address(peer.address), question, agent="samtala-doctor")
+        sighting = await ask_fellow(name, parse_node_address(address), question, agent="samtala-doctor")
         if sighting is not None:
             sightings.append(sighting)
 
     async with trio.open_nursery() as nursery:
-        for peer in config.peers:
-            nursery.start_soon(ask, peer)
+        for name, address in _fellows(config, report).items():
+            nursery.start_soon(ask, name, address)
     announced = await numeric_hosts(advertised)
     return reach_findings(advertised, judge(advertised, announced, sorted(sightings, key=lambda one: one.fellow)))
+
+
+def _fellows(config: NodeConfig, report: NodeReport) -> dict[str, str]:
+    """Whom to ask, by name: the configured peers, and those that the node knows from its cluster."""
+    known = {peer.name: peer.node for peer in report.peers if peer.node}
+    return known | {peer.name: peer.address for peer in config.peers}
 
 
 def _judge_relay(relay: str, report: NodeReport) -> list[Finding]:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import trio
 
+from room_server import limits
 from room_server.config import Endpoint, NodeConfig, PeerConfig
 from room_server.reachability import Sighting, judge
 from room_server.setup import init_node
@@ -65,13 +66,18 @@ async def test_a_server_that_is_carried_is_reached_while_its_relay_is_there() ->
     assert "no link to it" in finding.why
 
 
-async def test_running_server_asks_its_peers_to_dial_it(tmp_path: Path) -> None:
+async def test_running_server_asks_its_peers_to_dial_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DIAL_BACK_EVERY_S", 0.0)
     async with cluster_of(tmp_path, names=("a", "b")) as cluster:
         config = cluster.nodes[0].config
         elsewhere = msgspec.structs.replace(config, advertise="127.0.0.1:1025")
 
         assert await examine_reach(config, None) == []
-        assert await examine_reach(elsewhere, node_report()) != []
+        assert await examine_reach(elsewhere, node_report(peers=())) != []
+        unnamed = msgspec.structs.replace(elsewhere, peers=())
+        assert await examine_reach(unnamed, node_report(peers=())) == [], "nobody is known"
+        told = msgspec.structs.replace(peer("b"), node=str(cluster.nodes[1].address))
+        assert await examine_reach(unnamed, node_report(peers=(told,))) != [], "its cluster's servers are asked"
 
 
 async def test_peers_that_do_not_answer_say_nothing(tmp_path: Path) -> None:
